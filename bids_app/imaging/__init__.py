@@ -1,0 +1,1 @@
+"""Arrays and affines: everything between a scanner's file and a network's input."""

@@ -1,0 +1,1 @@
+"""What goes in, on which grid, and what comes out."""

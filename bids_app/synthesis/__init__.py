@@ -1,0 +1,1 @@
+"""Images drawn from label maps, and phantom datasets."""

@@ -1,0 +1,1 @@
+"""Nipype: who runs before whom, and where."""
