@@ -1,0 +1,121 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app.errors import ImageError
+from bids_app.imaging.stacking import Grid, region_grid, sample, stack, to_grid, transform_points, whole_grid
+
+
+def turn(degrees, shift=(0, 0, 0), scale=(1, 1, 1)):
+    a, b = np.radians(degrees), np.radians(degrees / 2)
+    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = about_z @ about_x @ np.diag(scale)
+    matrix[:3, 3] = shift
+    return matrix
+
+
+def positions(grid):
+    return transform_points(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1))
+
+
+def ball(grid, radius, centre=None):
+    """A ball of soft edge (0.25 mm), as a network's probability is."""
+    distance = np.linalg.norm(positions(grid) - (grid.centre if centre is None else centre), axis=-1)
+    return (1 / (1 + np.exp((distance - radius) / 0.25))).astype(np.float32)
+
+
+@pytest.fixture
+def ramp(tmp_path):
+    """An image whose value is linear in the world: x + 2y - z, on an odd grid."""
+    grid = Grid((30, 34, 20), turn(20, (-20, -25, -14)) @ np.diag([1.2, 1.1, 1.7, 1]))
+    values = positions(grid) @ [1, 2, -1]
+    path = tmp_path / "ramp.nii"
+    nib.save(nib.Nifti1Image(values.astype(np.float32), grid.affine), path)
+    return path
+
+
+def test_region_grid_is_centred_on_the_place():
+    matrix = turn(15, (3, -4, 9), (0.9, 1.1, 1.05))
+    grid = region_grid(matrix, (0, -26, 2), 32, 0.5)
+    assert grid.shape == (64, 64, 64)
+    np.testing.assert_allclose(grid.centre, transform_points(matrix, (0, -26, 2)), atol=1e-9)
+
+
+def test_region_grid_voxel_is_true_to_size_whatever_the_scale_of_the_head():
+    grid = region_grid(turn(15, (3, -4, 9), (0.8, 1.2, 1.1)), (0, -26, 2), 32, 0.5)
+    assert grid.voxel_volume == pytest.approx(0.125)
+    np.testing.assert_allclose(grid.affine[:3, :3].T @ grid.affine[:3, :3], np.eye(3) * 0.25, atol=1e-12)
+
+
+def test_region_grid_refuses_a_mirror():
+    with pytest.raises(ImageError, match="mirrors"):
+        region_grid(np.diag([-1.0, 1, 1, 1]), (0, 0, 0), 32, 0.5)
+
+
+def test_whole_grid_covers_the_image():
+    native = Grid((40, 50, 60), turn(10, (4, 5, 6)))
+    grid = whole_grid(turn(25), native, 1.0)
+    index = transform_points(np.linalg.inv(grid.affine), native.corners())
+    assert (index > -0.51).all()
+    assert (index < np.array(grid.shape) - 0.49).all()
+
+
+def test_whole_grid_covers_the_mask_only():
+    native = Grid((40, 50, 60), np.eye(4))
+    mask = np.zeros(native.shape)
+    mask[10:20, 10:20, 10:20] = 1
+    assert whole_grid(np.eye(4), native, 1.0, mask=mask, margin_mm=2).shape == (13, 13, 13)
+
+
+def test_a_linear_image_is_sampled_exactly(ramp):
+    grid = Grid((6, 6, 6), turn(-30, (-2, -1, 0)) @ np.diag([0.7, 0.7, 0.7, 1]))
+    to_image = turn(5, (1, 0.5, -0.5))
+    expected = transform_points(to_image, positions(grid)) @ [1, 2, -1]
+    np.testing.assert_allclose(sample(ramp, to_image, grid), expected, atol=1e-3)
+
+
+def test_a_warp_moves_the_positions(ramp):
+    grid = Grid((6, 6, 6), turn(0, (-2, -1, 0)))
+    warp = np.zeros((6, 6, 6, 3), np.float32)
+    warp[..., 1] = 1.5
+    np.testing.assert_allclose(sample(ramp, np.eye(4), grid, warp=warp), sample(ramp, np.eye(4), grid) + 3, atol=1e-3)
+
+
+def test_a_missing_sequence_is_zero_and_flagged(ramp):
+    grid = Grid((6, 6, 6), turn(0, (-2, -1, 0)))
+    stacked, present = stack([ramp, None], [np.eye(4), None], grid)
+    assert present.tolist() == [1, 0]
+    assert stacked[0].any()
+    assert not stacked[1].any()
+    assert stacked.dtype == np.float32
+
+
+def test_a_grid_outside_the_image_is_zero(ramp):
+    assert not sample(ramp, np.eye(4), Grid((4, 4, 4), turn(0, (500, 0, 0)))).any()
+
+
+def test_noise_is_averaged_when_the_grid_is_coarser(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((60, 60, 60)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "noise.nii")
+    coarse = sample(tmp_path / "noise.nii", np.eye(4), Grid((12, 12, 12), np.diag([4.0, 4, 4, 1])))
+    assert coarse.std() < 0.2
+
+
+@pytest.mark.parametrize("spacing", [(0.87, 0.87, 1), (1, 1, 1), (2, 2, 2), (0.7, 0.7, 4), (0.4, 0.4, 0.4)])
+def test_volume_survives_the_way_back_to_the_native_grid(spacing):
+    source = Grid((64, 64, 64), turn(12, (-11, -18, -16)) @ np.diag([0.5, 0.5, 0.5, 1]))
+    probability = np.stack([ball(source, 1.6, source.centre + d) for d in ([-3, 0.2, 0.1], [3, 0, -0.3])])
+    steps = np.diag([*spacing, 1.0])
+    native = Grid(np.ceil(80 / np.array(spacing)).astype(int), turn(-7, (-40, -40, -40)) @ steps)
+    back = to_grid(probability, source, native)
+    before = probability.sum((1, 2, 3)) * source.voxel_volume
+    after = back.sum((1, 2, 3), dtype=float) * native.voxel_volume
+    np.testing.assert_allclose(after, before, rtol=0.02)
+
+
+def test_to_grid_keeps_the_number_of_axes():
+    grid = Grid((8, 8, 8), np.eye(4))
+    values = np.random.default_rng(0).random((8, 8, 8)).astype(np.float32)
+    np.testing.assert_allclose(to_grid(values, grid, grid), values, atol=1e-6)
