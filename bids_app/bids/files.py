@@ -1,0 +1,98 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bids_app.errors import CannotWrite, IOFailure, TandemError
+
+UNFINISHED = ".tandem-"  # a leading dot: hidden from listings, from bids-validator and from pybids
+_NO_SPACE = {errno.ENOSPC: "no space is left on the device", errno.EDQUOT: "the disk quota is used up"}
+_REFUSED = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Write a file beside its place, bring it to the disk, then rename it: readers see the old file or the new one.
+
+    Args:
+        path: where the file goes; folders are made.
+        write: is handed an open binary stream.
+
+    Raises:
+        CannotWrite: folder or file may not be made.
+        IOFailure: no space, quota, or the device failed half way; nothing is left behind.
+    """
+    path = Path(path)
+    with told_plainly(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.parent / f"{UNFINISHED}{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            with unfinished.open("xb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(unfinished, path)
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """`write_whole` of what is already in memory; a file that holds exactly this is left as it is."""
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return path
+    return write_whole(path, lambda stream: stream.write(content))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """`write_bytes` of UTF-8 text; what cannot be encoded (odd bytes of a file name) is escaped."""
+    return write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Delete what a killed process left below ``folder``; only call where nobody else is writing."""
+    left = sorted(Path(folder).rglob(f"{UNFINISHED}*-*"))
+    for path in left:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return left
+
+
+@contextlib.contextmanager
+def told_plainly(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while writing ``path`` into the project's errors, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise plain_error(path, error) from error
+
+
+def plain_error(path: Path, error: OSError) -> TandemError:
+    """The project's error for an operating-system error met while writing ``path``."""
+    if error.errno in _NO_SPACE:
+        return IOFailure(f"cannot write {path}: {_NO_SPACE[error.errno]}; make room and run the same command again")
+    if error.errno in _REFUSED:
+        who = f" (as user {os.getuid()}:{os.getgid()})"
+        return CannotWrite(f"cannot write {path}: {error.strerror}{who}; make the folder writable or choose another")
+    return IOFailure(f"writing {path} failed: {error.strerror or error}; is the disk or network drive still there?")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; some network drives refuse, which loses nothing else."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
