@@ -37,6 +37,7 @@ class Settings:
     skip_bids_validation: bool = False
     bids_database_dir: Path | None = None
     derivatives: dict[str, Path] = field(default_factory=dict)
+    sequences: tuple[str, ...] = ()
     # what is done
     recipe: tuple[str, ...] = ("habenula",)
     bundle: Path | None = None
@@ -68,8 +69,11 @@ class Settings:
 
     @property
     def work(self) -> Path:
-        """The work folder: the one given, else ``work`` beside the output folder's name."""
-        return self.work_dir or self.output_dir.with_name(self.output_dir.name + "_work")
+        """The work folder: the one given, else beside the output folder, or here when that is inside the dataset."""
+        if self.work_dir:
+            return self.work_dir
+        inside = self.bids_dir.resolve() in self.output_dir.resolve().parents
+        return Path.cwd() / "tandem_work" if inside else self.output_dir.with_name(self.output_dir.name + "_work")
 
     def replace(self, **changes: Any) -> Settings:
         return dataclasses.replace(self, **changes)

@@ -1,0 +1,49 @@
+"""``--reports-only`` and ``--boilerplate-only``: write pages and methods text from what sessions left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bids_app.errors import InputMissing
+from bids_app.settings import Settings
+
+
+def reports(settings: Settings, units: list) -> int:
+    """Write the page of every session that has a record.
+
+    Raises:
+        InputMissing: no session has one.
+    """
+    from bids_app.report.index import write_index
+    from bids_app.report.session import write_session_report
+
+    keys = [unit.key for unit in units if _record(settings, unit.key)]
+    if not keys:
+        raise InputMissing(f"{settings.output_dir} holds no record of these sessions; run the participant level first")
+    for key in keys:
+        print(f"tandem: wrote {write_session_report(settings.output_dir, key)}")
+    print(f"tandem: wrote {write_index(settings.output_dir)}")
+    return 0
+
+
+def boilerplate(settings: Settings, units: list) -> int:
+    """Print the methods text of the first finished session: what actually ran there.
+
+    Raises:
+        InputMissing: no session is finished.
+    """
+    from bids_app.report.methods import methods_markdown
+
+    for unit in units:
+        path = _record(settings, unit.key)
+        record = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        if record.get("state") == "done":
+            print(methods_markdown(record))
+            return 0
+    raise InputMissing(f"no session in {settings.output_dir} is finished; the methods text is written from what ran")
+
+
+def _record(settings: Settings, key: str) -> Path | None:
+    path = settings.output_dir / "logs" / key / "record.json"
+    return path if path.is_file() else None

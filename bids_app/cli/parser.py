@@ -1,0 +1,180 @@
+"""From a command line, and a TOML file if one is named, to checked `Settings`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bids_app import __version__
+from bids_app.cli.options import LEVELS, OPTIONS, Option
+from bids_app.errors import UnknownLevel, UsageError
+from bids_app.settings import Settings, from_plain, read_toml
+
+DESCRIPTION = """\
+Tandem segments brain MRI and measures what it found, one BIDS session at a time.
+Scores, not diagnoses: for research use only.
+
+tools beside it:
+  tandem demo DIR                make a small phantom dataset, run it, say where to look
+  tandem recipes                 what can be segmented
+  tandem doctor                  versions, GPU, templates, writable folders
+  tandem status OUTPUT_DIR       which sessions are done, failed and why, running
+  tandem train-bundle NAME ...   train a shipped bundle again
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are a `UsageError` (exit code 64)."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\nusage: tandem BIDS_DIR OUTPUT_DIR participant|group [options]; see tandem --help")
+
+
+def build_parser() -> Parser:
+    """The parser of the BIDS-App form; what is not given is absent from its result."""
+    parser = Parser(
+        prog="tandem",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("bids_dir", nargs="?", help="the BIDS dataset; only read")
+    parser.add_argument("output_dir", nargs="?", help="where derivatives, reports and logs go")
+    parser.add_argument("levels", nargs="*", metavar="level", help=" | ".join(LEVELS) + "; one or several")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in OPTIONS:
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        groups[option.group].add_argument(*option.flags, dest=option.name, help=option.help, **_keywords(option))
+    house = groups["housekeeping"]
+    house.add_argument(
+        "--config-file",
+        "--config_file",
+        type=Path,
+        metavar="FILE",
+        help="options as TOML (logs/run.toml is one); those on the command line win",
+    )
+    house.add_argument("--notrack", action="store_true", help="accepted; nothing is ever tracked")
+    house.add_argument("--bids-exec-spec", action="store_true", help="print the Boutiques descriptor and end")
+    house.add_argument("--version", action="version", version=f"tandem {__version__}")
+    return parser
+
+
+def _keywords(option: Option) -> dict[str, Any]:
+    if option.extra:
+        return dict(option.extra)
+    if option.is_flag:
+        return {"action": "store_true"}
+    keywords: dict[str, Any] = {"type": option.kind}
+    for name in ("nargs", "choices", "metavar"):
+        if getattr(option, name) is not None:
+            keywords[name] = getattr(option, name)
+    return keywords
+
+
+def parse(argv: list[str]) -> Settings:
+    """Settings of one run.
+
+    Raises:
+        UsageError: an option or value that is not known, or a file that cannot be used.
+        UnknownLevel: the analysis level is neither participant nor group.
+    """
+    given = vars(build_parser().parse_intermixed_args(argv))
+    for name in ("notrack", "bids_exec_spec"):
+        given.pop(name, None)
+    for name in ("bids_dir", "output_dir", "levels"):
+        if not given.get(name):
+            given.pop(name, None)
+    config = given.pop("config_file", None)
+    plain = read_toml(config) if config else {}
+    plain.update({name: _plain(name, value) for name, value in given.items()})
+    if not config and not {"bids_dir", "output_dir", "levels"} <= set(plain):
+        raise UsageError("tandem needs BIDS_DIR OUTPUT_DIR and a level (participant or group); see tandem --help")
+    unknown = [level for level in plain.get("levels", ()) if level not in LEVELS]
+    if unknown:
+        raise UnknownLevel(f"unknown level {unknown[0]!r}; the levels are {', '.join(LEVELS)}")
+    return _absolute(from_plain(plain, source=str(config) if config else "command line"))
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name == "derivatives":
+        return {key: str(path) for key, path in value}
+    if name == "verbose":
+        return int(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _absolute(settings: Settings) -> Settings:
+    """Folders do not depend on where the program was started: sessions run as processes of their own."""
+    here = Path.cwd()
+    changes: dict[str, Any] = {
+        name: here / getattr(settings, name)
+        for name in (
+            "bids_dir",
+            "output_dir",
+            "work_dir",
+            "bids_filter_file",
+            "bids_database_dir",
+            "bundle",
+            "use_plugin",
+        )
+        if getattr(settings, name) is not None
+    }
+    changes["work_dir"] = settings.replace(**changes).work
+    changes["derivatives"] = {name: here / path for name, path in settings.derivatives.items()}
+    changes["recipe"] = tuple(str(here / r) if r.endswith(".toml") else r for r in settings.recipe)
+    changes["participant_label"] = tuple(str(here / p) if Path(p).is_file() else p for p in settings.participant_label)
+    return settings.replace(**changes)
+
+
+def executable_spec() -> dict[str, Any]:
+    """The Boutiques descriptor of this command line (BIDS Apps 2.0 draft: retrievable from the program)."""
+    inputs: list[dict[str, Any]] = [
+        {"id": "bids_dir", "name": "InputDataset", "type": "File", "value-key": "[BIDS_DIR]"},
+        {"id": "output_dir", "name": "OutputLocation", "type": "String", "value-key": "[OUTPUT_DIR]"},
+        {
+            "id": "analysis_level", "name": "AnalysisLevel", "type": "String", "value-key": "[LEVEL]", "list": True,
+            "value-choices": list(LEVELS),
+        },
+    ]  # fmt: skip
+    seen = set()
+    for option in OPTIONS:
+        if option.name in seen:
+            continue
+        seen.add(option.name)
+        long = next(flag for flag in option.flags if flag.startswith("--"))
+        entry: dict[str, Any] = {
+            "id": option.name, "name": option.name, "optional": True, "description": option.help,
+            "command-line-flag": long, "value-key": f"[{option.name.upper()}]",
+            "type": "Flag" if option.is_flag else "Number" if option.kind is int else "String",
+        }  # fmt: skip
+        if option.nargs:
+            entry["list"] = True
+        if option.choices:
+            entry["value-choices"] = list(option.choices)
+        inputs.append(entry)
+    keys = " ".join(entry["value-key"] for entry in inputs)
+    return {
+        "name": "tandem",
+        "description": "Segments brain MRI and measures what it found; research use only.",
+        "tool-version": __version__,
+        "schema-version": "0.5",
+        "command-line": f"tandem {keys}",
+        "inputs": inputs,
+        "output-files": [
+            {"id": "output_dir", "name": "derivatives", "path-template": "[OUTPUT_DIR]", "optional": False},
+        ],
+    }
+
+
+def wants(argv: list[str], flag: str) -> bool:
+    """Is a flag that ends the program at once among the words, before a ``--``?"""
+    return flag in (argv[: argv.index("--")] if "--" in argv else argv)
+
+
+def plain_terminal() -> bool:
+    """True when output is not a terminal: plain lines, no progress bars."""
+    return not sys.stdout.isatty()

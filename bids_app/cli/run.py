@@ -1,0 +1,212 @@
+"""What happens after a person presses return."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+from bids_app.cli.parser import build_parser, executable_spec, parse, wants
+from bids_app.errors import CannotWrite, InputMissing, NothingSelected, TandemError, UsageError
+from bids_app.settings import Settings, write_toml
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    from bids_app.cli.tools import TOOLS
+
+    try:
+        if argv and argv[0] in TOOLS:
+            return TOOLS[argv[0]](argv[1:])
+        if wants(argv, "--bids-exec-spec"):
+            print(json.dumps(executable_spec(), indent=2))
+            return 0
+        if not argv:
+            build_parser().print_help()
+            return UsageError.exit_code
+        return run(parse(argv))
+    except TandemError as error:
+        print(f"tandem: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("tandem: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("tandem: this is a defect in Tandem; please report it with the text above", file=sys.stderr)
+        return TandemError.exit_code
+
+
+def run(settings: Settings) -> int:
+    """Run the levels asked for, in order; a level that fails ends the run with its exit code."""
+    check_folders(settings)
+    for level in ("participant", "group"):
+        if level not in settings.levels:
+            continue
+        code = participant_level(settings) if level == "participant" else group_level(settings)
+        if code:
+            return code
+    return 0
+
+
+def check_folders(settings: Settings) -> None:
+    """Refuse what would lose data or fail after an hour.
+
+    Raises:
+        InputMissing: the dataset is not there.
+        UsageError: output or work folder would write into the input.
+        CannotWrite: output or work folder cannot be written.
+    """
+    bids, out, work = (p.resolve() for p in (settings.bids_dir, settings.output_dir, settings.work))
+    if settings.levels != ("group",):
+        if not bids.is_dir():
+            raise InputMissing(f"the BIDS dataset {settings.bids_dir} is not a folder that can be read")
+        if out == bids:
+            raise UsageError(
+                f"the output folder is the dataset itself; use for example {bids / 'derivatives' / 'tandem'}"
+            )
+        if bids in out.parents and out.relative_to(bids).parts[0] not in ("derivatives", "code", "sourcedata"):
+            raise UsageError(f"{out} lies inside the dataset; only derivatives/ may take outputs there")
+        if bids == work or bids in work.parents:
+            if settings.work_dir is None:  # the default beside an output folder inside the dataset
+                raise UsageError(f"the work folder would be {work}, inside the dataset; name one outside with -w")
+            raise UsageError(f"the work folder {work} lies inside the dataset; name one outside with -w")
+        if out in bids.parents:
+            raise UsageError(f"the dataset {bids} lies inside the output folder {out}; choose another output folder")
+    if settings.dry_run or settings.boilerplate_only:
+        return
+    for folder in (out,) if settings.levels == ("group",) else (out, work):
+        check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if need be, and try it.
+
+    Raises:
+        CannotWrite: naming the folder and the user.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".tandem-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write to {folder}: {error.strerror} (as user {os.getuid()}:{os.getgid()}); "
+            f"make it writable, or in a container run with -u $(id -u):$(id -g)"
+        ) from error
+
+
+def participant_level(settings: Settings) -> int:
+    """Every session of every participant asked for."""
+    from bids_app.bids.select import check_dataset
+
+    if not settings.skip_bids_validation:
+        check_dataset(settings)
+    units = choose_units(settings)
+    if settings.dry_run:
+        from bids_app.cli.preview import preview
+
+        return preview(settings, units)
+    if settings.reports_only or settings.boilerplate_only:
+        from bids_app.cli.again import boilerplate, reports
+
+        return boilerplate(settings, units) if settings.boilerplate_only else reports(settings, units)
+    check_before_work(settings)
+    if settings.clean_workdir == "before":
+        for unit in units:
+            shutil.rmtree(settings.work / unit.key, ignore_errors=True)
+    return run_units(settings, units)
+
+
+def choose_units(settings: Settings) -> list:
+    """The sessions to run, by reading folder names only.
+
+    Raises:
+        InputMissing: a participant that was asked for is not there.
+        NothingSelected: the labels leave nothing.
+    """
+    from bids_app.bids.select import choose_participants, list_sessions
+    from workflows.cohort import Unit
+
+    wanted = {label.removeprefix("ses-") for label in settings.session_label}
+    units = [
+        Unit(participant, session)
+        for participant in choose_participants(settings)
+        for session in list_sessions(settings.bids_dir, participant)
+        if not wanted or session in wanted
+    ]
+    if not units:
+        what = f" with session {', '.join(sorted(wanted))}" if wanted else ""
+        raise NothingSelected(f"no participant{what} to process in {settings.bids_dir}")
+    return units
+
+
+def check_before_work(settings: Settings) -> None:
+    """Find out in a second what would otherwise fail in every session: recipe, bundle, device, disk."""
+    from bids_app.learning.bundle import load_bundle
+    from bids_app.recipes.recipe import load_recipe
+
+    for name in settings.recipe:
+        recipe = load_recipe(name)
+        if recipe.regions:
+            load_bundle(settings.bundle or recipe.name)
+    if settings.device.startswith("cuda"):
+        from bids_app.learning.predict import resolve_device
+
+        resolve_device(settings.device)
+    free = shutil.disk_usage(settings.work).free
+    if free < 500e6:
+        raise CannotWrite(f"only {free / 1e6:.0f} MB are free in {settings.work}; a session needs up to 300 MB there")
+
+
+def run_units(settings: Settings, units: list) -> int:
+    """Run what is not finished yet and say how everything ended."""
+    from bids_app.cli.progress import Progress
+    from workflows.cohort import run_cohort
+    from workflows.dataset import finish_dataset, prepare_dataset
+    from workflows.wanted import Finished
+
+    prepare_dataset(settings)
+    write_toml(settings, settings.output_dir / "logs" / "run.toml")
+    finished = Finished(settings)
+    done = {unit: status for unit in units if (status := finished.status(unit.key)) is not None}
+    todo = [unit for unit in units if unit not in done]
+    with Progress(settings, units) as progress:
+        for unit, status in done.items():
+            progress.ended(unit, status, again=False)
+        statuses = run_cohort(settings, todo, told=progress.told) if todo else {}
+    statuses = {**done, **statuses}
+    finish_dataset(settings)
+    if settings.clean_workdir == "on-success" and all(s and s.state == "done" for s in statuses.values()):
+        shutil.rmtree(settings.work / "cache", ignore_errors=True)
+    progress.table(statuses)
+    return overall_code(list(statuses.values()))
+
+
+def overall_code(statuses: list) -> int:
+    """0 when all are done; the sessions' own code when they failed for one kind of reason; else 1."""
+    codes = {(status.exit_code or 1) if status else 1 for status in statuses if not status or status.state != "done"}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 else 1
+
+
+def group_level(settings: Settings) -> int:
+    """Tables and a page over everything the output folder holds."""
+    from bids_app.group.tables import write_group
+    from bids_app.report.index import write_index
+
+    written = write_group(settings.output_dir, group_column=settings.group_column)
+    write_index(settings.output_dir)
+    for path in written:
+        print(f"tandem: wrote {path}")
+    return 0

@@ -1,0 +1,192 @@
+"""The commands beside the BIDS-App form: ``tandem demo``, ``recipes``, ``doctor``, ``status`` and so on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from bids_app import __version__
+from bids_app.cli.parser import Parser
+from bids_app.errors import InputMissing
+from bids_app.settings import from_plain, read_toml
+
+
+def _parser(name: str, description: str) -> Parser:
+    return Parser(prog=f"tandem {name}", description=description, allow_abbrev=False)
+
+
+def demo(argv: list[str]) -> int:
+    """Make a phantom dataset, run it, say where to look."""
+    parser = _parser("demo", "Make a small phantom BIDS dataset in DIR/bids, run Tandem on it into DIR/out.")
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("-n", type=int, default=4, help="participants; the last has two sessions (default: 4)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only-data", action="store_true", help="make the dataset and stop")
+    options = parser.parse_args(argv)
+    from bids_app.cli.run import check_writable, run
+    from bids_app.synthesis.phantom import write_phantom_dataset
+
+    root = options.directory.resolve()
+    check_writable(root)
+    bids, out = root / "bids", root / "out"
+    if (bids / "dataset_description.json").is_file():
+        print(f"tandem: {bids} is there already and is used as it is")
+    else:
+        print(f"tandem: drawing {options.n} phantom participants into {bids}", flush=True)
+        write_phantom_dataset(bids, n=options.n, seed=options.seed)
+    if options.only_data:
+        return 0
+    settings = from_plain(
+        {
+            "bids_dir": str(bids),
+            "output_dir": str(out),
+            "levels": ["participant", "group"],
+            "work_dir": str(root / "work"),
+        }
+    )
+    code = run(settings)
+    print(
+        f"\nlook at   {out / 'index.html'}\n          {out / 'group.html'}\nthe truth {bids / 'derivatives' / 'manual'}"
+    )
+    return code
+
+
+def recipes(argv: list[str]) -> int:
+    """What can be segmented, with which bundle."""
+    parser = _parser("recipes", "List the recipes that ship, or show one.")
+    parser.add_argument("name", nargs="?", help="show this recipe whole")
+    options = parser.parse_args(argv)
+    from bids_app.learning.bundle import shipped
+    from bids_app.recipes.recipe import list_recipes, load_recipe
+
+    if options.name:
+        print(load_recipe(options.name).model_dump_json(indent=2))
+        return 0
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        wanted = " ".join(s.name if s.required else f"[{s.name}]" for s in recipe.sequences)
+        state = "bundle ships" if name in shipped() else "no bundle needed" if not recipe.regions else "no bundle"
+        print(f"{name:16} {recipe.title}\n{'':16} sequences: {wanted}; {len(recipe.regions)} regions; {state}")
+    return 0
+
+
+def doctor(argv: list[str]) -> int:
+    """Versions, GPU, templates, writable folders: what a person is asked for when something does not work."""
+    parser = _parser("doctor", "Check the installation; nothing is downloaded or sent.")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--offline", action="store_true", help="accepted: it is always offline")
+    options = parser.parse_args(argv)
+    facts, troubles = _examine()
+    if options.json:
+        print(json.dumps({**facts, "troubles": troubles}, indent=2))
+    else:
+        for name, value in facts.items():
+            print(f"{name:22} {value}")
+        for trouble in troubles:
+            print(f"! {trouble}")
+        print("tandem is ready" if not troubles else f"{len(troubles)} thing(s) to mend")
+    return 1 if troubles else 0
+
+
+def _examine() -> tuple[dict[str, str], list[str]]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from workflows.resources import available_cpus, available_memory_gb
+
+    facts, troubles = {"tandem": __version__, "python": sys.version.split()[0]}, []
+    for package in ("torch", "monai", "antspyx", "nipype", "pybids", "nibabel", "nilearn", "templateflow"):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            troubles.append(f"{package} is not installed; install Tandem again")
+    facts["CPUs"] = "{} ({})".format(*available_cpus())
+    facts["memory"] = "{:.1f} GB ({})".format(*available_memory_gb())
+    import torch
+
+    facts["GPU"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none (predictions run on the CPU)"
+    from bids_app.imaging.templates import find_template
+    from bids_app.learning.bundle import load_bundle, shipped
+
+    template = find_template()
+    facts["template"] = f"{template.name} from {template.source}"
+    for name in shipped():
+        facts[f"bundle {name}"] = f"weights {load_bundle(name).sha256[:12]}, as in its manifest"
+    for name, folder in (("temporary files", Path(os.environ.get("TMPDIR", "/tmp"))), ("this folder", Path.cwd())):
+        writable = os.access(folder, os.W_OK)
+        facts[name] = f"{folder}, {shutil.disk_usage(folder).free / 1e9:.0f} GB free" + (
+            "" if writable else ", read-only"
+        )
+    for variable in ("PYTHONPATH", "LD_LIBRARY_PATH"):
+        if os.environ.get(variable):
+            facts[variable] = f"{os.environ[variable]} (set outside; in Apptainer use --cleanenv)"
+    return facts, troubles
+
+
+def status(argv: list[str]) -> int:
+    """A table of sessions: done, failed and why, running."""
+    parser = _parser("status", "Show how far the sessions of an output folder are.")
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    options = parser.parse_args(argv)
+    from bids_app.bids.status import read_all
+
+    if not (options.output_dir / "logs").is_dir():
+        raise InputMissing(f"{options.output_dir} has no logs/ folder; is it an output folder of tandem?")
+    statuses = read_all(options.output_dir)
+    if options.json:
+        from dataclasses import asdict
+
+        print(json.dumps({key: asdict(s) for key, s in statuses.items()}, indent=2, default=str))
+        return 0
+    from rich.console import Console
+
+    from bids_app.cli.progress import status_table
+
+    Console().print(status_table(statuses))
+    return 0
+
+
+def train_bundle(argv: list[str]) -> int:
+    """Train a bundle that ships, again, from its data."""
+    parser = _parser("train-bundle", "Train a shipped bundle again: the same command that made it.")
+    parser.add_argument("name", help="a recipe, for example habenula")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with labelmaps/, habenula_atlas/ and real scans"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints and the bundle; goes on if interrupted"
+    )
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes of training")
+    parser.add_argument("--steps", type=int, help="stop after so many steps")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(argv)
+    from bids_app.learning.train_bundle import train_bundle as train
+
+    more = {k: v for k, v in vars(options).items() if k in ("minutes", "steps", "threads") and v is not None}
+    path = train(options.name, options.data, options.out, seed=options.seed, **more)
+    print(f"tandem: wrote {path}")
+    return 0
+
+
+def session(argv: list[str]) -> int:
+    """One session in this process; what the nodes of a run call."""
+    parser = _parser("session", "Run one session in this process (used by the program itself).")
+    parser.add_argument("settings_file", type=Path)
+    parser.add_argument("participant")
+    parser.add_argument("session", help="empty where the participant has no session folders")
+    parser.add_argument("threads", type=int)
+    options = parser.parse_args(argv)
+    from workflows.session import run_session
+
+    settings = from_plain(read_toml(options.settings_file), source=str(options.settings_file))
+    return run_session(settings, options.participant, options.session or None, threads=options.threads)
+
+
+TOOLS = {
+    "demo": demo, "recipes": recipes, "doctor": doctor, "status": status, "train-bundle": train_bundle,
+    "session": session,
+}  # fmt: skip

@@ -1,0 +1,126 @@
+"""Reference, other sequences, template: from a scanner's file to images that share one space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.imaging.templates import Template
+from bids_app.settings import Settings
+from workflows.interfaces.imaging import BrainMask, Conform, CorrectBias, Denoise, RegisterSequence, RegisterTemplate
+from workflows.naming import slug
+
+#: Maps with a physical scale: a bias field would change what they mean.
+QUANTITATIVE = ("ADC", "T1map", "T2map", "R1map", "R2map", "MTRmap")
+#: The template the recipes' coordinates are given in.
+TEMPLATE = "MNI152NLin2009cAsym"
+
+
+def init_reference_wf(
+    *, image: Path, template: Template, settings: Settings, threads: int, lesion_mask: Path | None = None,
+    reference: str = "T1w", name: str = "reference_wf",
+) -> Workflow:  # fmt: skip
+    """Conform, denoise on request, correct the bias field, mask the brain.
+
+    Outputs: ``image`` (corrected, on its own grid), ``mask`` (brain), ``region`` (brain without the lesion: where
+    registrations compare).
+    """
+    workflow = Workflow(name=name)
+    corrected = _corrected(workflow, image, settings, threads, sequence=reference, reference=True)
+    mask = Node(
+        BrainMask(
+            skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed, threads=threads,
+            sloppy=settings.sloppy,
+        ),
+        name="mask",
+    )  # fmt: skip
+    if lesion_mask:
+        mask.inputs.lesion_mask = str(lesion_mask)
+    outputnode = Node(IdentityInterface(["image", "mask", "region"]), name="outputnode")
+    workflow.connect(
+        [
+            (corrected, mask, [("out_file", "in_file")]),
+            (corrected, outputnode, [("out_file", "image")]),
+            (mask, outputnode, [("mask", "mask"), ("region", "region")]),
+        ]
+    )
+    return workflow
+
+
+def init_sequence_wf(
+    *, sequence: str, image: Path, settings: Settings, threads: int, reference: str = "T1w", name: str | None = None
+) -> Workflow:
+    """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
+
+    Inputs: ``reference``, ``region``.
+    Outputs: ``image`` (corrected, on its own grid), ``matrix`` (its world to the reference's world).
+    """
+    workflow = Workflow(name=name or f"{slug(sequence)}_wf")
+    inputnode = Node(IdentityInterface(["reference", "region"]), name="inputnode")
+    corrected = _corrected(workflow, image, settings, threads, sequence=sequence, reference=False)
+    rigid = Node(
+        RegisterSequence(
+            sequence=sequence, reference_name=reference, seed=settings.random_seed, threads=threads,
+            reproducible=settings.reproducible,
+        ),
+        name="rigid",
+    )  # fmt: skip
+    outputnode = Node(IdentityInterface(["image", "matrix"]), name="outputnode")
+    workflow.connect(
+        [
+            (corrected, rigid, [("out_file", "in_file")]),
+            (inputnode, rigid, [("reference", "reference"), ("region", "region")]),
+            (corrected, outputnode, [("out_file", "image")]),
+            (rigid, outputnode, [("matrix", "matrix")]),
+        ]
+    )
+    return workflow
+
+
+def init_template_wf(
+    *, template: Template, settings: Settings, threads: int, reference: str = "T1w", name: str = "template_wf"
+) -> Workflow:
+    """Register the reference to the template: affine, and SyN where an output space or a recipe asks for it.
+
+    Inputs: ``image``, ``mask``, ``region``.
+    Outputs: ``matrix`` (reference world to template world), ``transforms`` (reference to template), ``inverse``.
+    """
+    workflow = Workflow(name=name)
+    inputnode = Node(IdentityInterface(["image", "mask", "region"]), name="inputnode")
+    register = Node(
+        RegisterTemplate(
+            template=TEMPLATE, reference_name=reference, nonlinear=wants_template_space(settings),
+            seed=settings.random_seed, threads=threads, reproducible=settings.reproducible, sloppy=settings.sloppy,
+        ),
+        name="register",
+    )  # fmt: skip
+    outputnode = Node(IdentityInterface(["matrix", "transforms", "inverse"]), name="outputnode")
+    workflow.connect(
+        [
+            (inputnode, register, [("image", "in_file"), ("mask", "mask"), ("region", "region")]),
+            (register, outputnode, [("matrix", "matrix"), ("transforms", "transforms"), ("inverse", "inverse")]),
+        ]
+    )
+    return workflow
+
+
+def wants_template_space(settings: Settings) -> bool:
+    """True when some output is asked for in the template's space."""
+    return any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
+
+
+def _corrected(
+    workflow: Workflow, image: Path, settings: Settings, threads: int, *, sequence: str, reference: bool
+) -> Node:
+    """Add the steps that every sequence goes through; returns the last of them, whose ``out_file`` is the image."""
+    last = Node(Conform(in_file=str(image)), name="conform")
+    workflow.add_nodes([last])
+    steps = [Node(Denoise(), name="denoise")] if settings.denoise else []
+    if sequence not in QUANTITATIVE:
+        steps.append(Node(CorrectBias(threads=threads, reference=reference), name="bias"))
+    for step in steps:
+        workflow.connect(last, "out_file", step, "in_file")
+        last = step
+    return last

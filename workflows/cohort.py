@@ -1,0 +1,143 @@
+"""The graph of a whole run: one node per session, each a process of its own, under any Nipype plugin."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_app.bids.status import Status, read_status
+from bids_app.errors import UsageError
+from bids_app.settings import Settings, read_toml, write_toml
+from workflows.resources import Resources, share_out
+
+POLL_SECONDS = 0.1  # Nipype's default of 2 s a round costs more than a small graph itself
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of work: one session of one participant (``session`` is None where there are no session folders)."""
+
+    participant: str
+    session: str | None
+
+    @property
+    def key(self) -> str:
+        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
+
+
+Told = Callable[[Unit, str], None]
+
+
+def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None = None) -> dict[Unit, Status | None]:
+    """Run every unit; a session that fails, or is killed, fails alone.
+
+    Args:
+        settings: of the run; written as TOML for the processes to read.
+        units: the sessions.
+        told: called with a unit and ``"start"`` or ``"end"`` as the plugin reports it.
+
+    Returns:
+        The status each session left; None for one that was never started (after ``stop_on_first_crash``).
+    """
+    units = list(units)
+    shared = share_out(settings, len(units))
+    settings.work.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="cohort_", dir=settings.work))
+    try:
+        settings_file = scratch / "run.toml"
+        write_toml(settings, settings_file)
+        workflow = init_cohort_wf(settings=settings, units=units, shared=shared, settings_file=settings_file)
+        workflow.base_dir = str(scratch)
+        names = {node_name(i): unit for i, unit in enumerate(units)}
+        plugin, arguments = choose_plugin(settings, shared)
+        arguments["status_callback"] = _listener(names, told)
+        try:
+            workflow.run(plugin=plugin, plugin_args=arguments)
+        except RuntimeError:
+            if not settings.stop_on_first_crash:
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return {unit: read_status(settings.output_dir, unit.key) for unit in units}
+
+
+def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, settings_file: Path) -> Any:
+    """One independent node per session; nothing is connected, so nothing waits and nothing else fails."""
+    from nipype.pipeline.engine import Node, Workflow
+
+    from workflows.interfaces.process import SessionProcess
+
+    workflow = Workflow(name="cohort_wf")
+    workflow.config["execution"] = {
+        "poll_sleep_duration": str(POLL_SECONDS),
+        "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
+        "crashdump_dir": str(settings.work),
+        "crashfile_format": "txt",
+        "create_report": "false",
+    }
+    for index, unit in enumerate(units):
+        node = Node(
+            SessionProcess(
+                settings_file=str(settings_file),
+                participant=unit.participant,
+                session=unit.session or "",
+                threads=shared.threads,
+                memory_gb=shared.job_gb,
+                raise_on_failure=settings.stop_on_first_crash,
+            ),
+            name=node_name(index),
+            n_procs=shared.threads,
+            mem_gb=min(shared.job_gb, shared.memory_gb),
+        )
+        node.plugin_args = {"sbatch_args": f"--cpus-per-task={shared.threads} --mem={int(shared.job_gb * 1024)}M"}
+        workflow.add_nodes([node])
+    return workflow
+
+
+def node_name(index: int) -> str:
+    """Nipype takes only letters, digits and ``_`` in a name; participants are called anything."""
+    return f"session_{index:05d}"
+
+
+def choose_plugin(settings: Settings, shared: Resources) -> tuple[str, dict[str, Any]]:
+    """The plugin a person named, else MultiProc, or Linear where only one session runs at a time."""
+    if settings.use_plugin:
+        return _plugin_file(settings.use_plugin)
+    if shared.jobs == 1:
+        return "Linear", {}
+    return "MultiProc", {
+        "n_procs": shared.jobs * shared.threads,
+        "memory_gb": shared.memory_gb,
+        "raise_insufficient": False,
+        "mp_context": "spawn",
+    }
+
+
+def _plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """``plugin`` and ``plugin_args`` of a YAML (as in fMRIPrep) or TOML file."""
+    if path.suffix == ".toml":
+        content = read_toml(path)
+    else:
+        import yaml
+
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"cannot read the plugin file {path}: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
+        raise UsageError(
+            f"{path} must name a Nipype plugin, for example\nplugin: MultiProc\nplugin_args: {{n_procs: 4}}"
+        )
+    return content["plugin"], dict(content.get("plugin_args") or {})
+
+
+def _listener(names: dict[str, Unit], told: Told | None) -> Callable[[Any, str], None]:
+    def listen(node: Any, event: str) -> None:
+        if told and node.name in names:
+            told(names[node.name], "start" if event == "start" else "end")
+
+    return listen

@@ -1,0 +1,86 @@
+"""How a session ends when it does not end well: the same record, page and status as any other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from bids_app.bids.status import Status, describe_death, read_status, write_status
+from bids_app.errors import TandemError, TemporaryFailure
+from bids_app.settings import Settings
+from workflows.record import empty_record, write_record
+
+FAILURE_FILE = "failure.json"
+
+
+def note_failure(folder: Path, error: BaseException) -> None:
+    """Leave in a node's folder what went wrong: Nipype keeps only text of an exception, we need its exit code."""
+    code = error.exit_code if isinstance(error, TandemError) else TandemError.exit_code
+    kind = "disk full" if isinstance(error, OSError) and error.errno == 28 else ""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(OSError):  # no space left even for this: the exception itself goes on to the caller
+        (folder / FAILURE_FILE).write_text(json.dumps({"reason": kind or text, "exit_code": 74 if kind else code}))
+
+
+def find_failure(work: Path) -> tuple[str, int] | None:
+    """Reason and exit code of the newest failure noted under a work folder."""
+    notes = sorted(work.rglob(FAILURE_FILE), key=lambda path: path.stat().st_mtime)
+    if not notes:
+        return None
+    try:
+        note = json.loads(notes[-1].read_text())
+    except (OSError, ValueError):
+        return None
+    return note["reason"], note["exit_code"]
+
+
+def forget_failures(work: Path) -> None:
+    """Delete the notes of an earlier run, so that they are not taken for this one's."""
+    for path in work.rglob(FAILURE_FILE):
+        path.unlink(missing_ok=True)
+
+
+def record_death(
+    settings: Settings,
+    participant: str,
+    session: str | None,
+    code: int,
+    *,
+    peak_mb: float,
+    limit_gb: float,
+    started: float,
+) -> None:
+    """Status, record and page of a session whose process was ended from outside."""
+    record = empty_record(settings, participant, session)
+    key = record["key"]
+    before = read_status(settings.output_dir, key)
+    reason = describe_death(code, peak_mb=peak_mb, limit_gb=limit_gb)
+    reached = list(before.stages) if before else []
+    if reached:
+        reason += f"; the last stage it finished was {reached[-1]}"
+    record.update(state="failed", reason=reason, crash=_tail(settings.output_dir / "logs" / key / "session.log"))
+    write_record(settings, record)
+    status = Status(participant, session, started=started, version=record["version"])
+    status.finish("failed", reason, TemporaryFailure.exit_code, peak_rss_mb=peak_mb)
+    write_status(settings.output_dir, status)
+    write_page(settings, key)
+
+
+def write_page(settings: Settings, key: str) -> str | None:
+    """The session's page; returns what went wrong with it, for the page must not fail the session."""
+    from bids_app.report.session import write_session_report
+
+    try:
+        write_session_report(settings.output_dir, key)
+    except Exception as error:
+        return f"the report could not be written: {type(error).__name__}: {error}"
+    return None
+
+
+def _tail(log: Path, lines: int = 40) -> str | None:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or None
+    except OSError:
+        return None

@@ -1,0 +1,217 @@
+"""Thin nodes over `bids_app.imaging`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+
+from workflows.interfaces.base import Stage, StageOutput
+
+
+class _ImageOutput(StageOutput):
+    out_file = File(exists=True)
+
+
+class _ImageInput(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True)
+
+
+class Conform(Stage):
+    """Axes in RAS order, float32, one sound header; voxels are not touched."""
+
+    input_spec, output_spec = _ImageInput, _ImageOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.imaging.conform import conform
+
+        out = folder / "conformed.nii"
+        conform(Path(self.inputs.in_file), out)
+        return {"out_file": str(out)}
+
+
+class Denoise(Stage):
+    """Non-local means."""
+
+    input_spec, output_spec = _ImageInput, _ImageOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.imaging.bias import denoise
+
+        out = folder / "denoised.nii"
+        denoise(Path(self.inputs.in_file), out)
+        return {"out_file": str(out), "facts": {"denoised": True}}
+
+
+class _BiasInput(_ImageInput):
+    threads = traits.Int(1, usedefault=True, nohash=True)
+    reference = traits.Bool(True, usedefault=True, desc="the session's facts name the reference's correction")
+
+
+class CorrectBias(Stage):
+    """N4."""
+
+    input_spec, output_spec = _BiasInput, _ImageOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.imaging.bias import correct_bias
+
+        out = folder / "corrected.nii"
+        found = correct_bias(Path(self.inputs.in_file), out, threads=self.inputs.threads)
+        return {"out_file": str(out), "facts": {"bias": found} if self.inputs.reference else {}}
+
+
+class _MaskInput(_ImageInput):
+    skull_strip = traits.Enum("auto", "skip", "force", usedefault=True)
+    template = traits.Str(mandatory=True, desc="the name asked for")
+    seed = traits.Int(mandatory=True)
+    threads = traits.Int(1, usedefault=True, nohash=True)
+    sloppy = traits.Bool(False, usedefault=True)
+    lesion_mask = File(exists=True, desc="left out of what registration compares")
+
+
+class _MaskOutput(StageOutput):
+    mask = File(exists=True)
+    region = File(exists=True, desc="the mask without the lesion: where registration compares")
+
+
+class BrainMask(Stage):
+    """Brain mask of the reference, and the part of it that registration may compare."""
+
+    input_spec, output_spec = _MaskInput, _MaskOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        import nibabel as nib
+
+        from bids_app.imaging.brain import brain_mask, detect_stripped
+        from bids_app.imaging.templates import find_template
+
+        image = nib.load(self.inputs.in_file)
+        stripped, why = detect_stripped(np.asanyarray(image.dataobj), image.affine)
+        if self.inputs.skull_strip != "auto":
+            stripped, why = self.inputs.skull_strip == "skip", f"--skull-strip {self.inputs.skull_strip} was given"
+        out = folder / "brain_mask.nii"
+        facts = brain_mask(
+            Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
+            seed=self.inputs.seed, threads=self.inputs.threads, sloppy=self.inputs.sloppy,
+        )  # fmt: skip
+        region = out
+        if self.inputs.lesion_mask:
+            region = exclude(out, Path(self.inputs.lesion_mask), folder / "region_mask.nii")
+        return {
+            "mask": str(out),
+            "region": str(region),
+            "facts": {
+                "stripped": stripped,
+                "stripped_why": why,
+                "brain_ml": facts.get("volume_ml"),
+                "brain_method": facts.get("method"),
+                "warnings": facts.get("warnings", []),
+                "cost_function_masked": region != out,
+            },
+        }
+
+
+def exclude(mask: Path, lesion: Path, out: Path) -> Path:
+    """The mask without the lesion, whatever grid the lesion mask is on; both share world coordinates."""
+    import nibabel as nib
+
+    from bids_app.imaging.stacking import Grid, sample
+
+    brain = nib.load(mask)
+    inside = sample(lesion, np.eye(4), Grid(brain.shape, brain.affine), order=1) > 0.25
+    kept = ((np.asanyarray(brain.dataobj) > 0) & ~inside).astype(np.uint8)
+    nib.save(nib.Nifti1Image(kept, brain.affine), out)
+    return out
+
+
+class _RegisterInput(_ImageInput):
+    reference = File(exists=True, mandatory=True)
+    region = File(exists=True, desc="where the reference is compared")
+    sequence = traits.Str(mandatory=True)
+    reference_name = traits.Str("T1w", usedefault=True)
+    seed = traits.Int(mandatory=True)
+    threads = traits.Int(1, usedefault=True, nohash=True)
+    reproducible = traits.Bool(False, usedefault=True)
+
+
+class _MatrixOutput(StageOutput):
+    matrix = traits.List(traits.List(traits.Float), desc="moving world to fixed world, RAS, 4 by 4")
+
+
+class RegisterSequence(Stage):
+    """One sequence to the reference, rigidly."""
+
+    input_spec, output_spec = _RegisterInput, _MatrixOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.imaging.registration import register
+        from bids_app.imaging.transforms import decompose
+
+        found = register(
+            Path(self.inputs.in_file), Path(self.inputs.reference), kind="rigid",
+            fixed_mask=Path(self.inputs.region) if self.inputs.region else None,
+            seed=self.inputs.seed, threads=self.inputs.threads, reproducible=self.inputs.reproducible,
+            out_prefix=folder / "rigid_",
+        )  # fmt: skip
+        row = {
+            "moving": self.inputs.sequence, "fixed": self.inputs.reference_name, "kind": "rigid",
+            "similarity": found.similarity, **decompose(found.matrix),
+        }  # fmt: skip
+        facts = {"registrations": [row], "warnings": list(getattr(found, "warnings", []))}
+        return {"matrix": found.matrix.tolist(), "facts": facts}
+
+
+class _TemplateInput(_ImageInput):
+    mask = File(exists=True, mandatory=True, desc="brain mask of the image")
+    region = File(exists=True, desc="where the image is compared; the mask where there is no lesion")
+    template = traits.Str(mandatory=True)
+    nonlinear = traits.Bool(False, usedefault=True)
+    reference_name = traits.Str("T1w", usedefault=True)
+    seed = traits.Int(mandatory=True)
+    threads = traits.Int(1, usedefault=True, nohash=True)
+    reproducible = traits.Bool(False, usedefault=True)
+    sloppy = traits.Bool(False, usedefault=True)
+
+
+class _TemplateOutput(_MatrixOutput):
+    transforms = traits.List(File(exists=True), desc="image to template, as ANTs applies them")
+    inverse = traits.List(File(exists=True))
+
+
+class RegisterTemplate(Stage):
+    """The reference to the template: affine, and SyN after it where it is asked for."""
+
+    input_spec, output_spec = _TemplateInput, _TemplateOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.imaging.registration import register_to_template
+        from bids_app.imaging.templates import find_template
+        from bids_app.imaging.transforms import decompose
+
+        template = find_template(self.inputs.template)
+        found = register_to_template(
+            Path(self.inputs.in_file), Path(self.inputs.mask), template,
+            region=Path(self.inputs.region) if self.inputs.region else None,
+            nonlinear=self.inputs.nonlinear and not self.inputs.sloppy,
+            seed=self.inputs.seed, threads=self.inputs.threads, reproducible=self.inputs.reproducible,
+            out_prefix=folder / "template_",
+        )  # fmt: skip
+        row = {
+            "moving": self.inputs.reference_name, "fixed": template.name, "kind": found.kind,
+            "similarity": found.similarity, **decompose(found.matrix),
+        }  # fmt: skip
+        facts = {
+            "template": {"name": template.name, "source": template.source, "asked": self.inputs.template},
+            "to_template": found.matrix.tolist(),
+            "registrations": [row],
+            "warnings": list(found.warnings),
+        }
+        return {
+            "matrix": found.matrix.tolist(),
+            "transforms": [str(p) for p in found.forward],
+            "inverse": [str(p) for p in found.inverse],
+            "facts": facts,
+        }

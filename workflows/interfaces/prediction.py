@@ -1,0 +1,120 @@
+"""Thin nodes over `bids_app.learning.predict` and `bids_app.measure`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+from nipype.interfaces.io import add_traits
+
+from workflows.interfaces.base import Stage, StageOutput
+from workflows.naming import slug
+
+
+class _PredictInput(BaseInterfaceInputSpec):
+    recipe = traits.Str(mandatory=True)
+    bundle = traits.Str(mandatory=True, desc="name of a shipped bundle, or a folder")
+    weights = traits.Str(mandatory=True, desc="hash of the weights: other weights, other result")
+    image = File(exists=True, mandatory=True, desc="the reference")
+    mask = File(exists=True, mandatory=True)
+    to_template = traits.List(traits.List(traits.Float), mandatory=True)
+    device = traits.Str("auto", usedefault=True)
+    tta = traits.Bool(False, usedefault=True)
+    low_mem = traits.Bool(False, usedefault=True)
+    threads = traits.Int(1, usedefault=True, nohash=True)
+
+
+class _PredictOutput(StageOutput):
+    prediction = File(exists=True, desc="npz: probability (region, x, y, z), affine of its grid")
+    device = traits.Str()
+
+
+class Predict(Stage):
+    """Stack the sequences once on the recipe's grid, and predict there.
+
+    Further sequences come in as ``image_<slug>`` and ``matrix_<slug>`` (their world to the reference's).
+    """
+
+    input_spec, output_spec = _PredictInput, _PredictOutput
+
+    def __init__(self, sequences: list[str] | None = None, **inputs: Any) -> None:
+        super().__init__(**inputs)
+        self._sequences = sequences or []
+        add_traits(self.inputs, [f"{f}_{slug(s)}" for s in self._sequences for f in ("image", "matrix")])
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.learning.bundle import load_bundle
+        from bids_app.learning.predict import locate_and_predict, resolve_device
+
+        bundle = load_bundle(self.inputs.bundle)
+        device = resolve_device(self.inputs.device)
+        images, matrices = {bundle.recipe.reference: Path(self.inputs.image)}, {bundle.recipe.reference: np.eye(4)}
+        for name in self._sequences:
+            path, matrix = getattr(self.inputs, f"image_{slug(name)}"), getattr(self.inputs, f"matrix_{slug(name)}")
+            if isinstance(path, str):
+                images[name], matrices[name] = Path(path), np.linalg.inv(np.array(matrix))
+        found = locate_and_predict(
+            bundle, images, matrices, np.array(self.inputs.to_template), mask=Path(self.inputs.mask), device=device,
+            tta=self.inputs.tta, low_mem=self.inputs.low_mem, threads=self.inputs.threads,
+        )  # fmt: skip
+        out = folder / "prediction.npz"
+        np.savez(out, probability=found.probability.astype(np.float32), affine=found.grid.affine)
+        facts = {"warnings": list(found.warnings)}
+        return {"prediction": str(out), "device": device, "facts": facts}
+
+
+class _MeasureInput(BaseInterfaceInputSpec):
+    recipe = traits.Str(mandatory=True)
+    bundle = traits.Str(mandatory=True)
+    prediction = File(exists=True, mandatory=True)
+    image = File(exists=True, mandatory=True, desc="the reference, whose grid the masks are brought to")
+    device = traits.Str("cpu", usedefault=True)
+    tta = traits.Bool(False, usedefault=True)
+
+
+class _MeasureOutput(StageOutput):
+    dseg = File(exists=True)
+    probseg = File(exists=True)
+    volumes = File(exists=True, desc="JSON: one row per region")
+
+
+class Measure(Stage):
+    """Volumes on the grid of the prediction; masks and probabilities on the reference's own grid."""
+
+    input_spec, output_spec = _MeasureInput, _MeasureOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        import nibabel as nib
+
+        from bids_app.imaging.stacking import Grid, to_grid
+        from bids_app.learning.bundle import load_bundle
+        from bids_app.learning.measure import label_map, measure_regions
+
+        bundle = load_bundle(self.inputs.bundle)
+        with np.load(self.inputs.prediction, allow_pickle=False) as stored:
+            probability, affine = stored["probability"], stored["affine"]
+        grid = Grid(probability.shape[1:], affine)
+        reference = nib.load(self.inputs.image)
+        native = to_grid(probability, grid, Grid(reference.shape, reference.affine))
+        measured = measure_regions(bundle, probability, grid)
+        outputs = {name: folder / f"{name}.nii.gz" for name in ("dseg", "probseg")}
+        labels = label_map(bundle, native)
+        nib.save(nib.Nifti1Image(labels, reference.affine), outputs["dseg"])
+        nib.save(nib.Nifti1Image(np.moveaxis(native, 0, -1), reference.affine), outputs["probseg"])
+        volumes = folder / "volumes.json"
+        volumes.write_text(json.dumps(measured.rows))
+        row = {
+            "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
+            "weights_sha256": bundle.sha256, "device": self.inputs.device, "tta": self.inputs.tta,
+            "threshold": bundle.calibration["threshold"],
+            "grid": {"shape": list(grid.shape), "spacing": float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))},
+            "regions": measured.rows, "warnings": measured.warnings,
+        }  # fmt: skip
+        return {
+            **{name: str(path) for name, path in outputs.items()},
+            "volumes": str(volumes),
+            "facts": {"predictions": [row], "warnings": measured.warnings},
+        }

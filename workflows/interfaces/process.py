@@ -1,0 +1,116 @@
+"""One session as one operating-system process, so that its death is its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from bids_app.settings import Settings, from_plain, read_toml
+from workflows.failure import record_death
+
+#: Libraries that make threads of their own read these once, when they are loaded.
+THREAD_VARIABLES = (
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+)  # fmt: skip
+SAMPLE_SECONDS = 0.5
+
+
+class _Input(BaseInterfaceInputSpec):
+    settings_file = File(exists=True, mandatory=True, desc="the run's settings, TOML")
+    participant = traits.Str(mandatory=True)
+    session = traits.Str(desc="empty where the participant has no session folders")
+    threads = traits.Int(1, usedefault=True)
+    memory_gb = traits.Float(4.0, usedefault=True, desc="what this session may use, named when it is killed")
+    raise_on_failure = traits.Bool(False, usedefault=True)
+
+
+class _Output(TraitedSpec):
+    exit_code = traits.Int(desc="of the process; negative is a signal")
+    peak_rss_mb = traits.Float(desc="peak resident memory of the process, MB")
+    seconds = traits.Float()
+
+
+class SessionProcess(SimpleInterface):
+    """Run one session in a process and see it end, whatever ends it."""
+
+    input_spec = _Input
+    output_spec = _Output
+
+    def _run_interface(self, runtime):
+        settings = from_plain(read_toml(Path(self.inputs.settings_file)))
+        session = self.inputs.session or None
+        key = f"sub-{self.inputs.participant}" + (f"_ses-{session}" if session else "")
+        logs = settings.output_dir / "logs" / key
+        logs.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "bids_app", "session", self.inputs.settings_file, self.inputs.participant]
+        started = time.time()
+        code, peak_mb = _run(
+            [*command, session or "", str(self.inputs.threads)],
+            environment(settings, self.inputs.threads),
+            logs / "session.log",
+            samples=logs / "resources.tsv" if settings.resource_monitor else None,
+        )
+        seconds = time.time() - started
+        if code < 0 or code > 128:
+            record_death(
+                settings, self.inputs.participant, session, code, peak_mb=peak_mb, limit_gb=self.inputs.memory_gb,
+                started=started,
+            )  # fmt: skip
+        self._results = {"exit_code": code, "peak_rss_mb": peak_mb, "seconds": seconds}
+        if code != 0 and self.inputs.raise_on_failure:
+            raise RuntimeError(f"{key} failed and --stop-on-first-crash was given")
+        return runtime
+
+
+def environment(settings: Settings, threads: int) -> dict[str, str]:
+    """What a session sees: its threads, caches inside the work folder, and nothing that reaches for the network."""
+    cache = settings.work / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    itk = 1 if settings.reproducible else threads
+    root = str(Path(__file__).resolve().parents[2])
+    return {
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(itk),
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "XDG_CACHE_HOME": str(cache),
+        "TORCH_HOME": str(cache / "torch"),
+        "NO_ET": "1",
+        "TEMPLATEFLOW_AUTOUPDATE": "off",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONPATH": os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p),
+    }
+
+
+def _run(command: list[str], env: dict[str, str], log: Path, *, samples: Path | None) -> tuple[int, float]:
+    """Exit code (negative: signal) and peak memory in MB of a process whose output goes to ``log``."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        if samples:
+            threading.Thread(target=_sample, args=(process.pid, samples), daemon=True).start()
+        _, wait_status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(wait_status)
+    return process.returncode, usage.ru_maxrss / 1024
+
+
+def _sample(pid: int, path: Path) -> None:
+    """Seconds, resident MB and CPU seconds of a process until it ends."""
+    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    started = time.time()
+    with path.open("w", encoding="utf-8") as table:
+        table.write("seconds\trss_mb\tcpu_seconds\n")
+        while True:
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                return
+            cpu = (int(fields[11]) + int(fields[12])) / tick
+            table.write(f"{time.time() - started:.1f}\t{int(fields[21]) * page / 1e6:.1f}\t{cpu:.2f}\n")
+            table.flush()
+            time.sleep(SAMPLE_SECONDS)

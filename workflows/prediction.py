@@ -1,0 +1,44 @@
+"""One recipe's prediction: find the place, predict, measure."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.learning.bundle import load_bundle
+from bids_app.recipes.recipe import Recipe
+from bids_app.settings import Settings
+from workflows.interfaces.prediction import Measure, Predict
+from workflows.naming import slug
+
+
+def init_prediction_wf(*, recipe: Recipe, settings: Settings, threads: int, name: str | None = None) -> Workflow:
+    """Predict a recipe's regions and measure them.
+
+    Inputs: ``image`` and ``mask`` of the reference, ``to_template`` (reference world to template world), and for
+    every further sequence ``image_<slug>`` and ``matrix_<slug>``.
+    Outputs: ``dseg`` and ``probseg`` on the reference's grid, ``volumes`` (JSON).
+    """
+    workflow = Workflow(name=name or f"{slug(recipe.name)}_wf")
+    bundle = load_bundle(settings.bundle or recipe.name)
+    others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
+    fields = [f"{field}_{slug(sequence)}" for sequence in others for field in ("image", "matrix")]
+    inputnode = Node(IdentityInterface(["image", "mask", "to_template", *fields]), name="inputnode")
+    predict = Node(
+        Predict(
+            sequences=others, recipe=recipe.name, bundle=str(bundle.path), weights=bundle.sha256,
+            device=settings.device, tta=settings.tta, low_mem=settings.low_mem, threads=threads,
+        ),
+        name="predict",
+    )  # fmt: skip
+    measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=settings.tta), name="measure")
+    outputnode = Node(IdentityInterface(["dseg", "probseg", "volumes"]), name="outputnode")
+    workflow.connect(
+        [
+            (inputnode, predict, [(name, name) for name in ("image", "mask", "to_template", *fields)]),
+            (inputnode, measure, [("image", "image")]),
+            (predict, measure, [("prediction", "prediction"), ("device", "device")]),
+            (measure, outputnode, [(name, name) for name in ("dseg", "probseg", "volumes")]),
+        ]
+    )
+    return workflow

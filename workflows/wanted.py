@@ -1,0 +1,93 @@
+"""What the recipes of a run want, and whether a session has it already."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_app import __version__
+from bids_app.bids.digest import fingerprints
+from bids_app.bids.status import Status, is_current, read_status
+from bids_app.errors import UsageError
+from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One sequence to look for (the query that `bids_app.bids.select` takes)."""
+
+    name: str
+    suffix: str
+    entities: dict[str, Any]
+    required: bool
+
+
+def load_recipes(settings: Settings) -> list[Recipe]:
+    """The recipes of a run, each once."""
+    return [load_recipe(name) for name in dict.fromkeys(settings.recipe)]
+
+
+def queries_of(recipes: list[Recipe], extra: tuple[str, ...] = ()) -> tuple[list[Wanted], str]:
+    """What to look for: every recipe's sequences and those asked for beside them; and the reference among them.
+
+    Raises:
+        UsageError: recipes of one run that want different references.
+    """
+    references = {recipe.reference for recipe in recipes}
+    if len(references) != 1:
+        raise UsageError(f"these recipes want different references ({', '.join(sorted(references))}); run them apart")
+    queries: dict[str, Wanted] = {}
+    for recipe in recipes:
+        for spec in recipe.sequences:
+            before = queries.get(spec.name)
+            queries[spec.name] = Wanted(
+                spec.name, spec.suffix, dict(spec.entities), spec.required or bool(before and before.required)
+            )
+    for name in extra:
+        queries.setdefault(name, parse_sequence(name))
+    return list(queries.values()), references.pop()
+
+
+def parse_sequence(name: str) -> Wanted:
+    """``FLAIR`` or ``ce-gadolinium_T1w`` as a query; what the name does not say must be absent only for ``ce``."""
+    *parts, suffix = name.split("_")
+    entities: dict[str, Any] = {"ceagent": None}
+    for part in parts:
+        key, dash, value = part.partition("-")
+        if not dash or key not in ("ce", "acq", "rec"):
+            raise UsageError(f"unknown sequence {name!r}; write for example FLAIR, T2w or ce-gadolinium_T1w")
+        entities[{"ce": "ceagent", "acq": "acquisition", "rec": "reconstruction"}[key]] = value
+    if not suffix.isalnum():
+        raise UsageError(f"unknown sequence {name!r}; write for example FLAIR, T2w or ce-gadolinium_T1w")
+    return Wanted(name, suffix, entities, required=False)
+
+
+def expected_hash(settings: Settings, recipes: list[Recipe]) -> str:
+    """Changes when a session must run again although its images are the same: options, recipes, weights, version."""
+    from bids_app.learning.bundle import load_bundle
+
+    parts = [settings.result_hash(), __version__]
+    for recipe in recipes:
+        parts.append(recipe.model_dump_json())
+        if recipe.regions:
+            parts.append(load_bundle(settings.bundle or recipe.name).sha256)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+class Finished:
+    """Knows which sessions of a run need not run again; the run's hash is made once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.hash = expected_hash(settings, load_recipes(settings))
+
+    def status(self, key: str) -> Status | None:
+        """The status of a session that is done, with the same inputs, options and outputs; else None."""
+        status = read_status(self.settings.output_dir, key)
+        if status is None:
+            return None
+        inputs = fingerprints([Path(name) for name in status.inputs])
+        return status if is_current(status, self.hash, inputs, self.settings.output_dir) else None
