@@ -1,0 +1,177 @@
+"""The methods text of one session, written from its record: a step that did not run is not described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bids_app.report.references import REFERENCES, SHORT
+
+#: recipe -> what a reader must know about its regions beyond the network
+RECIPE_NOTES = {
+    "habenula": (
+        "The network of this recipe was trained on images synthesised from label maps by domain randomisation ({synthseg}), "
+        "with the habenulae placed as in the CIT168 atlas ({cit168}) and sized like those measured in young adults with a "
+        "myelin-based method ({habenula-hcp}); measuring the habenula with a residual U-Net follows {habenula-unet}."
+    ),
+}
+
+
+def build_methods(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Paragraphs and references for what ran on one session.
+
+    Args:
+        record: a session's record; any part may be absent.
+
+    Returns:
+        ``paragraphs`` in order, and ``references`` in the order of their first citation.
+    """
+    cited: list[str] = []
+    paragraphs = [
+        _data(record, cited),
+        _preprocessing(record, cited),
+        *[_prediction(p, record, cited) for p in record.get("predictions") or []],
+        _software(record, cited),
+    ]
+    return {"paragraphs": [p for p in paragraphs if p], "references": [REFERENCES[key] for key in cited]}
+
+
+def methods_markdown(record: Mapping[str, Any]) -> str:
+    """The same as Markdown, for pasting into a manuscript."""
+    methods = record.get("methods") or build_methods(record)
+    lines = ["# Methods", "", *[line for p in methods["paragraphs"] for line in (p, "")]]
+    lines += ["## References", "", *[f"{i}. {text}" for i, text in enumerate(methods["references"], 1)]]
+    return "\n".join(lines) + "\n"
+
+
+def _cite(cited: list[str], *keys: str) -> str:
+    for key in keys:
+        if key not in cited:
+            cited.append(key)
+    return "; ".join(SHORT[key] for key in keys)
+
+
+def _data(record: Mapping[str, Any], cited: list[str]) -> str:
+    version = record.get("version")
+    text = f"Results come from Tandem{' ' + str(version) if version else ''}, a BIDS App ({_cite(cited, 'bids', 'bids-apps')}). "
+    selection = record.get("selection") or {}
+    used = [s["sequence"] for s in selection.get("sequences") or [] if s.get("file")]
+    if not used:
+        return text + "No usable image was found for this session."
+    text += f"Input files were selected with PyBIDS ({_cite(cited, 'pybids')}): {_join(used)}, one file each and none averaged. "
+    if len(used) > 1:
+        text += f"{selection.get('reference', used[0])} served as the reference. "
+    return text.strip()
+
+
+def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
+    done = record.get("preprocessing") or {}
+    if not done:
+        return ""
+    reference = (record.get("selection") or {}).get("reference", "the reference")
+    sentences = []
+    if _ran(done.get("denoise")):
+        sentences.append("Images were denoised by adaptive non-local means as implemented in ANTs.")
+    if _ran(done.get("bias")):
+        sentences.append(f"{reference} was corrected for intensity non-uniformity with N4 ({_cite(cited, 'n4')}).")
+    sentences.append(_brain(done))
+    kinds = {str(r.get("kind")) for r in done.get("registrations") or []}
+    between = [r for r in done.get("registrations") or [] if r.get("kind") == "rigid"]
+    if between:
+        moving = _join([str(r.get("moving")) for r in between])
+        sentences.append(f"{moving} {'was' if len(between) == 1 else 'were'} registered to {reference} by a rigid transform with ANTs "
+                         f"({_cite(cited, 'ants', 'itk')}).")  # fmt: skip
+    if done.get("to_template"):
+        sentences.append(_template(done, reference, "syn" in {k.lower() for k in kinds}, cited))
+    if len([s for s in (record.get("selection") or {}).get("sequences") or [] if s.get("file")]) > 1:
+        sentences.append(
+            "All sequences were brought onto the network's grid by a single interpolation of composed transforms."
+        )
+    if (record.get("selection") or {}).get("lesion_mask"):
+        sentences.append("A lesion mask supplied with the data was left out of the registration's cost function.")
+    return " ".join(s for s in sentences if s)
+
+
+def _ran(step: Any) -> bool:
+    """True for a step with facts that do not say it was left out."""
+    if isinstance(step, Mapping):
+        return bool(step) and not step.get("skipped", False) and step.get("ran", True) is not False
+    return bool(step)
+
+
+def _brain(done: Mapping[str, Any]) -> str:
+    if done.get("stripped"):
+        return "The image was found to be skull-stripped already, and its own outline was taken as the brain mask."
+    method = done.get("brain_method")
+    return f"The brain was extracted ({method})." if method else ""
+
+
+def _template(done: Mapping[str, Any], reference: str, deformable: bool, cited: list[str]) -> str:
+    template = done.get("template") or {}
+    source = str(template.get("source") or "").lower()
+    text = f"{reference} was registered to the template {template.get('name', 'of unknown name')} "
+    text += f"({_cite(cited, 'icbm-2009', 'icbm-2011')}"
+    if "templateflow" in source:
+        text += f"; from TemplateFlow, {_cite(cited, 'templateflow')}"
+    elif "nilearn" in source:
+        text += f"; the copy inside nilearn, {_cite(cited, 'nilearn')}"
+    text += f") by an affine transform with ANTs ({_cite(cited, 'ants', 'itk')})"
+    if deformable:
+        text += f", followed by symmetric diffeomorphic registration, SyN ({_cite(cited, 'syn')})"
+    return text + "."
+
+
+def _prediction(prediction: Mapping[str, Any], record: Mapping[str, Any], cited: list[str]) -> str:
+    regions = [str(r.get("name")) for r in prediction.get("regions") or []]
+    what = prediction.get("title") or prediction.get("recipe") or "Segmentation"
+    text = f"{what}: {_join(regions) or 'regions'} {'was' if len(regions) == 1 else 'were'} segmented by a residual U-Net ({_cite(cited, 'segresnet')}) "
+    text += f"built with MONAI ({_cite(cited, 'monai')}) on PyTorch ({_cite(cited, 'pytorch')})"
+    bundle, sha = prediction.get("bundle"), str(prediction.get("weights_sha256") or "")
+    if bundle:
+        text += f", bundle {bundle}" + (f" (weights SHA-256 {sha[:12]}…)" if sha else "")
+    text += ". "
+    grid = prediction.get("grid") or {}
+    spacing = grid.get("spacing")
+    if spacing:
+        spacing = spacing if isinstance(spacing, list | tuple) else [spacing] * 3
+        text += f"The network worked at {' × '.join(f'{float(s):g}' for s in spacing)} mm"
+        text += f" on {' × '.join(str(n) for n in grid['shape'])} voxels. " if grid.get("shape") else ". "
+    tta = prediction.get("tta", (record.get("provenance") or {}).get("tta"))
+    if tta:
+        text += "Predictions were averaged over left–right flips, with left and right regions swapped back. "
+    threshold = prediction.get("threshold")
+    text += "The soft volume of a region is the integral of its probability over that grid"
+    text += (
+        f"; the hard volume counts voxels at or above {threshold:g} in the reference's own grid. "
+        if _is_number(threshold)
+        else ". "
+    )
+    note = RECIPE_NOTES.get(str(prediction.get("recipe")))
+    if note:
+        text += note.format(
+            **{key: _cite(cited, key) for key in ("synthseg", "cit168", "habenula-hcp", "habenula-unet")}
+        )
+    return text.strip()
+
+
+def _software(record: Mapping[str, Any], cited: list[str]) -> str:
+    if not (record.get("preprocessing") or record.get("predictions")):
+        return ""
+    provenance = record.get("provenance") or {}
+    versions = provenance.get("versions") or {}
+    text = f"The steps were run as a Nipype graph ({_cite(cited, 'nipype')}); images were read and written with NiBabel ({_cite(cited, 'nibabel')})."
+    known = [f"{name} {version}" for name, version in versions.items() if isinstance(version, str | int | float)]
+    if known:
+        text += f" Versions: {', '.join(known)}."
+    if provenance.get("seed") is not None:
+        text += f" Random seed {provenance['seed']}"
+        text += f", {provenance['threads']} thread(s)." if _is_number(provenance.get("threads")) else "."
+    return text
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _join(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else ""

@@ -1,0 +1,216 @@
+"""A record as the rows, facts and sentences that a page shows. No files are read here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+PALETTE = ("#4da3ff", "#ff6b5e", "#ffd166", "#5ad19a", "#c58bff", "#ff9f43", "#7bdff2", "#f78fb3")
+HEX = re.compile(r"#[0-9a-fA-F]{6}")
+STATE_WORDS = {"done": "Done", "failed": "Failed", "running": "Not finished"}
+
+
+def region_color(region: Mapping[str, Any], position: int) -> str:
+    """The region's own colour, where it is one; else the next of the palette."""
+    color = region.get("color")
+    return color if isinstance(color, str) and HEX.fullmatch(color) else PALETTE[position % len(PALETTE)]
+
+
+def glance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts a reader looks for first."""
+    used = [s["sequence"] for s in sequence_rows(record) if s["file"]]
+    facts = [("Sequences used", ", ".join(used) or "none")]
+    for prediction in record.get("predictions") or []:
+        regions = prediction.get("regions") or []
+        found = sum(bool(r.get("found", True)) for r in regions)
+        facts.append(
+            (str(prediction.get("title") or prediction.get("recipe")), f"{found} of {len(regions)} regions found")
+        )
+    preprocessing = record.get("preprocessing") or {}
+    if _is_number(preprocessing.get("brain_ml")):
+        facts.append(("Brain mask", f"{preprocessing['brain_ml']:.0f} ml"))
+    if total_seconds(record):
+        facts.append(("Time", duration_of(record)))
+    facts.append(("Warnings", str(len(all_warnings(record))) if all_warnings(record) else "none"))
+    return facts
+
+
+def sequence_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per sequence of the recipe, with what preflight measured of its file."""
+    selection = record.get("selection") or {}
+    facts = {f.get("file"): f for f in record.get("preflight") or []}
+    rows = []
+    for item in selection.get("sequences") or []:
+        fact = facts.get(item.get("file")) or {}
+        size = " × ".join(str(n) for n in fact.get("shape") or [])
+        zooms = " × ".join(f"{z:.3g}" for z in fact.get("zooms") or [])
+        rows.append(
+            {
+                "sequence": str(item.get("sequence")),
+                "file": item.get("file"),
+                "reference": item.get("sequence") == selection.get("reference"),
+                "reason": item.get("reason") or "",
+                "rejected": item.get("rejected") or [],
+                "grid": f"{size} voxels of {zooms} mm" if size and zooms else "",
+                "orientation": fact.get("orientation") or "",
+            }
+        )
+    return rows
+
+
+def all_warnings(record: Mapping[str, Any]) -> list[str]:
+    """Of the session, of its files and of its predictions, each once."""
+    found = [str(w) for w in record.get("warnings") or []]
+    for fact in record.get("preflight") or []:
+        name = PurePosixPath(str(fact.get("file"))).name
+        found += [w if name in w else f"{name}: {w}" for w in map(str, fact.get("warnings") or [])]
+    for prediction in record.get("predictions") or []:
+        found += [str(w) for w in prediction.get("warnings") or []]
+    return list(dict.fromkeys(found))
+
+
+def volume_tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Per recipe: title, rows with their place on a common scale, and the definition of each number."""
+    tables = []
+    for prediction in record.get("predictions") or []:
+        regions = prediction.get("regions") or []
+        values = [r.get(k) for r in regions for k in ("soft_mm3", "soft_high_mm3", "hard_mm3")]
+        top = max([float(v) for v in values if _is_number(v)], default=0.0) * 1.08 or 1.0
+        rows = [_volume_row(r, i, top) for i, r in enumerate(regions)]
+        tables.append(
+            {
+                "title": str(prediction.get("title") or prediction.get("recipe")),
+                "rows": rows,
+                "top": top,
+                "definition": definition(prediction, record),
+                "unit": "mm³",
+            }
+        )
+    return tables
+
+
+def _volume_row(region: Mapping[str, Any], position: int, top: float) -> dict[str, Any]:
+    soft, low, high, hard = (region.get(k) for k in ("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3"))
+    centre = region.get("centre_mm")
+    return {
+        "name": str(region.get("name")),
+        "color": region_color(region, position),
+        "soft": soft,
+        "low": low,
+        "high": high,
+        "hard": hard,
+        "centre": ", ".join(f"{c:.1f}".replace("-", "−") for c in centre) if _is_point(centre) else "–",
+        "found": bool(region.get("found", True)),
+        "at": {
+            n: 100 * float(v) / top
+            for n, v in (("soft", soft), ("low", low), ("high", high), ("hard", hard))
+            if _is_number(v)
+        },
+    }
+
+
+def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What each column of the volumes table means, with the values it depends on."""
+    reference = (record.get("selection") or {}).get("reference", "the reference")
+    grid = prediction.get("grid") or {}
+    spacing = grid.get("spacing")
+    spacing = " × ".join(f"{float(s):g}" for s in spacing) if isinstance(spacing, list | tuple) else spacing
+    on_grid = f"the prediction grid ({spacing} mm)" if spacing else "the prediction grid"
+    threshold = prediction.get("threshold")
+    level = f"{threshold:g}" if _is_number(threshold) else "the bundle's threshold"
+    return [
+        ("Soft", f"integral of the region's probability over {on_grid}, in the participant's own space (not scaled to a template); no threshold"),
+        (
+            "Range",
+            str(prediction.get("interval") or "the interval stated by the bundle's calibration around the soft volume; it covers the "
+            "network's own uncertainty, not differences between scanners"),
+        ),
+        ("Hard", f"voxels of the dseg image at or above {level}, counted in {reference}'s own grid; depends on where that grid falls"),
+        ("Centre", f"centre of mass in {reference}'s world coordinates: mm to the right, to the front, upwards"),
+    ]  # fmt: skip
+
+
+def registration_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each registration with its size, and the affine to the template with its scaling."""
+    done = record.get("preprocessing") or {}
+    rows = [dict(r) for r in done.get("registrations") or []]
+    scales = template_scales(done.get("to_template"))
+    for row in rows:
+        to_template = str(row.get("fixed")) == str((done.get("template") or {}).get("name"))
+        row["scales"] = " × ".join(f"{s:.2f}" for s in scales) if to_template and scales else ""
+    return rows
+
+
+def template_scales(matrix: Any) -> list[float]:
+    """How much the affine stretches the reference along its own axes; empty without a usable matrix."""
+    matrix = as_matrix(matrix)
+    return [] if matrix is None else [float(s) for s in np.linalg.norm(matrix[:3, :3], axis=0)]
+
+
+def as_matrix(value: Any) -> np.ndarray | None:
+    """A 4 × 4 invertible matrix, or None."""
+    try:
+        matrix = np.asarray(value, float)
+    except (TypeError, ValueError):
+        return None
+    usable = matrix.shape == (4, 4) and np.all(np.isfinite(matrix)) and abs(np.linalg.det(matrix)) > 1e-6
+    return matrix if usable else None
+
+
+def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Stages with their share of the longest one."""
+    stages = [s for s in record.get("stages") or [] if isinstance(s, Mapping)]
+    longest = max([s["seconds"] for s in stages if _is_number(s.get("seconds"))], default=0) or 1
+    return [
+        {
+            "name": str(s.get("name")).replace("_", " "),
+            "seconds": s.get("seconds"),
+            "memory": s.get("peak_rss_mb"),
+            "share": 100 * s["seconds"] / longest if _is_number(s.get("seconds")) else 0,
+        }
+        for s in stages
+    ]
+
+
+def total_seconds(record: Mapping[str, Any]) -> float:
+    """Wall time of the session; the sum of its stages where the whole was not noted."""
+    if _is_number(record.get("seconds")):
+        return float(record["seconds"])
+    return float(sum(s["seconds"] for s in record.get("stages") or [] if _is_number(s.get("seconds"))))
+
+
+def peak_memory(record: Mapping[str, Any]) -> float | None:
+    """Highest resident memory, MB."""
+    values = [record.get("peak_rss_mb"), *[s.get("peak_rss_mb") for s in record.get("stages") or []]]
+    return max([float(v) for v in values if _is_number(v)], default=None)
+
+
+def duration_of(record: Mapping[str, Any]) -> str:
+    """Time, and memory where it is known."""
+    from bids_app.report.render import duration
+
+    memory = peak_memory(record)
+    return duration(total_seconds(record)) + (f", {memory / 1024:.1f} GB at most" if memory else "")
+
+
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as (dotted name, text) pairs."""
+    if isinstance(value, Mapping):
+        return [pair for k, v in value.items() for pair in flatten(v, f"{prefix}.{k}" if prefix else str(k))]
+    if isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(v, Mapping) for v in value):
+        return [pair for i, v in enumerate(value) for pair in flatten(v, f"{prefix}.{i}")]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [(prefix, ", ".join(str(v) for v in value))]
+    return [(prefix, "" if value is None else str(value))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(v) for v in value)
