@@ -13,22 +13,22 @@ from bids_app.errors import UsageError
 #: Words of the file name, beside entities, that a filter may name.
 WORDS = {"suffix", "extension", "datatype"}
 #: Keys of filter files written for other programs: accepted where this run has no such sequence, and not used.
-OTHER_QUERIES = set(
-    "adc angio asl bold chimap dwi epi expadc fa fieldmap flair flash fmap inplanet1 inplanet2 m0scan m0map magnitude "
-    "magnitude1 magnitude2 megre mese mp2rage mpm mtr mtrmap mts mtsat pd pdmap pdt2 pdw pet phase phase1 phase2 "
-    "phasediff r1map r2map r2starmap roi s0map sbref t1map t1rho t1w t2map t2star t2starmap t2starw t2w trace unit1 vfa"
-    .split()
-)  # fmt: skip
+OTHER_QUERIES = frozenset("""
+    adc angio asl bold chimap dwi epi expadc fa fieldmap flair flash fmap inplanet1 inplanet2 m0scan m0map magnitude
+    magnitude1 magnitude2 megre mese mp2rage mpm mtr mtrmap mts mtsat pd pdmap pdt2 pdw pet phase phase1 phase2
+    phasediff r1map r2map r2starmap roi s0map sbref t1map t1rho t1w t2map t2star t2starmap t2starw t2w trace unit1 vfa
+""".split())  # fmt: skip  # noqa: SIM905
 
 Filters = dict[str, dict[str, Any]]
 
 
-def read_filters(path: Path | None, sequences: Mapping[str, str]) -> Filters:
+def read_filters(path: Path | None, sequences: Mapping[str, str], *, strict: bool = True) -> Filters:
     """Read and check a filter file.
 
     Args:
         path: of the JSON file; None for no filters.
         sequences: name of each sequence -> its suffix. A key of the file is either of them, in any case.
+        strict: refuse a key that is neither a sequence nor a BIDS suffix (another sequence of the recipe, say).
 
     Returns:
         Sequence name -> short entity (or suffix, extension, datatype) -> a value, a list of values, None (absent) or
@@ -44,7 +44,7 @@ def read_filters(path: Path | None, sequences: Mapping[str, str]) -> Filters:
     for key, wanted in content.items():
         names = [n for n, suffix in sequences.items() if key.lower() in (n.lower(), suffix.lower())]
         exact = [n for n in names if n.lower() == key.lower()]
-        if not names and key.lower() not in OTHER_QUERIES:
+        if strict and not names and key.lower() not in OTHER_QUERIES:
             known = ", ".join(sorted(set(sequences) | set(sequences.values())))
             raise UsageError(f"{path}: {key!r} is no sequence of this run and no BIDS suffix; this run has {known}")
         if not isinstance(wanted, dict):

@@ -75,7 +75,7 @@ def choose_sessions(settings: Settings, participant: str, reference: str = "T1w"
     sessions = list_sessions(settings.bids_dir, participant)
     wanted = session_filter_names(settings.session_label)
     if settings.bids_filter_file is not None:
-        filters = read_filters(settings.bids_filter_file, {reference: reference})
+        filters = read_filters(settings.bids_filter_file, {reference: reference}, strict=False)
         sessions = [s for s in sessions if allows_session(filters, reference, s)]
     return [s for s in sessions if not wanted or s in wanted]
 

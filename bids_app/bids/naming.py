@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from bids_app.errors import DataError
 
 #: Entities in the order of the BIDS schema 1.11 (``rules/entities.yaml``): key in a file name -> pybids' long name.
-#: ``from``, ``to`` and ``mode`` name transforms (BEP 014, not merged) and stand where fMRIPrep has them, before ``desc``.
+#: Transforms (BEP 014, not merged) have ``from``, ``to`` and ``mode``, placed as in fMRIPrep, before ``desc``.
 ENTITIES = {
     "sub": "subject", "ses": "session", "sample": "sample", "task": "task", "tracksys": "tracksys",
     "acq": "acquisition", "nuc": "nucleus", "voi": "volume", "ce": "ceagent", "trc": "tracer", "stain": "staining",

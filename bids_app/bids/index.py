@@ -1,0 +1,135 @@
+"""A participant's files through pybids, without looking at anybody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_app.bids.files import told_plainly
+from bids_app.bids.naming import IMAGE_EXTENSIONS, parse_name
+from bids_app.errors import InputMissing, UsageError, ValidationFailed
+from bids_app.settings import Settings
+
+DATABASE = "layout_index.sqlite"  # pybids' own name, so that a database made by another program serves here
+
+
+@dataclass(frozen=True)
+class Index:
+    """Images of one participant (dangling links among them), and the JSON files that may describe them."""
+
+    images: tuple[Path, ...]
+    sidecars: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+    def metadata(self, image: Path) -> tuple[dict[str, Any], list[str]]:
+        """The JSON fields that hold for an image by the inheritance principle, nearest last; and what went wrong.
+
+        Only these files are opened: an unreadable sidecar of another image does no harm.
+        """
+        entities, suffix, _ = parse_name(image)
+        found, trouble = {}, []
+        for path in sorted(self.sidecars, key=lambda p: (len(p.parts), p.name)):
+            theirs, their_suffix, _ = parse_name(path)
+            if their_suffix != suffix or path.parent not in image.parents or not theirs.items() <= entities.items():
+                continue
+            try:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+                found.update(fields)
+            except (OSError, ValueError, TypeError) as error:
+                trouble.append(f"{path} cannot be read as JSON ({error}); its fields are not used")
+        return found, trouble
+
+
+def index_participant(settings: Settings, participant: str) -> Index:
+    """List one participant's images and sidecars; the cost does not grow with the dataset.
+
+    Raises:
+        InputMissing: the dataset or the participant is not there.
+        ValidationFailed: pybids cannot read the dataset at all.
+        UsageError: the database of ``--bids-database-dir`` is of another dataset, or no pybids database.
+    """
+    root = Path(os.path.abspath(settings.bids_dir))
+    folder = root / f"sub-{participant}"
+    if not folder.is_dir():
+        raise InputMissing(f"no participant {participant} in {settings.bids_dir} ({folder} is not a folder)")
+    told: tuple[str, ...] = ()
+    files: list[Path] = []
+    if settings.bids_database_dir is not None:
+        files = _from_database(settings, root, participant)
+        if not files:
+            told = (f"the database in {settings.bids_database_dir} has no file of sub-{participant}; it was read anew",)
+    if not files:
+        layout = _layout(root, ignore=_all_but(settings, root, participant))
+        files = [Path(name) for name in layout.files]
+    ours = [p for p in files if p.parent == root or folder in p.parents]
+    images = sorted(p for p in ours if p.name.endswith(IMAGE_EXTENSIONS) and folder in p.parents)
+    return Index(tuple(images), tuple(sorted(p for p in ours if p.suffix == ".json")), told)
+
+
+def _all_but(settings: Settings, root: Path, participant: str) -> list[re.Pattern[str]]:
+    """What pybids shall not enter: at the root all but this participant and JSON files, and our own folders."""
+    mine = re.escape(f"sub-{participant}")
+    ignore = [re.compile(rf"^/(?!{mine}(?:/|$))(?![^/]+\.json$)"), re.compile(r"/\.")]
+    for folder in (settings.output_dir, settings.work):
+        for one in {os.path.abspath(folder), os.path.realpath(folder)}:
+            inside = os.path.relpath(one, root if one == os.path.abspath(folder) else os.path.realpath(root))
+            if not inside.startswith(os.pardir) and inside != os.curdir:
+                ignore.append(re.compile(rf"^/{re.escape(inside)}(?:/|$)"))
+    return ignore
+
+
+def _layout(root: Path, *, ignore: list[re.Pattern[str]], database: Path | None = None) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pybids on its own future; nothing about the data
+        from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+        indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
+        try:
+            return BIDSLayout(root, validate=False, derivatives=False, indexer=indexer, database_path=database)
+        except Exception as error:  # pybids has no common base for what a broken dataset_description.json sets off
+            what = f"{type(error).__name__}: {error}"
+            raise ValidationFailed(
+                f"pybids cannot read {root} ({what}); is its dataset_description.json whole?"
+            ) from error
+
+
+def _from_database(settings: Settings, root: Path, participant: str) -> list[Path]:
+    """A participant's files, and JSON files at the root, from a pybids database; made first where there is none."""
+    folder = Path(os.path.abspath(settings.bids_database_dir))
+    if not (folder / DATABASE).is_file():
+        _make_database(settings, root, folder)
+    import sqlite3
+
+    mine = f"{root}/sub-{participant}/"
+    try:
+        with sqlite3.connect(f"{(folder / DATABASE).as_uri()}?mode=ro", uri=True) as database:
+            (known,) = database.execute("select root from layout_info").fetchone()
+            # the path's prefix, not LIKE: a participant's name may hold % or _
+            rows = database.execute(
+                "select path from files where substr(path, 1, ?) = ? or (substr(path, -5) = '.json' and dirname = ?)",
+                (len(mine), mine, str(root)),
+            ).fetchall()
+    except (sqlite3.Error, TypeError) as error:
+        raise UsageError(
+            f"{folder / DATABASE} is no pybids database ({error}); delete it or name another folder"
+        ) from error
+    if os.path.realpath(known) != os.path.realpath(root):
+        raise UsageError(f"the database in {folder} is of {known}, not of {root}; name another --bids-database-dir")
+    paths = [Path(path) for (path,) in rows]
+    return paths if any(path.parent != root for path in paths) else []
+
+
+def _make_database(settings: Settings, root: Path, folder: Path) -> None:
+    """Index the whole dataset once; several processes may do so at the same time, each renames a whole file."""
+    ignore = [re.compile(r"^/(?!sub-[^/]+(?:/|$))(?![^/]+\.json$)"), re.compile(r"/\.")]
+    with told_plainly(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tandem-", dir=folder) as scratch:
+            _layout(root, ignore=ignore, database=Path(scratch)).connection_manager.session.close()
+            os.replace(Path(scratch) / DATABASE, folder / DATABASE)

@@ -1,0 +1,183 @@
+"""What goes into each session: who is there, which files are taken, and why not the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bids_app.bids.dataset import check_dataset
+from bids_app.bids.filters import Filters, read_filters
+from bids_app.bids.index import Index, index_participant
+from bids_app.bids.listing import (
+    choose_participants,
+    choose_sessions,
+    choose_units,
+    list_participants,
+    list_sessions,
+    loose_images,
+)
+from bids_app.bids.naming import IMAGE_EXTENSIONS, parse_name
+from bids_app.bids.rule import choose_image
+from bids_app.bids.selection import Candidate, Choice, Selection, SequenceQuery
+from bids_app.errors import InputMissing, NothingSelected
+from bids_app.settings import Settings
+
+__all__ = [
+    "Candidate", "Choice", "Selection", "SequenceQuery", "check_dataset", "choose_participants", "choose_sessions",
+    "choose_units", "list_participants", "list_sessions", "require_selected", "select_participant", "select_session",
+]  # fmt: skip
+
+#: Where `-d manual=PATH` keeps lesion masks, by the names that people give them.
+LESION_NAMES = ("*_label-L*_mask", "*_label-lesion*_mask", "*_desc-*lesion*_mask", "*lesion*_roi")
+
+
+def select_participant(
+    settings: Settings, participant: str, sequences: Sequence[SequenceQuery], reference: str = "T1w"
+) -> list[Selection]:
+    """Choose the files of every session of one participant that the settings leave.
+
+    Args:
+        settings: of the run (filters, sessions, lesion masks).
+        participant: label without ``sub-``.
+        sequences: what the recipes want; the first of a name counts.
+        reference: name of the sequence that gives the session its grid.
+
+    Returns:
+        One selection per session, in the order of `list_sessions`. A sequence without a file has ``path`` None.
+
+    Raises:
+        InputMissing: the participant, or a folder given with ``-d``, is not there.
+        UsageError: the filter file or the pybids database cannot be used.
+    """
+    queries: dict[str, SequenceQuery] = {}
+    for query in sequences:
+        queries.setdefault(query.name, query)
+    filters = read_filters(settings.bids_filter_file, {q.name: q.suffix for q in queries.values()})
+    sessions = choose_sessions(settings, participant, reference)
+    if not sessions:
+        return []
+    index = index_participant(settings, participant)
+    return [_select(settings, participant, session, queries, filters, reference, index) for session in sessions]
+
+
+def select_session(
+    settings: Settings,
+    participant: str,
+    session: str | None,
+    sequences: Sequence[SequenceQuery],
+    reference: str = "T1w",
+) -> Selection:
+    """`select_participant` for one session.
+
+    Raises:
+        InputMissing: the participant has no such session.
+        NothingSelected: the filters leave the session out, or leave it without a reference.
+    """
+    if session not in list_sessions(settings.bids_dir, participant):
+        raise InputMissing(f"sub-{participant} has no session {session} in {settings.bids_dir}")
+    for selection in select_participant(settings, participant, sequences, reference):
+        if selection.session == session:
+            require_selected([selection], settings)
+            return selection
+    raise NothingSelected(f"the filters leave out session {session} of sub-{participant}")
+
+
+def require_selected(selections: Iterable[Selection], settings: Settings) -> None:
+    """See that the filter file left something.
+
+    Raises:
+        NothingSelected: no session has its reference, and the filters are why.
+    """
+    selections = list(selections)
+    if any(s.path_of(s.reference) for s in selections) or not any(s.filtered for s in selections):
+        return
+    reasons = {s.choices[s.reference].reason for s in selections if s.filtered}
+    raise NothingSelected(f"{settings.bids_filter_file} selects nothing: {'; '.join(sorted(reasons)[:3])}")
+
+
+def _select(
+    settings: Settings,
+    participant: str,
+    session: str | None,
+    queries: dict[str, SequenceQuery],
+    filters: Filters,
+    reference: str,
+    index: Index,
+) -> Selection:
+    home = _home(settings.bids_dir, participant, session)
+    images = [p for p in index.images if home in p.parents and (session is not None or not _in_session(p, home))]
+    choices: dict[str, Choice] = {}
+    told, filtered = list(index.warnings), False
+    for name, query in queries.items():
+        choice, by_filter = choose_image(
+            query, images, home, (participant, session), filters.get(name, {}), voxel_volume
+        )
+        if choice.path is not None:
+            metadata, trouble = index.metadata(choice.path)
+            told += trouble
+            choice = Choice(name, choice.path, choice.reason, choice.rejected, metadata)
+        choices[name] = choice
+        filtered = filtered or (by_filter and name == reference)
+    told += _loose(settings.bids_dir, participant, session)
+    mask, words = find_lesion_mask(settings, participant, session)
+    return Selection(participant, session, reference, choices, mask, tuple(told + words), filtered)
+
+
+def voxel_volume(path: Path) -> float | None:
+    """Volume of a voxel in mm³, from the header alone; None where it cannot be read."""
+    import nibabel as nib
+    import numpy as np
+
+    try:
+        volume = float(np.prod([float(z) for z in nib.load(path).header.get_zooms()[:3]]))
+    except Exception:  # nibabel raises many kinds for a damaged header; the preflight says which
+        return None
+    return volume if np.isfinite(volume) and volume > 0 else None
+
+
+def find_lesion_mask(settings: Settings, participant: str, session: str | None) -> tuple[Path | None, list[str]]:
+    """The mask of a lesion for a session, in the folder of ``-d manual=PATH`` or, as ``_roi``, beside the raw images.
+
+    Returns:
+        The mask or None; what should be said about it (several found, say).
+
+    Raises:
+        InputMissing: a folder given with ``-d`` does not exist.
+    """
+    for name, folder in settings.derivatives.items():
+        if not Path(folder).is_dir():
+            raise InputMissing(f"the folder of -d {name}={folder} does not exist")
+    places = [(_home(settings.bids_dir, participant, session), LESION_NAMES[-1:])]
+    if "manual" in settings.derivatives:
+        places.insert(0, (_home(settings.derivatives["manual"], participant, session), LESION_NAMES))
+    for home, patterns in places:
+        found = [
+            path
+            for pattern in patterns
+            for path in sorted((home / "anat").glob(f"{pattern}.nii*"))
+            if path.name.endswith(IMAGE_EXTENSIONS) and parse_name(path)[0].get("sub") == participant
+        ]
+        found = list(dict.fromkeys(found))
+        if found:
+            others = ", ".join(p.name for p in found[1:])
+            return found[0], [f"several lesion masks: {found[0].name} is used, not {others}"] if others else []
+    return None, []
+
+
+def _home(root: Path, participant: str, session: str | None) -> Path:
+    folder = Path(os.path.abspath(root)) / f"sub-{participant}"
+    return folder / f"ses-{session}" if session is not None else folder
+
+
+def _in_session(path: Path, home: Path) -> bool:
+    return path.relative_to(home).parts[0].startswith("ses-")
+
+
+def _loose(bids_dir: Path, participant: str, session: str | None) -> list[str]:
+    if session is not None or not any(list_sessions(bids_dir, participant)):
+        return []
+    names = ", ".join(path.name for path in loose_images(bids_dir, participant))
+    return [
+        f"{names} lies outside the session folders of sub-{participant}; it is treated as a session without a label"
+    ]

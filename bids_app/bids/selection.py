@@ -1,0 +1,111 @@
+"""What was chosen for a session and why: plain data that survives JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bids_app.bids.naming import session_key
+
+
+class SequenceQuery(Protocol):
+    """What a recipe says about one of its sequences."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def entities(self) -> Mapping[str, Any]: ...
+    @property
+    def required(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that was looked at and not taken."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The file taken for one sequence; ``path`` is None where there is none, and ``reason`` then says so."""
+
+    sequence: str
+    path: Path | None
+    reason: str
+    rejected: tuple[Candidate, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """All that one session goes in with."""
+
+    participant: str
+    session: str | None
+    reference: str
+    choices: dict[str, Choice]
+    lesion_mask: Path | None = None
+    warnings: tuple[str, ...] = ()
+    filtered: bool = False  # True where files were there but the filters left none of them
+
+    @property
+    def key(self) -> str:
+        """``sub-01_ses-01``, or ``sub-01`` without session folders."""
+        return session_key(self.participant, self.session)
+
+    def path_of(self, sequence: str) -> Path | None:
+        """The file taken for a sequence; None where there is none, or the sequence was not asked for."""
+        choice = self.choices.get(sequence)
+        return choice.path if choice else None
+
+    def paths(self) -> dict[str, Path]:
+        """Sequence -> file, for the sequences that have one."""
+        return {name: choice.path for name, choice in self.choices.items() if choice.path is not None}
+
+    def missing(self, sequences: list[SequenceQuery] | tuple[SequenceQuery, ...]) -> list[str]:
+        """Names of the required sequences, the reference among them, that have no file."""
+        needed = {self.reference} | {query.name for query in sequences if query.required}
+        return [name for name in self.choices if name in needed and self.choices[name].path is None]
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON; `from_plain` is the inverse."""
+        return {
+            "participant": self.participant,
+            "session": self.session,
+            "reference": self.reference,
+            "choices": [_choice_to_plain(choice) for choice in self.choices.values()],
+            "lesion_mask": str(self.lesion_mask) if self.lesion_mask else None,
+            "warnings": list(self.warnings),
+            "filtered": self.filtered,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Selection:
+        """Rebuild what `to_plain` made."""
+        choices = {one["sequence"]: _choice_from_plain(one) for one in plain["choices"]}
+        mask = Path(plain["lesion_mask"]) if plain["lesion_mask"] else None
+        told = tuple(plain.get("warnings", ()))
+        labels = plain["participant"], plain["session"], plain["reference"]
+        return cls(*labels, choices, mask, told, bool(plain.get("filtered")))
+
+
+def _choice_to_plain(choice: Choice) -> dict[str, Any]:
+    return {
+        "sequence": choice.sequence,
+        "path": str(choice.path) if choice.path else None,
+        "reason": choice.reason,
+        "rejected": [{"path": str(c.path), "reason": c.reason} for c in choice.rejected],
+        "metadata": choice.metadata,
+    }
+
+
+def _choice_from_plain(plain: Mapping[str, Any]) -> Choice:
+    rejected = tuple(Candidate(Path(c["path"]), c["reason"]) for c in plain["rejected"])
+    path = Path(plain["path"]) if plain["path"] else None
+    return Choice(plain["sequence"], path, plain["reason"], rejected, dict(plain["metadata"]))
