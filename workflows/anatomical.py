@@ -38,12 +38,12 @@ def init_reference_wf(
     )  # fmt: skip
     if lesion_mask:
         mask.inputs.lesion_mask = str(lesion_mask)
-    outputnode = Node(IdentityInterface(["image", "mask", "region"]), name="outputnode")
+    outputnode = Node(IdentityInterface(["image", "mask", "region", "stripped"]), name="outputnode")
     workflow.connect(
         [
             (corrected, mask, [("out_file", "in_file")]),
             (corrected, outputnode, [("out_file", "image")]),
-            (mask, outputnode, [("mask", "mask"), ("region", "region")]),
+            (mask, outputnode, [("mask", "mask"), ("region", "region"), ("stripped", "stripped")]),
         ]
     )
     return workflow

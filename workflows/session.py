@@ -164,11 +164,13 @@ def init_session_wf(
         lesion_mask=selection.lesion_mask,
     )  # fmt: skip
     template_wf = init_template_wf(template=template, settings=settings, threads=threads)
-    outputs_wf = init_outputs_wf(settings=settings, selection=selection, recipes=recipes, template=template)
+    outputs_wf = init_outputs_wf(
+        settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
+    )
     joined = [("outputnode.image", "inputnode.image"), ("outputnode.mask", "inputnode.mask")]
     workflow.connect(reference_wf, template_wf, [*joined, ("outputnode.region", "inputnode.region")])
-    workflow.connect(reference_wf, outputs_wf, joined)
-    workflow.connect(template_wf, outputs_wf, [(("outputnode.transforms"), "inputnode.transforms")])
+    workflow.connect(reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")])
+    workflow.connect(template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")])
     others = {}
     for name, choice in selection.choices.items():
         if name == reference or choice.path is None:

@@ -75,6 +75,7 @@ class _MaskInput(_ImageInput):
 class _MaskOutput(StageOutput):
     mask = File(exists=True)
     region = File(exists=True, desc="the mask without the lesion: where registration compares")
+    stripped = traits.Bool(desc="the image came without its skull")
 
 
 class BrainMask(Stage):
@@ -103,6 +104,7 @@ class BrainMask(Stage):
         return {
             "mask": str(out),
             "region": str(region),
+            "stripped": stripped,
             "facts": {
                 "stripped": stripped,
                 "stripped_why": why,

@@ -1,0 +1,45 @@
+"""What a run writes once, for the whole dataset: before the sessions, and after them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bids_app.bids.dataset import write_dataset_files
+from bids_app.bids.files import write_bytes
+from bids_app.learning.bundle import load_bundle
+from bids_app.settings import Settings
+from workflows.wanted import load_recipes
+
+
+def prepare_dataset(settings: Settings) -> list[str]:
+    """Make the output folder a BIDS derivative dataset; safe beside other runs into the same folder.
+
+    Returns:
+        What a person should know (files of another version, an unusual folder name).
+    """
+    recipes = load_recipes(settings)
+    bundles = [load_bundle(settings.bundle or recipe.name) for recipe in recipes if recipe.regions]
+    told = write_dataset_files(settings.output_dir, settings, bundles, recipes=recipes)
+    (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
+    return told + _keep_participants(settings)
+
+
+def _keep_participants(settings: Settings) -> list[str]:
+    """A copy of participants.tsv: the group level reads the output folder only."""
+    told = []
+    for name in ("participants.tsv", "participants.json"):
+        source = Path(settings.bids_dir) / name
+        try:
+            write_bytes(settings.output_dir / "logs" / name, source.read_bytes())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            told.append(f"{source} cannot be read ({error.strerror}); the group level will not know its columns")
+    return told
+
+
+def finish_dataset(settings: Settings) -> Path:
+    """The page that links every session's page."""
+    from bids_app.report.index import write_index
+
+    return write_index(settings.output_dir)

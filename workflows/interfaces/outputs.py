@@ -1,0 +1,232 @@
+"""The last node of a session: everything that stays, through the sink."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+from nipype.interfaces.io import add_traits
+
+from workflows.interfaces.base import Stage, StageOutput
+from workflows.naming import slug
+
+MM3 = {"Units": "mm3"}
+#: What each column of a volumes table means.
+VOLUME_COLUMNS = {
+    "index": {"Description": "value of the region in the dseg image"},
+    "name": {"Description": "region"},
+    "soft_mm3": {"Description": "calibrated probability, summed over the prediction's grid, times voxel volume", **MM3},
+    "soft_low_mm3": {"Description": "lower end of the 95 % repeat interval of soft_mm3", **MM3},
+    "soft_high_mm3": {"Description": "upper end of the 95 % repeat interval of soft_mm3", **MM3},
+    "hard_mm3": {"Description": "voxels of the prediction's grid at or above threshold, times voxel volume", **MM3},
+    "threshold": {"Description": "probability from which a voxel counts for hard_mm3 and the dseg image"},
+    "space": {"Description": "world coordinates and brain in which volumes were measured"},
+    "centre_x_mm": {"Description": "centre of mass of the probability, to the right", "Units": "mm"},
+    "centre_y_mm": {"Description": "centre of mass of the probability, to the front", "Units": "mm"},
+    "centre_z_mm": {"Description": "centre of mass of the probability, upwards", "Units": "mm"},
+}
+ROW = ("index", "name", "soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3")
+RESEARCH_ONLY = "research use only"
+
+
+class _OutputsInput(BaseInterfaceInputSpec):
+    settings = traits.Dict(mandatory=True, desc="plain settings of the run")
+    selection = traits.Dict(mandatory=True)
+    recipes = traits.List(traits.Str, desc="names or files of the recipes that predicted")
+    threads = traits.Int(1, usedefault=True)
+    image = File(exists=True, mandatory=True, desc="the reference")
+    mask = File(exists=True, mandatory=True)
+    stripped = traits.Bool(False, usedefault=True)
+    transforms = traits.List(File(exists=True), desc="reference to template")
+    template = traits.Str(desc="true name of the template")
+    template_image = File(exists=True)
+
+
+class WriteOutputs(Stage):
+    """Name, write and remember every derivative of a session.
+
+    Further sequences come as ``image_<slug>`` and ``matrix_<slug>``, predictions as ``dseg_``, ``probseg_`` and
+    ``volumes_<slug>``. It runs each time: outputs that somebody deleted come back.
+    """
+
+    input_spec, output_spec = _OutputsInput, StageOutput
+    _always_run = True
+
+    def __init__(self, sequences: list[str] | None = None, predicted: list[str] | None = None, **inputs: Any) -> None:
+        super().__init__(**inputs)
+        self._sequences, self._predicted = sequences or [], predicted or []
+        fields = [f"{field}_{slug(name)}" for name in self._sequences for field in ("image", "matrix")]
+        fields += [f"{field}_{slug(name)}" for name in self._predicted for field in ("dseg", "probseg", "volumes")]
+        add_traits(self.inputs, fields)
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.bids.dataset import dataset_links
+        from bids_app.bids.provenance import provenance
+        from bids_app.bids.selection import Selection
+        from bids_app.bids.sink import Sink
+        from bids_app.learning.bundle import load_bundle
+        from bids_app.learning.predict import resolve_device
+        from bids_app.settings import from_plain
+
+        settings = from_plain(dict(self.inputs.settings))
+        selection = Selection.from_plain(self.inputs.selection)
+        bundles = [load_bundle(settings.bundle or name) for name in self.inputs.recipes]
+        origin = provenance(
+            settings, threads=self.inputs.threads, weights={b.name: b.sha256 for b in bundles},
+            device=resolve_device(settings.device) if bundles else None,
+        )  # fmt: skip
+        sink = Sink(
+            settings.output_dir, selection.participant, selection.session,
+            datasets=dataset_links(settings.output_dir, settings), provenance=origin,
+        )  # fmt: skip
+        sink.clear_unfinished()
+        files = self._preprocessed(sink, selection)
+        files |= self._transforms(sink, selection, folder)
+        for bundle in bundles:
+            self._predictions(sink, selection, bundle, files)
+        if self._template_space(settings):
+            self._in_template(sink, selection, bundles, files, settings)
+        return {"facts": {"outputs": sink.outputs, "files": files, "provenance": origin}}
+
+    def _preprocessed(self, sink: Any, selection: Any) -> dict[str, Any]:
+        """The corrected reference, its brain mask, and every other sequence on the reference's grid."""
+        import nibabel as nib
+
+        from bids_app.bids.naming import source_entities
+        from bids_app.imaging.stacking import Grid, sample
+
+        name = selection.reference
+        raw = selection.path_of(name)
+        own = source_entities(raw)
+        stripped = {"SkullStripped": bool(self.inputs.stripped)}
+        image = sink.image(
+            Path(self.inputs.image), own_suffix(raw), sources=[raw],
+            sidecar={**stripped, "ChosenBecause": selection.choices[name].reason},
+            **{**own, "desc": "preproc"},
+        )  # fmt: skip
+        mask = sink.image(
+            Path(self.inputs.mask), "mask", sources=[image], reference=image, sidecar={"Type": "Brain"},
+            **{**own, "space": name, "desc": "brain"},
+        )  # fmt: skip
+        files = {"reference": _name(sink, image), "brain_mask": _name(sink, mask), "sequences": {}}
+        target = nib.load(self.inputs.image)
+        grid = Grid(target.shape, target.affine)
+        for sequence in self._sequences:
+            path, matrix = (getattr(self.inputs, f"{field}_{slug(sequence)}") for field in ("image", "matrix"))
+            moved = sample(Path(path), np.linalg.inv(np.array(matrix)), grid)
+            source = selection.path_of(sequence)
+            written = sink.image(
+                nib.Nifti1Image(moved, target.affine), own_suffix(source), sources=[source], reference=image,
+                sidecar={**stripped, "Interpolation": "linear, once", "ToReference": matrix},
+                **{**source_entities(source), "space": name, "desc": "preproc"},
+            )  # fmt: skip
+            files["sequences"][sequence] = _name(sink, written)
+        return files
+
+    def _transforms(self, sink: Any, selection: Any, folder: Path) -> dict[str, Any]:
+        """Reference to template, as one composite transform."""
+        from bids_app.imaging.registration import write_composite
+
+        composite = write_composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
+        path = sink.file(
+            composite, "xfm", ".h5", from_=selection.reference, to=self.inputs.template, mode="image",
+        )  # fmt: skip
+        return {"to_template": _name(sink, path)}
+
+    def _predictions(self, sink: Any, selection: Any, bundle: Any, files: dict[str, Any]) -> None:
+        """Masks and probabilities on the reference's grid, and the table of volumes."""
+        import nibabel as nib
+
+        recipe, reference = bundle.recipe, sink.output_dir / files["reference"]
+        names = slug(recipe.name)
+        entities = {"space": selection.reference, "seg": recipe.name}
+        about = {"Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Use": RESEARCH_ONLY}
+        sources = [reference, *(sink.output_dir / path for path in files["sequences"].values())]
+        probseg = sink.image(
+            nib.load(getattr(self.inputs, f"probseg_{names}")), "probseg", sources=sources, reference=reference,
+            sidecar={**about, "LabelMap": [r.abbreviation or r.name for r in recipe.regions]}, **entities,
+        )  # fmt: skip
+        dseg = sink.image(
+            nib.load(getattr(self.inputs, f"dseg_{names}")), "dseg", sources=[probseg], reference=reference,
+            sidecar={**about, "Manual": False, "Threshold": bundle.calibration["threshold"]}, **entities,
+        )  # fmt: skip
+        rows = json.loads(Path(getattr(self.inputs, f"volumes_{names}")).read_text())
+        columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
+        table = sink.table(table_rows(rows, bundle, selection.reference), "volumes", columns=columns, desc=recipe.name)
+        for field, path in (("dseg", dseg), ("probseg", probseg), ("volumes", table)):
+            files.setdefault(field, {})[recipe.name] = _name(sink, path)
+
+    def _template_space(self, settings: Any) -> list[str]:
+        return [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
+
+    def _in_template(self, sink: Any, selection: Any, bundles: list, files: dict[str, Any], settings: Any) -> None:
+        """Reference and segmentations in the template's space, from the native images by one interpolation."""
+        import nibabel as nib
+
+        from bids_app.imaging.registration import resample
+
+        space = self._template_space(settings)[0]
+        template = nib.load(self.inputs.template_image)
+        resolution = space.partition(":res-")[2] or "1"
+        grid = _at_resolution(template, float(resolution))
+        transforms = [Path(p) for p in self.inputs.transforms]
+        entities = {"space": self.inputs.template, "res": resolution}
+        about = {"Resolution": f"{resolution} mm, isotropic"}
+        image = resample(Path(self.inputs.image), grid, transforms, interpolation="linear")
+        source = sink.output_dir / files["reference"]
+        written = sink.image(
+            image, own_suffix(selection.path_of(selection.reference)), sources=[source],
+            sidecar={**about, "SkullStripped": bool(self.inputs.stripped)}, **entities, desc="preproc",
+        )  # fmt: skip
+        files["template_space"] = {"reference": _name(sink, written)}
+        for bundle in bundles:
+            labels = resample(
+                Path(getattr(self.inputs, f"dseg_{slug(bundle.recipe.name)}")),
+                grid,
+                transforms,
+                interpolation="nearest",
+            )
+            source = sink.output_dir / files["dseg"][bundle.recipe.name]
+            path = sink.image(labels, "dseg", sources=[source], sidecar=about, **entities, seg=bundle.recipe.name)
+            files["template_space"][bundle.recipe.name] = _name(sink, path)
+
+
+def own_suffix(path: Path) -> str:
+    """The suffix of a raw file's name."""
+    from bids_app.bids.naming import parse_name
+
+    return parse_name(path)[1]
+
+
+def table_rows(rows: list[dict[str, Any]], bundle: Any, space: str) -> list[dict[str, Any]]:
+    """Measured regions as rows of the volumes table."""
+    plain = []
+    for row in rows:
+        centre = row["centre_mm"] or [None] * 3
+        plain.append(
+            {
+                **{name: row[name] for name in ROW},
+                "threshold": bundle.calibration["threshold"], "space": space,
+                **{f"centre_{axis}_mm": value for axis, value in zip("xyz", centre, strict=True)},
+            }
+        )  # fmt: skip
+    return plain
+
+
+def _name(sink: Any, path: Path) -> str:
+    return path.relative_to(sink.output_dir).as_posix()
+
+
+def _at_resolution(template: Any, spacing: float) -> Any:
+    """The template's box with voxels of another size."""
+    from bids_app.imaging.stacking import Grid
+
+    own = np.sqrt((np.asarray(template.affine)[:3, :3] ** 2).sum(0))
+    factors = spacing / own
+    affine = np.array(template.affine, dtype=float)
+    affine[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
+    affine[:3, :3] *= factors
+    return Grid(tuple(int(np.ceil(n / f)) for n, f in zip(template.shape[:3], factors, strict=True)), affine)

@@ -1,0 +1,40 @@
+"""What stays of a session."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.bids.selection import Selection
+from bids_app.imaging.templates import Template
+from bids_app.recipes.recipe import Recipe
+from bids_app.settings import Settings, to_plain
+from workflows.interfaces.outputs import WriteOutputs
+from workflows.naming import slug
+
+
+def init_outputs_wf(
+    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template, threads: int,
+    name: str = "outputs_wf",
+) -> Workflow:  # fmt: skip
+    """Write derivatives.
+
+    Inputs: ``image``, ``mask``, ``stripped``, ``transforms`` (reference to template); for every other sequence
+    ``image_<slug>`` and ``matrix_<slug>``; for every predicting recipe ``dseg_``, ``probseg_``, ``volumes_<slug>``.
+    """
+    workflow = Workflow(name=name)
+    others = [n for n, c in selection.choices.items() if n != selection.reference and c.path]
+    predicted = [recipe.name for recipe in recipes if recipe.regions]
+    fields = ["image", "mask", "stripped", "transforms"]
+    fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "matrix")]
+    fields += [f"{field}_{slug(n)}" for n in predicted for field in ("dseg", "probseg", "volumes")]
+    inputnode = Node(IdentityInterface(fields), name="inputnode")
+    write = Node(
+        WriteOutputs(
+            sequences=others, predicted=predicted, settings=to_plain(settings), selection=selection.to_plain(),
+            recipes=predicted, threads=threads, template=template.name, template_image=str(template.image),
+        ),
+        name="write",
+    )  # fmt: skip
+    workflow.connect([(inputnode, write, [(field, field) for field in fields])])
+    return workflow
