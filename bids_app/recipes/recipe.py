@@ -1,0 +1,159 @@
+"""A recipe: which sequences go in, on which grid, which regions come out, how the network is shaped."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bids_app.errors import RecipeError
+
+HERE = Path(__file__).parent
+BIDS_WORD = r"^[0-9a-zA-Z]+$"
+
+
+class _Part(BaseModel):
+    """Nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SequenceSpec(_Part):
+    """One MRI contrast. ``entities``: BIDS entity to value; ``""`` in the file means that the entity is absent."""
+
+    name: str = Field(min_length=1)
+    suffix: str = Field(pattern=BIDS_WORD)
+    entities: dict[str, str | None] = {}
+    required: bool = True
+
+    @field_validator("entities")
+    @classmethod
+    def _absent(cls, entities: dict[str, str | None]) -> dict[str, str | None]:
+        return {name: value or None for name, value in entities.items()}  # TOML has no null
+
+
+class GridSpec(_Part):
+    """Where the network looks: a cube around a place of the template, or the whole brain.
+
+    ``centre_mm`` is in the template's world (RAS, mm); ``size_mm`` and ``spacing_mm`` are in the participant's own.
+    """
+
+    kind: Literal["region", "whole"]
+    spacing_mm: float = Field(gt=0.1, le=5)
+    size_mm: float | None = Field(default=None, gt=4, le=260)
+    centre_mm: tuple[float, float, float] | None = None
+    template: str = "MNI152NLin2009cAsym"
+
+    @model_validator(mode="after")
+    def _region_is_whole(self) -> GridSpec:
+        if self.kind == "region" and (self.size_mm is None or self.centre_mm is None):
+            raise ValueError("a grid of kind 'region' needs size_mm and centre_mm")
+        return self
+
+
+class Region(_Part):
+    """One labelled structure. ``partner`` is the index of the same structure on the other side."""
+
+    index: int = Field(ge=1, le=32767)
+    name: str = Field(min_length=1)
+    abbreviation: str = Field(default="", pattern=r"^[0-9a-zA-Z]*$")
+    color: str = Field(default="#e6550d", pattern=r"^#[0-9a-fA-F]{6}$")
+    side: Literal["left", "right", "none"] = "none"
+    partner: int | None = None
+
+
+class NetworkSpec(_Part):
+    """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own."""
+
+    filters: int = Field(default=12, ge=4, le=64)
+    blocks: tuple[int, ...] = (1, 2, 2)
+    deep_supervision: int = Field(default=2, ge=1, le=4)
+
+
+class Preprocessing(_Part):
+    """What happens to intensities before the network sees them."""
+
+    bias: bool = True
+    normalisation: Literal["zscore", "percentile"] = "zscore"
+
+
+class Recipe(_Part):
+    """Everything that defines what is learned; a bundle is this and weights."""
+
+    name: str = Field(pattern=BIDS_WORD)
+    title: str = Field(min_length=1)
+    description: str = ""
+    reference: str = "T1w"
+    sequences: tuple[SequenceSpec, ...] = Field(min_length=1)
+    grid: GridSpec | None = None
+    regions: tuple[Region, ...] = ()
+    network: NetworkSpec = NetworkSpec()
+    preprocessing: Preprocessing = Preprocessing()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Recipe:
+        names = [sequence.name for sequence in self.sequences]
+        if len(set(names)) != len(names):
+            raise ValueError(f"sequences: a name occurs twice in {names}")
+        if self.reference not in names:
+            raise ValueError(f"reference: {self.reference!r} is none of the sequences {names}")
+        if not next(s for s in self.sequences if s.name == self.reference).required:
+            raise ValueError(f"reference: {self.reference!r} must be a required sequence")
+        if self.regions and self.grid is None:
+            raise ValueError("grid: a recipe with regions needs one")
+        partners = {region.index: region.partner for region in self.regions}
+        if len(partners) != len(self.regions):
+            raise ValueError("regions: an index occurs twice")
+        for index, partner in partners.items():
+            if partner is not None and partners.get(partner) != index:
+                raise ValueError(f"regions: {index} names {partner} as its partner, which does not name it back")
+        return self
+
+    def swap(self) -> list[int]:
+        """Position of each region's partner (or of itself): the order of regions in a mirror image."""
+        positions = {region.index: position for position, region in enumerate(self.regions)}
+        return [positions[region.partner or region.index] for region in self.regions]
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in HERE.glob("*.toml"))
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe by name, or from a TOML file.
+
+    Raises:
+        RecipeError: no such recipe, or a field that does not follow the schema; names the field and the file.
+    """
+    path = Path(name) if str(name).endswith(".toml") else HERE / f"{name}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"there is no recipe {str(name)!r}; recipes that ship: {', '.join(list_recipes())}; a file ends in .toml"
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+    return parse_recipe(content, source=str(path))
+
+
+def parse_recipe(content: dict[str, Any], *, source: str) -> Recipe:
+    """Check what a TOML file holds.
+
+    Raises:
+        RecipeError: naming every wrong field, what was given, and the source.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        rows = []
+        for trouble in error.errors(include_url=False):
+            where = ".".join(str(part) for part in trouble["loc"]) or "recipe"
+            given = "" if isinstance(trouble["input"], dict) else f" (given: {trouble['input']!r})"
+            rows.append(f"{where}: {trouble['msg'].removeprefix('Value error, ')}{given}")
+        raise RecipeError(f"{source}: " + "; ".join(rows)) from error
