@@ -200,7 +200,7 @@ def _check_values(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> tup
     if strange:
         share = 100 * strange / voxels
         raise ImageError(
-            f"{path} has {strange} voxels ({share:.2g} %) that are NaN or infinite: replace them, e.g. by 0"
+            f"{path} has {strange} voxels ({share:.3g} %) that are NaN or infinite: replace them, e.g. by 0"
         )
     if low == high:
         raise ImageError(f"{path} is constant (every voxel is {low:g}): there is no image in it")

@@ -23,7 +23,7 @@ TEMPLATES = {
     "MNI152NLin2009bAsym", "MNI152NLin2009cAsym", "MNI152NLin6Sym", "MNI152NLin6Asym", "MNI305", "MNIColin27",
 }  # fmt: skip
 SEGMENTATIONS = {"mask", "dseg", "probseg"}
-#: Measured on a bias-corrected T1w (float32, 60 MB): level 1 takes 0.9 s for 17.0 MB, level 6 takes 3.4 s for 16.2 MB.
+#: Measured on a skull-stripped T1w (float32, 60 MB): level 1 takes 0.6 s for 7.6 MB, level 6 takes 0.9 s for 7.3 MB.
 GZIP_LEVEL = 1
 SCANNER, TEMPLATE_CODE = 1, 4  # NIfTI: what the coordinates of an affine are
 
@@ -86,7 +86,7 @@ class Sink:
         """Write an image as ``.nii.gz`` with its sidecar.
 
         Args:
-            image: or a path to one; ``mask`` is stored as uint8, ``dseg`` as uint8 or int16, everything else as float32.
+            image: or a path to one; a ``mask`` is stored as uint8, a ``dseg`` as uint8 or int16, others as float32.
             suffix: ``T1w``, ``mask``, ``dseg``, ``probseg``, ...
             sources: what it was made from directly: paths or BIDS URIs.
             reference: the image whose grid it has; needed for a ``space`` that is no standard template.
