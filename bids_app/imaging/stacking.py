@@ -206,28 +206,51 @@ def sample(
     world_to_voxel = np.linalg.inv(image.affine) @ to_image
     to_voxel = world_to_voxel @ grid.affine
     # The width of a grid voxel seen along each image axis, in image voxels; the image's own width is 1.
-    width = np.linalg.norm(to_voxel[:3, :3], axis=1)
-    sigma = np.sqrt(np.maximum(width**2 - 1, 0)) * SIGMA_PER_FWHM if order else np.zeros(3)
+    width = np.linalg.norm(to_voxel[:3, :3], axis=1) if order else np.ones(3)
     coordinates = None if warp is None else _warped_coordinates(grid, world_to_voxel, warp)
     if coordinates is None:
         ends = [(0, n - 1) for n in grid.shape]
         reached = transform_points(to_voxel, np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
     else:
         reached = coordinates.reshape(3, -1).T
-    margin = np.ceil(REACH * sigma) + 2
+    margin = np.ceil(REACH * width) + 2
     low = np.maximum(np.floor(reached.min(0) - margin), 0).astype(int)
     high = np.minimum(np.ceil(reached.max(0) + margin) + 1, image.shape[:3]).astype(int)
     if (high <= low).any():
         return np.zeros(grid.shape, np.float32)
     crop = np.asarray(image.dataobj[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
-    if (sigma > 0.1).any():
-        crop = ndimage.gaussian_filter(crop, sigma, mode="nearest", truncate=REACH)
+    crop, to_crop = _smoothed(crop, width)
+    to_crop[:3, 3] -= to_crop[:3, :3] @ low
     if coordinates is not None:
-        coordinates -= low[:, None, None, None]
+        for axis in range(3):
+            coordinates[axis] = coordinates[axis] * to_crop[axis, axis] + to_crop[axis, 3]
         return ndimage.map_coordinates(crop, coordinates, order=order, mode="grid-constant", output=np.float32)
+    matrix = to_crop @ to_voxel
     return ndimage.affine_transform(
-        crop, to_voxel[:3, :3], to_voxel[:3, 3] - low, grid.shape, np.float32, order=order, mode="grid-constant"
+        crop, matrix[:3, :3], matrix[:3, 3], grid.shape, np.float32, order=order, mode="grid-constant"
     )
+
+
+def _smoothed(array: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth to voxels of ``width``: means over whole blocks first (fast), a Gaussian for what is left.
+
+    Returns:
+        The smoothed array, smaller by the blocks, and the matrix from the old indices to its own.
+    """
+    from scipy import ndimage
+
+    blocks = np.maximum(np.floor(width + 1e-6), 1).astype(int)
+    to_blocks = np.diag([*(1 / blocks), 1.0])
+    to_blocks[:3, 3] = -(blocks - 1) / 2 / blocks
+    if (blocks > 1).any():
+        array = np.pad(array, [(0, -n % k) for n, k in zip(array.shape, blocks, strict=True)], mode="edge")
+        for axis, k in enumerate(blocks):
+            shape = (*array.shape[:axis], array.shape[axis] // k, k, *array.shape[axis + 1 :])
+            array = array.reshape(shape).mean(axis + 1)
+    sigma = np.sqrt(np.maximum((width / blocks) ** 2 - 1, 0)) * SIGMA_PER_FWHM
+    if (sigma > 0.1).any():
+        array = ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=REACH)
+    return array, to_blocks
 
 
 def _warped_coordinates(grid: Grid, world_to_voxel: np.ndarray, warp: np.ndarray) -> np.ndarray:

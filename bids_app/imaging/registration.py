@@ -1,0 +1,298 @@
+"""Rigid, affine and SyN registration by ANTs, on images brought to a working resolution first.
+
+Registration needs no more than 2 mm: the full-resolution levels of a usual ANTs call are nine tenths of its time and
+move a structure by less than a tenth of a voxel. Positions to start from are tried with `MutualInformation`, so that
+a head turned by 40° or a brain far from the origin is found.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bids_app.errors import ImageError, UsageError
+from bids_app.imaging.similarity import MutualInformation
+from bids_app.imaging.stacking import Grid, rotation_of, sample
+from bids_app.imaging.transforms import decompose, read_matrix, set_threads, to_ants, write_matrix
+
+KINDS = ("rigid", "affine", "syn")
+#: An adult brain is not three fifths of a template, nor one and a half of it (determinant of the affine).
+PLAUSIBLE_SCALE = (0.6, 1.6)
+PLAUSIBLE_DICE = 0.8
+#: Similarity below which the search is repeated from every side. Unrelated positions give 1.00 to 1.03.
+POOR = 1.04
+WORKING_MM = {"rigid": 1.5, "affine": 2.0, "syn": 2.0}
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How a moving image lies on a fixed one.
+
+    Attributes:
+        kind: rigid, affine or syn.
+        forward: ITK transform files that carry the moving image to the fixed one, in ANTs' order (last is applied
+            to the image first).
+        inverse: the same for the way back.
+        matrix: moving world to fixed world, RAS, ``(4, 4)``; of a syn, its affine part.
+        similarity: normalised mutual information, 1 (unrelated) to 2.
+        dice: overlap of the two contents where both are brains; None for others.
+        seconds: how long it took.
+        warnings: sentences for the report.
+    """
+
+    kind: str
+    forward: list[Path]
+    inverse: list[Path]
+    matrix: np.ndarray
+    similarity: float
+    dice: float | None
+    seconds: float
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def plausible(self) -> bool:
+        return not self.warnings
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image at working resolution, with the voxels that count (None: all)."""
+
+    array: np.ndarray
+    grid: Grid
+    mask: np.ndarray | None
+
+
+def register(
+    moving: Path | str,
+    fixed: Path | str,
+    *,
+    kind: str = "rigid",
+    moving_mask: Path | str | None = None,
+    fixed_mask: Path | str | None = None,
+    moving_lesion: Path | str | None = None,
+    fixed_lesion: Path | str | None = None,
+    initial: np.ndarray | None = None,
+    spacing: float | None = None,
+    seed: int = 1,
+    threads: int = 1,
+    reproducible: bool = True,
+    brains: bool = False,
+    out_prefix: Path | str,
+) -> Registration:
+    """Find where ``moving`` lies on ``fixed``.
+
+    Args:
+        moving: 3-D image.
+        fixed: 3-D image.
+        kind: ``rigid`` (same head), ``affine`` (to a template) or ``syn`` (affine, then deformation).
+        moving_mask: image on the grid of ``moving``, non-zero where voxels count.
+        fixed_mask: the same for ``fixed``.
+        moving_lesion: image on the grid of ``moving``, non-zero where voxels do not count (cost-function masking:
+            Brett et al., NeuroImage 14 (2001) 486-500).
+        fixed_lesion: the same for ``fixed``.
+        initial: moving world to fixed world, ``(4, 4)``; without it several starts are compared.
+        spacing: working resolution, mm; by default `WORKING_MM`.
+        seed: of ANTs' sampling.
+        threads: for ITK; ignored when ``reproducible``, and when antspyx is imported already.
+        reproducible: one thread: ITK with more gives another result in every run.
+        brains: both images hold a brain and nothing else, so their contents should overlap.
+        out_prefix: beginning of the names of the transform files.
+
+    Returns:
+        The registration; ``warnings`` tells when it is not to be trusted.
+
+    Raises:
+        UsageError: unknown kind.
+        ImageError: an image has no content, or ANTs failed on it.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"registration is one of {', '.join(KINDS)}, not {kind}")
+    start = time.perf_counter()
+    set_threads(1 if reproducible else threads)
+    prefix = Path(out_prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    spacing = spacing or WORKING_MM[kind]
+    on_fixed = _working(fixed, spacing, fixed_mask, fixed_lesion)
+    on_moving = _working(moving, spacing, moving_mask, moving_lesion)
+    measure = MutualInformation(
+        on_fixed.array,
+        on_fixed.grid,
+        on_moving.array,
+        on_moving.grid,
+        fixed_mask=on_fixed.mask,
+        moving_mask=on_moving.mask,
+    )
+    begin = np.asarray(initial, float) if initial is not None else starting_position(on_fixed, on_moving, measure, kind)
+    matrix = _linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
+    if initial is None and measure.at(matrix) < POOR:
+        begin = starting_position(on_fixed, on_moving, measure, kind, everywhere=True)
+        other = _linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
+        matrix = max(matrix, other, key=measure.at)
+    matrix = max(matrix, begin, key=measure.at)
+    forward = [write_matrix(matrix, Path(f"{prefix}_affine.txt"))]
+    inverse = [write_matrix(np.linalg.inv(matrix), Path(f"{prefix}_affineinverse.txt"))]
+    if kind == "syn":
+        warp, back = _syn(on_fixed, on_moving, forward[0], seed, prefix)
+        forward, inverse = [warp, *forward], [*inverse, back]
+    similarity = measure.at(matrix)
+    dice = content_overlap(on_fixed, on_moving, matrix) if brains else None
+    warnings = _doubts(kind, matrix, similarity, dice, moving, fixed)
+    return Registration(kind, forward, inverse, matrix, similarity, dice, time.perf_counter() - start, warnings)
+
+
+def _doubts(kind, matrix, similarity, dice, moving, fixed) -> tuple[str, ...]:
+    what = f"{Path(moving).name} on {Path(fixed).name}"
+    said = []
+    scale = decompose(matrix)["volume_scale"]
+    if kind != "rigid" and not PLAUSIBLE_SCALE[0] <= scale <= PLAUSIBLE_SCALE[1]:
+        said.append(f"the registration of {what} changes volumes by a factor of {scale:.2f}; look at its picture")
+    if similarity < POOR:
+        said.append(
+            f"after registration {what} have little in common (similarity {similarity:.2f}); look at its picture"
+        )
+    if dice is not None and dice < PLAUSIBLE_DICE:
+        said.append(f"after registration {what} overlap poorly (Dice {dice:.2f}); look at its picture")
+    return tuple(said)
+
+
+def _working(path, spacing: float, mask, lesion) -> _Image:
+    grid = working_grid(Grid.of(path), spacing)
+    array = sample(path, np.eye(4), grid)
+    if not np.isfinite(array).all() or array.max() <= array.min():
+        raise ImageError(f"{path} has no content to register, or values that are not finite")
+    array = array - min(float(array.min()), 0.0)
+    counts = None if mask is None else sample(mask, np.eye(4), grid) > 0.5
+    if lesion is not None:
+        healthy = sample(lesion, np.eye(4), grid) < 0.05
+        counts = healthy if counts is None else counts & healthy
+    if counts is not None and not counts.any():
+        raise ImageError(f"the mask for the registration of {path} leaves no voxel")
+    return _Image(array, grid, counts)
+
+
+def working_grid(native: Grid, spacing: float) -> Grid:
+    """A grid over the same box, voxels of at least ``spacing``, axes at right angles even where a header's are not."""
+    rotation = rotation_of(native.affine[:3, :3] / native.spacing)
+    steps = np.maximum(native.spacing, spacing)
+    along = native.corners() @ rotation
+    low, high = along.min(0), along.max(0)
+    shape = np.maximum(np.ceil((high - low) / steps - 0.01), 1).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * steps
+    affine[:3, 3] = rotation @ ((low + high) / 2) - affine[:3, :3] @ ((shape - 1) / 2)
+    return Grid(tuple(shape), affine)
+
+
+def centre_of_mass(image: _Image) -> np.ndarray:
+    """World position of the middle of an image's content (every bright voxel counts the same), mm."""
+    bright = image.array > 0.1 * np.percentile(image.array, 99)
+    if image.mask is not None and (bright & image.mask).any():
+        bright &= image.mask
+    where = np.argwhere(bright)
+    return image.grid.affine[:3, :3] @ where.mean(0) + image.grid.affine[:3, 3]
+
+
+def turned(angles_deg, about: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """Rotations about x, y and z (degrees) around ``about``, which lands on ``to``; shape ``(4, 4)``."""
+    matrix = np.eye(4)
+    for axis, angle in enumerate(np.radians(angles_deg)):
+        c, s = np.cos(angle), np.sin(angle)
+        one = np.eye(3)
+        j, k = [a for a in range(3) if a != axis]
+        one[j, j], one[j, k], one[k, j], one[k, k] = c, -s, s, c
+        matrix[:3, :3] = one @ matrix[:3, :3]
+    matrix[:3, 3] = to - matrix[:3, :3] @ about
+    return matrix
+
+
+def starting_position(
+    on_fixed: _Image, on_moving: _Image, measure, kind: str, *, everywhere: bool = False
+) -> np.ndarray:
+    """The most similar of many positions: as the headers say, centres of mass on each other, turned heads.
+
+    Args:
+        on_fixed: fixed image.
+        on_moving: moving image.
+        measure: similarity of the two.
+        kind: of a rigid registration the headers are believed unless another position is clearly better.
+        everywhere: also a head upside down or on its side, as after a wrong header.
+    """
+    about, to = centre_of_mass(on_moving), centre_of_mass(on_fixed)
+    steps = {"rigid": (-20, 0, 20), "affine": (-40, -20, 0, 20, 40)}["rigid" if kind == "rigid" else "affine"]
+    angles = list(itertools.product(steps, (-20, 0, 20), (-20, 0, 20)))
+    if everywhere:
+        angles += list(itertools.product(range(-180, 180, 30), (-60, -30, 0, 30, 60), range(-180, 180, 30)))
+    candidates = [turned(a, about, to) for a in angles]
+    best = max(candidates, key=measure.at)
+    as_it_is = np.eye(4)
+    margin = 1.005 if kind == "rigid" else 1.0
+    return as_it_is if measure.at(as_it_is) * margin >= measure.at(best) else best
+
+
+def _linear(on_fixed: _Image, on_moving: _Image, begin: np.ndarray, kind: str, seed: int, prefix: Path) -> np.ndarray:
+    levels = {
+        "rigid": [("Rigid[0.1]", "[60x40x20,1e-6,8]", "4x2x1", "4x2x1mm")],
+        "affine": [
+            ("Rigid[0.1]", "[50,1e-5,6]", "4", "4mm"),
+            ("Affine[0.1]", "[60x50x15,1e-6,8]", "4x2x1", "4x2x1mm"),
+        ],
+    }[kind]
+    stages = []
+    for transform, convergence, shrink, smooth in levels:
+        stages += ["--metric", "mattes[{fixed},{moving},1,32,regular,0.1]", "--transform", transform]
+        stages += ["--convergence", convergence, "--shrink-factors", shrink, "--smoothing-sigmas", smooth]
+        stages += ["--masks", "{masks}"]
+    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix="ants_") as folder:
+        start = write_matrix(begin, Path(folder) / "start.txt")
+        _ants_registration(on_fixed, on_moving, start, stages, seed, f"{folder}/out_")
+        return read_matrix(Path(folder) / "out_0GenericAffine.mat")
+
+
+def _syn(on_fixed: _Image, on_moving: _Image, affine: Path, seed: int, prefix: Path) -> tuple[Path, Path]:
+    stages = ["--metric", "CC[{fixed},{moving},1,3]", "--transform", "SyN[0.2,3,0]"]
+    stages += ["--convergence", "[40x25x12,1e-6,6]", "--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0.5vox"]
+    stages += ["--masks", "{masks}"]
+    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix="ants_") as folder:
+        _ants_registration(on_fixed, on_moving, affine, stages, seed, f"{folder}/out_")
+        names = {"out_1Warp.nii.gz": f"{prefix}_warp.nii.gz", "out_1InverseWarp.nii.gz": f"{prefix}_warpinverse.nii.gz"}
+        return tuple((Path(folder) / made).rename(kept) for made, kept in names.items())
+
+
+def _ants_registration(
+    on_fixed: _Image, on_moving: _Image, start: Path, stages: list[str], seed: int, out: str
+) -> None:
+    import ants
+    from ants.internal import get_pointer_string
+
+    images = {"fixed": to_ants(on_fixed.array, on_fixed.grid), "moving": to_ants(on_moving.array, on_moving.grid)}
+    pointers = {name: get_pointer_string(image) for name, image in images.items()}
+    masks = []
+    for image in (on_fixed, on_moving):
+        masks.append(None if image.mask is None else to_ants(image.mask, image.grid).clone("unsigned char"))
+    named = ["NA" if mask is None else get_pointer_string(mask) for mask in masks]
+    pointers["masks"] = f"[{named[0]},{named[1]}]"
+    call = ["--dimensionality", "3", "--float", "1", "--random-seed", str(int(seed)), "--output", out]
+    call += ["--initial-moving-transform", str(start), "--collapse-output-transforms", "1", "-u", "0"]
+    try:
+        ants.registration(fixed=call + [part.format(**pointers) for part in stages], moving=None)
+    except RuntimeError as error:
+        raise ImageError(
+            f"ANTs could not register the images: {error}; are both whole and of the same head?"
+        ) from error
+
+
+def content_overlap(on_fixed: _Image, on_moving: _Image, matrix: np.ndarray) -> float:
+    """Dice of what is bright in the one and in the other, after ``matrix``."""
+    from scipy import ndimage
+
+    here = on_fixed.array > 0.05 * np.percentile(on_fixed.array, 99)
+    there = (on_moving.array > 0.05 * np.percentile(on_moving.array, 99)).astype(np.float32)
+    to_voxel = np.linalg.inv(on_moving.grid.affine) @ np.linalg.inv(matrix) @ on_fixed.grid.affine
+    moved = ndimage.affine_transform(there, to_voxel[:3, :3], to_voxel[:3, 3], here.shape, order=1) > 0.5
+    return float(2 * (here & moved).sum() / max(here.sum() + moved.sum(), 1))
