@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -188,10 +190,14 @@ def test_the_output_folder_inside_the_dataset_is_no_input(dataset, settings):
 
 
 def test_nobody_else_is_looked_at(dataset, settings, monkeypatch):
-    root = dataset(f"{ANAT}_T1w.nii.gz", "sub-02/anat/sub-02_T1w.nii.gz", "derivatives/x/sub-01/anat/sub-01_T1w.nii.gz")
-    from bids_app.bids.index import index_participant
-
-    assert index_participant(settings(), "01").images == (root / f"{ANAT}_T1w.nii.gz",)
+    root = dataset(f"{ANAT}_T1w.nii.gz", "derivatives/x/sub-01/anat/sub-01_T1w.nii.gz")
+    for number in range(2, 200):
+        (root / f"sub-{number:02d}" / "anat").mkdir(parents=True)
+    read, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path=".": read.append(os.fspath(path)) or scandir(path))
+    assert only(settings()).path_of("T1w") == root / f"{ANAT}_T1w.nii.gz"
+    below = {Path(path).relative_to(root).parts[0] for path in read if path.startswith(f"{root}/")}
+    assert below == {"sub-01"}
 
 
 def test_an_unknown_participant_is_missing(dataset, settings):
