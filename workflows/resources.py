@@ -27,12 +27,17 @@ class Resources:
 
 
 def share_out(settings: Settings, sessions: int) -> Resources:
-    """Sessions side by side are as many as threads and memory allow, and never more than there are."""
+    """Sessions side by side are as many as CPUs and memory allow; CPUs left over become threads of each.
+
+    More sessions come before more threads: registration runs on one ITK thread, for ITK with more gives another
+    result each time (README, Reproducible), so that threads only help the network.
+    """
     cpus, cpu_source = (settings.nprocs, "--nprocs") if settings.nprocs else available_cpus()
     memory, memory_source = (settings.mem_gb, "--mem") if settings.mem_gb else available_memory_gb()
-    threads = min(settings.omp_nthreads or min(cpus, MAX_THREADS), cpus)
     by_memory = max(1, int(memory // SESSION_GB))
-    jobs = max(1, min(cpus // threads, by_memory, sessions))
+    jobs = max(1, min(cpus, by_memory, sessions))
+    threads = min(settings.omp_nthreads or min(cpus // jobs, MAX_THREADS), cpus)
+    jobs = max(1, min(jobs, cpus // threads))
     why = f"{cpus} CPUs ({cpu_source}), {memory:.1f} GB ({memory_source}): {jobs} at a time, {threads} threads each"
     return Resources(cpus, memory, threads, jobs, memory / jobs, why)
 

@@ -1,162 +1,27 @@
-"""The graph of one session, and the run of it in this process."""
+"""The graph of one session."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import traceback
-from pathlib import Path
-from typing import Any
+from nipype.pipeline.engine import Workflow
 
-from bids_app.bids.digest import fingerprints
-from bids_app.bids.preflight import check_image
-from bids_app.bids.select import select_session
 from bids_app.bids.selection import Selection
-from bids_app.bids.status import Status, start_status, write_status
-from bids_app.errors import CannotWrite, InputMissing, IOFailure, TandemError
-from bids_app.imaging.templates import Template, find_template
+from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
-from workflows.failure import find_failure, forget_failures, note_failure, write_page
-from workflows.interfaces.base import peak_rss_mb
+from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
 from workflows.naming import slug
-from workflows.record import empty_record, write_record
-from workflows.wanted import expected_hash, load_recipes, queries_of
-
-PREFIX = "session_wf."
-
-
-def run_session(settings: Settings, participant: str, session: str | None, *, threads: int) -> int:
-    """Run one session in this process; its status, record and page say how it ended.
-
-    Returns:
-        The exit code: 0, or that of the error that ended it.
-    """
-    record = empty_record(settings, participant, session)
-    status = start_status(participant, session)
-    work = settings.work / record["key"]
-    try:
-        write_status(settings.output_dir, status)
-        recipes = load_recipes(settings)
-        selection = choose(settings, participant, session, recipes)
-        record["selection"] = selection_record(settings, selection)
-        record["warnings"] += selection.warnings
-        status.inputs = fingerprints(watched(selection))
-        status.settings_hash = expected_hash(settings, recipes)
-        record["preflight"] = preflight(settings, selection)
-        forget_failures(work)
-        run_graph(settings, selection, recipes, record, status, work, threads)
-        record["state"] = "done"
-    except Exception as error:
-        _fail(record, status, work, error)
-    return _finish(settings, record, status, work)
-
-
-def choose(settings: Settings, participant: str, session: str | None, recipes: list[Recipe]) -> Selection:
-    """The files of this session.
-
-    Raises:
-        NothingSelected: the filters leave no image of the reference.
-        InputMissing: a required sequence is not there.
-    """
-    queries, reference = queries_of(recipes, settings.sequences)
-    selection = select_session(settings, participant, session, queries, reference)
-    missing = selection.missing(queries)
-    if missing:
-        raise InputMissing(f"no {' and no '.join(missing)}: {selection.choices[missing[0]].reason}")
-    return selection
-
-
-def watched(selection: Selection) -> list[Path]:
-    """What makes a finished session stale when it changes: its files, and the folders where better ones may appear."""
-    files = list(selection.paths().values())
-    if selection.lesion_mask:
-        files.append(selection.lesion_mask)
-    return files + sorted({path.parent for path in files})
-
-
-def preflight(settings: Settings, selection: Selection) -> list[dict[str, Any]]:
-    """Check every chosen file before any work; the first that fails ends the session."""
-    rows = []
-    for choice in selection.choices.values():
-        if choice.path is None:
-            continue
-        facts = check_image(choice.path)
-        rows.append(
-            {
-                "file": _relative(choice.path, settings.bids_dir), "shape": list(facts.shape),
-                "zooms": [round(float(z), 4) for z in facts.zooms], "orientation": facts.orientation,
-                "warnings": list(facts.warnings),
-            }
-        )  # fmt: skip
-    return rows
-
-
-def selection_record(settings: Settings, selection: Selection) -> dict[str, Any]:
-    """What was chosen and why, with paths relative to the dataset."""
-    sequences = [
-        {
-            "sequence": choice.sequence,
-            "file": _relative(choice.path, settings.bids_dir) if choice.path else None,
-            "reason": choice.reason,
-            "rejected": [{"file": _relative(r.path, settings.bids_dir), "reason": r.reason} for r in choice.rejected],
-        }
-        for choice in selection.choices.values()
-    ]
-    lesion = str(selection.lesion_mask) if selection.lesion_mask else None
-    return {"reference": selection.reference, "sequences": sequences, "lesion_mask": lesion}
-
-
-def run_graph(
-    settings: Settings,
-    selection: Selection,
-    recipes: list[Recipe],
-    record: dict[str, Any],
-    status: Status,
-    work: Path,
-    threads: int,
-) -> None:
-    """Build and run the session's graph with the Linear plugin, and take over what its nodes found."""
-    from bids_app.imaging.transforms import set_threads
-
-    set_threads(1 if settings.reproducible else threads)
-    work.mkdir(parents=True, exist_ok=True)
-    _check_space(work)
-    workflow = init_session_wf(
-        settings=settings, selection=selection, recipes=recipes, template=find_template(), threads=threads
-    )
-    workflow.base_dir = str(work)
-    logs = settings.output_dir / "logs" / selection.key
-    workflow.config["execution"] = {
-        "crashdump_dir": str(logs),
-        "crashfile_format": "txt",
-        "create_report": "false",
-        "stop_on_first_crash": "true",
-        "remove_unnecessary_outputs": "false",
-        "hash_method": "timestamp",
-    }
-    if settings.write_graph:
-        workflow.write_graph(dotfilename=str(logs / "graph.dot"), graph2use="colored", format="svg", simple_form=True)
-    listen = _listener(settings, status)
-    graph = workflow.run(plugin="Linear", plugin_args={"status_callback": listen})
-    for node in graph.nodes():
-        _take_over(node, record, status)
+from workflows.outputs import init_outputs_wf
+from workflows.prediction import init_prediction_wf
 
 
 def init_session_wf(
     *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template, threads: int
-) -> Any:
+) -> Workflow:
     """Reference and other sequences, template, one prediction per recipe, outputs.
 
     A list of what happens: the reference is conformed, corrected and masked; every other sequence is corrected and
     registered to it; the reference is registered to the template; each recipe with a bundle predicts; all is written.
     """
-    from nipype.pipeline.engine import Workflow
-
-    from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
-    from workflows.outputs import init_outputs_wf
-    from workflows.prediction import init_prediction_wf
-
     workflow = Workflow(name="session_wf")
     reference = selection.reference
     reference_wf = init_reference_wf(
@@ -198,98 +63,3 @@ def init_session_wf(
         for field in ("dseg", "probseg", "volumes"):
             workflow.connect(prediction_wf, f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(recipe.name)}")
     return workflow
-
-
-def _listener(settings: Settings, status: Status) -> Any:
-    """Write how far the session is after every node, for ``tandem status`` and for whoever asks why it died."""
-
-    def listen(node: Any, event: str) -> None:
-        if event == "end":
-            stage = getattr(getattr(node.result, "outputs", None), "stage", None)
-            if isinstance(stage, dict):
-                status.stages[stage_name(node)] = stage
-                write_status(settings.output_dir, status)
-
-    return listen
-
-
-def stage_name(node: Any) -> str:
-    """``anatomical bias`` for ``session_wf.anatomical_wf.bias``."""
-    parts = node.fullname.removeprefix(PREFIX).split(".")
-    return " ".join(part.removesuffix("_wf") for part in parts)
-
-
-def _take_over(node: Any, record: dict[str, Any], status: Status) -> None:
-    """Move one node's facts, timing and written files into the record."""
-    outputs = getattr(node.result, "outputs", None)
-    facts, stage = getattr(outputs, "facts", None), getattr(outputs, "stage", None)
-    if isinstance(stage, dict):
-        status.stages[stage_name(node)] = stage
-        record["stages"].append({"name": stage_name(node), **stage})
-    if not isinstance(facts, dict):
-        return
-    facts = dict(facts)
-    record["warnings"] += facts.pop("warnings", [])
-    for row in ("registrations", "predictions"):
-        target = record["preprocessing"].setdefault(row, []) if row == "registrations" else record[row]
-        target += facts.pop(row, [])
-    status.outputs.update(facts.pop("outputs", {}))
-    record["files"].update(facts.pop("files", {}))
-    if provenance := facts.pop("provenance", None):
-        record["provenance"] = provenance
-    record["preprocessing"].update(facts)
-
-
-def _fail(record: dict[str, Any], status: Status, work: Path, error: Exception) -> None:
-    """Why it ended: the node's own error where a node failed, for Nipype hands on only its text."""
-    noted = find_failure(work) if work.is_dir() and not isinstance(error, TandemError) else None
-    if noted is None:
-        note_failure(work, error) if work.is_dir() else None
-        code = error.exit_code if isinstance(error, TandemError) else TandemError.exit_code
-        noted = (str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}", code)
-    record.update(state="failed", reason=noted[0])
-    if not isinstance(error, TandemError):
-        record["crash"] = traceback.format_exc()
-        traceback.print_exc()
-    status.exit_code = noted[1]
-
-
-def _finish(settings: Settings, record: dict[str, Any], status: Status, work: Path) -> int:
-    """Methods text, record, page, status; in this order, so that ``done`` is said last."""
-    from bids_app.report.methods import build_methods
-
-    code = 0 if record["state"] == "done" else status.exit_code or TandemError.exit_code
-    try:
-        record["methods"] = build_methods(record)
-        write_record(settings, record)
-        trouble = write_page(settings, record["key"])
-        if trouble:
-            record["warnings"].append(trouble)
-        status.warnings = record["warnings"]
-        status.finish(record["state"], record["reason"] or "", code, peak_rss_mb=_whole_peak_mb(status))
-        write_status(settings.output_dir, status)
-    except (CannotWrite, IOFailure, OSError) as error:
-        print(f"tandem: {record['key']}: {error}", flush=True)
-        return getattr(error, "exit_code", IOFailure.exit_code)
-    if code == 0 and settings.clean_workdir == "on-success":
-        shutil.rmtree(work, ignore_errors=True)
-    return code
-
-
-def _whole_peak_mb(status: Status) -> float:
-    """Stages reset the kernel's mark, so the session's peak is the highest of theirs and of what came after."""
-    return max([peak_rss_mb(), *(stage.get("peak_rss_mb", 0.0) for stage in status.stages.values())])
-
-
-def _check_space(work: Path, needed_mb: float = 300) -> None:
-    free = shutil.disk_usage(work).free / 1e6
-    if free < needed_mb:
-        raise IOFailure(f"no space left: {free:.0f} MB free in {work}, a session needs up to {needed_mb:.0f} MB there")
-
-
-def _relative(path: Path, root: Path) -> str:
-    """Relative to the dataset where it lies inside; as it is elsewhere."""
-    try:
-        return os.path.relpath(path, root) if Path(path).is_relative_to(root) else str(path)
-    except ValueError:
-        return str(path)

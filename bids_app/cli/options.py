@@ -159,7 +159,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _option(
         "omp_nthreads", ("--omp-nthreads", "--ants-nthreads"),
-        "threads of one session; recorded, because it changes results in the last digits (default: up to 4)",
+        "threads of one session; recorded, because they change results in the last digits (default: what sessions "
+        "side by side leave, up to 4)",
         MACHINE, kind=count, metavar="N",
     ),
     _option("mem_gb", ("--mem",), "memory for everything together, with its unit: 16G, 16000M", MACHINE, kind=memory,
@@ -177,8 +178,9 @@ OPTIONS: tuple[Option, ...] = (
         MACHINE, kind=device,
     ),
     _option("random_seed", ("--random-seed",), "seed of everything that draws", MACHINE, kind=int, metavar="N"),
-    _option("reproducible", ("--reproducible",), "one thread in registration and deterministic kernels: slower, "
-            "the same bytes whatever the machine's load", MACHINE, kind=None),
+    _option("reproducible", ("--reproducible",), "one thread and deterministic kernels: slower, and the result does "
+        "not depend on how many CPUs there are",
+        MACHINE, kind=None),
     _option("work_dir", ("-w", "--work-dir"), "folder for work files (default: OUTPUT_DIR_work)", HOUSE, kind=Path,
             metavar="DIR"),
     _option(

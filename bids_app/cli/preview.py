@@ -15,7 +15,7 @@ def preview(settings: Settings, units: list) -> int:
     Raises:
         NothingSelected: no session has what the recipes require.
     """
-    from workflows.session import choose, selection_record
+    from workflows.run_session import choose, selection_record
     from workflows.wanted import load_recipes
 
     recipes = load_recipes(settings)

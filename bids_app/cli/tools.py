@@ -180,7 +180,7 @@ def session(argv: list[str]) -> int:
     parser.add_argument("session", help="empty where the participant has no session folders")
     parser.add_argument("threads", type=int)
     options = parser.parse_args(argv)
-    from workflows.session import run_session
+    from workflows.run_session import run_session
 
     settings = from_plain(read_toml(options.settings_file), source=str(options.settings_file))
     return run_session(settings, options.participant, options.session or None, threads=options.threads)

@@ -16,7 +16,15 @@ def settings(**more) -> Settings:
 
 @pytest.mark.parametrize(
     ("nprocs", "threads", "memory", "sessions", "jobs"),
-    [(8, 2, 64, 10, 4), (8, 2, 64, 3, 3), (8, 2, 7, 10, 2), (2, 8, 64, 10, 1), (1, 1, 1, 5, 1)],
+    [
+        (8, 2, 64, 10, 4),
+        (8, 2, 64, 3, 3),
+        (8, 2, 7, 10, 2),
+        (2, 8, 64, 10, 1),
+        (2, None, 64, 10, 2),
+        (2, None, 64, 1, 1),
+        (1, 1, 1, 5, 1),
+    ],
 )
 def test_sessions_side_by_side_fit_threads_and_memory(nprocs, threads, memory, sessions, jobs):
     shared = share_out(settings(nprocs=nprocs, omp_nthreads=threads, mem_gb=memory), sessions)

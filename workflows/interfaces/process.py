@@ -15,9 +15,8 @@ from bids_app.settings import Settings, from_plain, read_toml
 from workflows.failure import record_death
 
 #: Libraries that make threads of their own read these once, when they are loaded.
-THREAD_VARIABLES = (
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-)  # fmt: skip
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 SAMPLE_SECONDS = 0.5
 
 
@@ -72,12 +71,12 @@ def environment(settings: Settings, threads: int) -> dict[str, str]:
     """What a session sees: its threads, caches inside the work folder, and nothing that reaches for the network."""
     cache = settings.work / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    itk = 1 if settings.reproducible else threads
+    threads = 1 if settings.reproducible else threads
     root = str(Path(__file__).resolve().parents[2])
     return {
         **os.environ,
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(itk),
+        ITK_THREADS: "1",  # with more, the same registration gives another result each time
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "XDG_CACHE_HOME": str(cache),
         "TORCH_HOME": str(cache / "torch"),
