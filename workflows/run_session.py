@@ -62,7 +62,7 @@ def choose(settings: Settings, participant: str, session: str | None, recipes: l
     selection = select_session(settings, participant, session, queries, reference)
     missing = selection.missing(queries)
     if missing:
-        raise InputMissing(f"no {' and no '.join(missing)}: {selection.choices[missing[0]].reason}")
+        raise InputMissing("; ".join(selection.choices[name].reason for name in missing))
     return selection
 
 

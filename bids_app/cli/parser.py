@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,9 +110,12 @@ def _plain(name: str, value: Any) -> Any:
 
 def _absolute(settings: Settings) -> Settings:
     """Folders do not depend on where the program was started: sessions run as processes of their own."""
-    here = Path.cwd()
+
+    def absolute(path: Path | str) -> Path:
+        return Path(os.path.abspath(path))  # links stay as they are: a dataset may be made of them
+
     changes: dict[str, Any] = {
-        name: here / getattr(settings, name)
+        name: absolute(getattr(settings, name))
         for name in (
             "bids_dir",
             "output_dir",
@@ -124,9 +128,11 @@ def _absolute(settings: Settings) -> Settings:
         if getattr(settings, name) is not None
     }
     changes["work_dir"] = settings.replace(**changes).work
-    changes["derivatives"] = {name: here / path for name, path in settings.derivatives.items()}
-    changes["recipe"] = tuple(str(here / r) if r.endswith(".toml") else r for r in settings.recipe)
-    changes["participant_label"] = tuple(str(here / p) if Path(p).is_file() else p for p in settings.participant_label)
+    changes["derivatives"] = {name: absolute(path) for name, path in settings.derivatives.items()}
+    changes["recipe"] = tuple(str(absolute(r)) if r.endswith(".toml") else r for r in settings.recipe)
+    changes["participant_label"] = tuple(
+        str(absolute(p)) if Path(p).is_file() else p for p in settings.participant_label
+    )
     return settings.replace(**changes)
 
 

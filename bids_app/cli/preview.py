@@ -10,7 +10,7 @@ from bids_app.settings import Settings
 
 
 def preview(settings: Settings, units: list) -> int:
-    """Print a table (to a terminal) and JSON (otherwise) of every session's files; nothing is run or written.
+    """Every session's files as a table, and as JSON on a standard output that is no terminal; nothing is written.
 
     Raises:
         NothingSelected: no session has what the recipes require.
@@ -21,29 +21,29 @@ def preview(settings: Settings, units: list) -> int:
     recipes = load_recipes(settings)
     rows = []
     for unit in units:
-        row = {"session": unit.key, "steps": steps(settings, recipes)}
+        row: dict = {"session": unit.key, "steps": [], "sequences": []}
         try:
             row |= selection_record(settings, choose(settings, unit.participant, unit.session, recipes))
+            others = [s["sequence"] for s in row["sequences"] if s["file"] and s["sequence"] != row["reference"]]
+            row["steps"] = steps(settings, recipes, others)
         except TandemError as error:
-            row |= {"error": str(error), "steps": [], "sequences": []}
+            row["error"] = str(error)
         rows.append(row)
-    if sys.stdout.isatty():
-        _table(rows)
-    else:
+    _table(rows)
+    if not sys.stdout.isatty():
         print(json.dumps(rows, indent=1))
     if all("error" in row for row in rows):
         raise NothingSelected(f"no session can be run: {rows[0]['error']}")
     return 0
 
 
-def steps(settings: Settings, recipes: list) -> list[str]:
+def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
     """What a session goes through, in words."""
     nonlinear = any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
-    return [
-        "conform", *(["denoise"] if settings.denoise else []), "N4", "brain mask", "rigid to the reference",
-        "affine to the template" + (" and SyN" if nonlinear else ""),
-        *[f"predict {recipe.name}" for recipe in recipes if recipe.regions], "write",
-    ]  # fmt: skip
+    before = ["conform", *(["denoise"] if settings.denoise else []), "N4", "brain mask"]
+    registered = [f"{name} rigid to the reference" for name in others]
+    template = "affine to the template" + (" and SyN" if nonlinear else "")
+    return [*before, *registered, template, *[f"predict {r.name}" for r in recipes if r.regions], "write"]
 
 
 def _table(rows: list[dict]) -> None:
@@ -63,4 +63,8 @@ def _table(rows: list[dict]) -> None:
             table.add_row(*map(escape, cells))
             for other in choice["rejected"]:
                 table.add_row("", "", f"[dim]not {escape(other['file'])}[/]", f"[dim]{escape(other['reason'])}[/]")
-    Console().print(table)
+    console = Console(stderr=not sys.stdout.isatty())
+    console.print(table)
+    runs = [row for row in rows if row["steps"]]
+    if runs:
+        console.print("steps: " + ", ".join(runs[0]["steps"]), style="dim")
