@@ -7,7 +7,6 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.imaging.templates import Template
 from bids_app.settings import Settings
 from workflows.interfaces.imaging import BrainMask, Conform, CorrectBias, Denoise, RegisterSequence, RegisterTemplate
 from workflows.naming import slug
@@ -19,7 +18,7 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 
 def init_reference_wf(
-    *, image: Path, template: Template, settings: Settings, threads: int, lesion_mask: Path | None = None,
+    *, image: Path, settings: Settings, lesion_mask: Path | None = None,
     reference: str = "T1w", name: str = "reference_wf",
 ) -> Workflow:  # fmt: skip
     """Conform, denoise on request, correct the bias field, mask the brain.
@@ -28,10 +27,10 @@ def init_reference_wf(
     registrations compare).
     """
     workflow = Workflow(name=name)
-    corrected = _corrected(workflow, image, settings, threads, sequence=reference, reference=True)
+    corrected = _corrected(workflow, image, settings, sequence=reference, reference=True)
     mask = Node(
         BrainMask(
-            skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed, threads=threads,
+            skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed,
             sloppy=settings.sloppy,
         ),
         name="mask",
@@ -50,7 +49,7 @@ def init_reference_wf(
 
 
 def init_sequence_wf(
-    *, sequence: str, image: Path, settings: Settings, threads: int, reference: str = "T1w", name: str | None = None
+    *, sequence: str, image: Path, settings: Settings, reference: str = "T1w", name: str | None = None
 ) -> Workflow:
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
 
@@ -59,11 +58,10 @@ def init_sequence_wf(
     """
     workflow = Workflow(name=name or f"{slug(sequence)}_wf")
     inputnode = Node(IdentityInterface(["reference", "region"]), name="inputnode")
-    corrected = _corrected(workflow, image, settings, threads, sequence=sequence, reference=False)
+    corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False)
     rigid = Node(
         RegisterSequence(
-            sequence=sequence, reference_name=reference, seed=settings.random_seed, threads=threads,
-            reproducible=settings.reproducible,
+            sequence=sequence, reference_name=reference, seed=settings.random_seed,
         ),
         name="rigid",
     )  # fmt: skip
@@ -79,9 +77,7 @@ def init_sequence_wf(
     return workflow
 
 
-def init_template_wf(
-    *, template: Template, settings: Settings, threads: int, reference: str = "T1w", name: str = "template_wf"
-) -> Workflow:
+def init_template_wf(*, settings: Settings, reference: str = "T1w", name: str = "template_wf") -> Workflow:
     """Register the reference to the template: affine, and SyN where an output space or a recipe asks for it.
 
     Inputs: ``image``, ``mask``, ``region``.
@@ -92,7 +88,7 @@ def init_template_wf(
     register = Node(
         RegisterTemplate(
             template=TEMPLATE, reference_name=reference, nonlinear=wants_template_space(settings),
-            seed=settings.random_seed, threads=threads, reproducible=settings.reproducible, sloppy=settings.sloppy,
+            seed=settings.random_seed, sloppy=settings.sloppy,
         ),
         name="register",
     )  # fmt: skip
@@ -111,15 +107,13 @@ def wants_template_space(settings: Settings) -> bool:
     return any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
 
 
-def _corrected(
-    workflow: Workflow, image: Path, settings: Settings, threads: int, *, sequence: str, reference: bool
-) -> Node:
+def _corrected(workflow: Workflow, image: Path, settings: Settings, *, sequence: str, reference: bool) -> Node:
     """Add the steps that every sequence goes through; returns the last of them, whose ``out_file`` is the image."""
     last = Node(Conform(in_file=str(image)), name="conform")
     workflow.add_nodes([last])
     steps = [Node(Denoise(), name="denoise")] if settings.denoise else []
     if sequence not in QUANTITATIVE:
-        steps.append(Node(CorrectBias(threads=threads, reference=reference), name="bias"))
+        steps.append(Node(CorrectBias(reference=reference), name="bias"))
     for step in steps:
         workflow.connect(last, "out_file", step, "in_file")
         last = step

@@ -25,10 +25,10 @@ def init_session_wf(
     workflow = Workflow(name="session_wf")
     reference = selection.reference
     reference_wf = init_reference_wf(
-        image=selection.path_of(reference), template=template, settings=settings, threads=threads,
+        image=selection.path_of(reference), settings=settings, reference=reference,
         lesion_mask=selection.lesion_mask,
     )  # fmt: skip
-    template_wf = init_template_wf(template=template, settings=settings, threads=threads)
+    template_wf = init_template_wf(settings=settings, reference=reference)
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -40,7 +40,7 @@ def init_session_wf(
     for name, choice in selection.choices.items():
         if name == reference or choice.path is None:
             continue
-        others[name] = init_sequence_wf(sequence=name, image=choice.path, settings=settings, threads=threads)
+        others[name] = init_sequence_wf(sequence=name, image=choice.path, settings=settings, reference=reference)
         workflow.connect(
             reference_wf, others[name],
             [("outputnode.image", "inputnode.reference"), ("outputnode.region", "inputnode.region")],

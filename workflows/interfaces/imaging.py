@@ -46,7 +46,6 @@ class Denoise(Stage):
 
 
 class _BiasInput(_ImageInput):
-    threads = traits.Int(1, usedefault=True, nohash=True)
     reference = traits.Bool(True, usedefault=True, desc="the session's facts name the reference's correction")
 
 
@@ -59,7 +58,7 @@ class CorrectBias(Stage):
         from bids_app.imaging.bias import correct_bias
 
         out = folder / "corrected.nii"
-        found = correct_bias(Path(self.inputs.in_file), out, threads=self.inputs.threads)
+        found = correct_bias(Path(self.inputs.in_file), out)
         return {"out_file": str(out), "facts": {"bias": found} if self.inputs.reference else {}}
 
 
@@ -67,7 +66,6 @@ class _MaskInput(_ImageInput):
     skull_strip = traits.Enum("auto", "skip", "force", usedefault=True)
     template = traits.Str(mandatory=True, desc="the name asked for")
     seed = traits.Int(mandatory=True)
-    threads = traits.Int(1, usedefault=True, nohash=True)
     sloppy = traits.Bool(False, usedefault=True)
     lesion_mask = File(exists=True, desc="left out of what registration compares")
 
@@ -96,7 +94,7 @@ class BrainMask(Stage):
         out = folder / "brain_mask.nii"
         facts = brain_mask(
             Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
-            seed=self.inputs.seed, threads=self.inputs.threads, sloppy=self.inputs.sloppy,
+            seed=self.inputs.seed, sloppy=self.inputs.sloppy,
         )  # fmt: skip
         region = out
         if self.inputs.lesion_mask:
@@ -135,8 +133,6 @@ class _RegisterInput(_ImageInput):
     sequence = traits.Str(mandatory=True)
     reference_name = traits.Str("T1w", usedefault=True)
     seed = traits.Int(mandatory=True)
-    threads = traits.Int(1, usedefault=True, nohash=True)
-    reproducible = traits.Bool(False, usedefault=True)
 
 
 class _MatrixOutput(StageOutput):
@@ -154,9 +150,8 @@ class RegisterSequence(Stage):
 
         found = register(
             Path(self.inputs.in_file), Path(self.inputs.reference), kind="rigid",
-            fixed_mask=Path(self.inputs.region) if self.inputs.region else None,
-            seed=self.inputs.seed, threads=self.inputs.threads, reproducible=self.inputs.reproducible,
-            out_prefix=folder / "rigid_",
+            fixed_mask=Path(self.inputs.region) if self.inputs.region else None, seed=self.inputs.seed,
+            out_prefix=folder / "rigid",
         )  # fmt: skip
         row = {
             "moving": self.inputs.sequence, "fixed": self.inputs.reference_name, "kind": "rigid",
@@ -173,8 +168,6 @@ class _TemplateInput(_ImageInput):
     nonlinear = traits.Bool(False, usedefault=True)
     reference_name = traits.Str("T1w", usedefault=True)
     seed = traits.Int(mandatory=True)
-    threads = traits.Int(1, usedefault=True, nohash=True)
-    reproducible = traits.Bool(False, usedefault=True)
     sloppy = traits.Bool(False, usedefault=True)
 
 
@@ -189,21 +182,24 @@ class RegisterTemplate(Stage):
     input_spec, output_spec = _TemplateInput, _TemplateOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
-        from bids_app.imaging.registration import register_to_template
+        from bids_app.imaging.registration import register
         from bids_app.imaging.templates import find_template
         from bids_app.imaging.transforms import decompose
 
         template = find_template(self.inputs.template)
-        found = register_to_template(
-            Path(self.inputs.in_file), Path(self.inputs.mask), template,
-            region=Path(self.inputs.region) if self.inputs.region else None,
-            nonlinear=self.inputs.nonlinear and not self.inputs.sloppy,
-            seed=self.inputs.seed, threads=self.inputs.threads, reproducible=self.inputs.reproducible,
-            out_prefix=folder / "template_",
+        nonlinear = self.inputs.nonlinear and not self.inputs.sloppy
+        lesion = self.inputs.region and self.inputs.region != self.inputs.mask
+        found = register(
+            brain_only(Path(self.inputs.in_file), Path(self.inputs.mask), folder / "brain.nii"),
+            template_brain(template, folder / "template_brain.nii"),
+            kind="syn" if nonlinear else "affine", moving_mask=Path(self.inputs.region) if lesion else None,
+            brains=True, seed=self.inputs.seed, out_prefix=folder / "template",
         )  # fmt: skip
+        for name in ("brain.nii", "template_brain.nii"):
+            (folder / name).unlink(missing_ok=True)
         row = {
             "moving": self.inputs.reference_name, "fixed": template.name, "kind": found.kind,
-            "similarity": found.similarity, **decompose(found.matrix),
+            "similarity": found.similarity, "dice": found.dice, **decompose(found.matrix),
         }  # fmt: skip
         facts = {
             "template": {"name": template.name, "source": template.source, "asked": self.inputs.template},
@@ -217,3 +213,18 @@ class RegisterTemplate(Stage):
             "inverse": [str(p) for p in found.inverse],
             "facts": facts,
         }
+
+
+def template_brain(template: Any, out: Path) -> Path:
+    """The template without what lies outside its brain."""
+    return brain_only(template.image, template.mask, out) if template.mask else template.image
+
+
+def brain_only(image: Path, mask: Path, out: Path) -> Path:
+    """The image with everything outside its mask set to 0."""
+    import nibabel as nib
+
+    whole, inside = nib.load(image), nib.load(mask)
+    kept = np.asarray(whole.dataobj, np.float32) * (np.asarray(inside.dataobj) > 0)
+    nib.save(nib.Nifti1Image(kept, whole.affine), out)
+    return out
