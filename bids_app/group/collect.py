@@ -74,7 +74,8 @@ def collect(output_dir: Path) -> Collection:
     """Read every session of an output folder.
 
     Args:
-        output_dir: the derivatives folder; ``participants.tsv`` is the copy that the participant level leaves there.
+        output_dir: the derivatives folder; ``participants.tsv`` is the copy that the participant level
+            leaves there or in ``logs``.
 
     Raises:
         InputMissing: no session has been run in it.
@@ -85,7 +86,8 @@ def collect(output_dir: Path) -> Collection:
         raise InputMissing(
             f"no session has been run in {output_dir} (no logs/*/status.json); run the participant level first"
         )
-    participants = read_participants(output_dir / "participants.tsv")
+    copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
+    participants = read_participants(next((c for c in copies if c.is_file()), copies[0]))
     warnings = list(participants.warnings)
     sessions, values = [], []
     for key in keys:

@@ -20,10 +20,11 @@ LONG = ("participant_id", "session_id", "recipe", "region", "measure", "value", 
 WIDE = ("participant_id", "session_id", "outliers")
 ATTRITION = ("participant_id", "session_id", "state", "reached", "reason", "exit_code", "seconds")
 DEFINITIONS = {
-    "soft_volume": "Integral of the region's probability over the prediction grid, in the participant's own space; no threshold.",
-    "soft_volume_low": "Lower end of the interval around the soft volume, as stated by the bundle's calibration.",
-    "soft_volume_high": "Upper end of the interval around the soft volume, as stated by the bundle's calibration.",
-    "hard_volume": "Voxels of the dseg image at or above the bundle's threshold, in the reference image's own grid.",
+    "soft_volume": "Integral of the region's calibrated probability over the prediction grid, in the participant's own "
+    "space; no threshold.",
+    "soft_volume_low": "Lower end of the 95 % repeat interval of the soft volume.",
+    "soft_volume_high": "Upper end of the 95 % repeat interval of the soft volume.",
+    "hard_volume": "Voxels of the prediction grid at or above the bundle's threshold.",
     "centre_x": "Centre of mass, to the right, in the reference image's world.",
     "centre_y": "Centre of mass, to the front, in the reference image's world.",
     "centre_z": "Centre of mass, upwards, in the reference image's world.",
@@ -37,7 +38,7 @@ COLUMNS = {
     "measure": "What was measured.",
     "value": "The number, in the unit of the column unit.",
     "unit": "Unit of the value.",
-    "qc": "ok; outlier (modified z-score of the soft volume above 3.5 over all sessions, from 5 sessions on); or not found.",
+    "qc": "ok; outlier (modified z-score of the soft volume above 3.5 over all sessions, from 5 on); or not found.",
     "outliers": "Number of regions of this session flagged as outlier.",
 }
 

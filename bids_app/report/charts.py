@@ -33,15 +33,29 @@ def summary(numbers: Sequence[float]) -> dict[str, float | int | None]:
     return {"n": len(numbers), "median": median, "q1": q1, "q3": q3}
 
 
-def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> dict[str, Any]:
+def geometry() -> dict[str, float]:
+    """What the template needs of the frame that all charts share."""
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+        "radius": RADIUS,
+    }
+
+
+def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top: float) -> dict[str, Any]:
     """Dots beside each other where they would overlap, over the quartiles and the median of each group.
 
     Args:
         values: ``value``, ``group``, ``key``, ``page``, ``qc`` of each session.
         groups: all groups of the page, in order, so that every chart has the same columns.
+        top: the axis reaches from 0, or the lowest value, to here.
     """
     numbers = [v["value"] for v in values]
-    marks = ticks(min([0.0, *numbers]), max(numbers, default=1.0))
+    marks = ticks(min([0.0, *numbers]), top)
     scale = _scale(marks[0], marks[-1], HEIGHT - BOTTOM, TOP)
     width = (WIDTH - LEFT - RIGHT) / max(1, len(groups))
     columns, dots = [], []

@@ -120,7 +120,7 @@ def brain_figure(pictures: Pictures, slices: int = 6) -> Figure:
             line = Outline(planes.contour(inside, 0.5, plane.spacing, shortest=6), BRAIN_COLOR)
             panels.append(_panel(plane, pictures.reference, pictures.window, (line,)))
         rows.append(Row(name.capitalize(), tuple(panels)))
-    text = "The line is the edge of the brain mask. It should follow the cortex, leave out skull and eyes, and cut nothing off."
+    text = "The line is the edge of the brain mask: it should follow the cortex, leave out skull and eyes, cut nothing."
     return Figure("brain", title, text, tuple(rows), (("brain mask", BRAIN_COLOR),))
 
 
@@ -173,8 +173,8 @@ def sequences_figure(pictures: Pictures, reference_name: str) -> Figure:
             panels.append(_panel(plane, volume, window, lines, prefix=sequence + ", "))
         rows.append(Row(label, tuple(panels)))
     text = (
-        f"The same position in every sequence. The lines are those of {reference_name} (brain edge, and border between tissue and "
-        "fluid) and are the same in a row: where they leave the anatomy of another sequence, that sequence is not aligned."
+        f"The same position in every sequence. The lines are those of {reference_name} (brain edge, border of tissue "
+        "and fluid) and are the same in a row: where they leave the anatomy of another sequence, it is not aligned."
     )
     legend = (("brain mask", BRAIN_COLOR), (f"tissue against fluid in {reference_name}", TISSUE_COLOR))
     return Figure("sequences", title, text, tuple(rows), legend)
@@ -186,7 +186,7 @@ def region_figure(
     """Where the regions lie, then each of them zoomed on three planes, as it is and outlined.
 
     Args:
-        regions: name, color, ``centre`` (world mm or None), ``volume`` (probability or label volume, or None), ``note``.
+        regions: name, color, ``centre`` (world mm or None), ``volume`` (probability or label, or None), ``note``.
         level: the outline is drawn where the regions' volumes cross this.
     """
     shown = [r for r in regions if r["volume"] is not None and r["centre"] is not None]
@@ -205,9 +205,9 @@ def region_figure(
                 )
             )
             continue
-        panels = []
+        panels, side = [], window_side(region["volume"], level)
         for plane_name in AXES:
-            plane = plane_through_region(plane_name, region, level)
+            plane = planes.plane_through(plane_name, region["centre"], (side, side), side / ZOOM_PIXELS)
             values = planes.sample(pictures.reference, plane.points(), order=3)
             window = _local_window(values)
             lines = tuple(
@@ -220,22 +220,22 @@ def region_figure(
                 )
         rows.append(Row(region["name"], tuple(panels), pairs=True, color=region["color"], note=region["note"]))
     text = (
-        f"Each region on three planes through its centre: first the image alone, then the same with the outline at {level:g}. "
-        "Cubic interpolation, grey values windowed to the picture. Judge on the plain image first."
+        f"Each region on three planes through its centre: first the image alone, then the same with the outline at "
+        f"{level:g}. Cubic interpolation, grey values windowed to the picture. Judge on the plain image first."
     )
     return Figure(name, title, text, tuple(rows), tuple((r["name"], r["color"]) for r in shown))
 
 
-def plane_through_region(name: str, region: Mapping[str, Any], level: float) -> Plane:
-    """A square window on a region: `ZOOM_MM` for a small one, the region and as much again around a larger one."""
-    volume: Volume = region["volume"]
+def window_side(volume: Volume, level: float) -> float:
+    """Side of the window on a region, mm: `ZOOM_MM` for a small one, nearly twice its extent for a larger one."""
     box = planes.bounds(Volume(volume.data >= level, volume.affine))
-    side = ZOOM_MM if box is None else float(np.clip(1.8 * np.ptp(box, axis=0).max(), ZOOM_MM, ZOOM_LARGEST_MM))
-    return planes.plane_through(name, np.asarray(region["centre"], float), (side, side), side / ZOOM_PIXELS)
+    return ZOOM_MM if box is None else float(np.clip(1.8 * np.ptp(box, axis=0).max(), ZOOM_MM, ZOOM_LARGEST_MM))
 
 
 def _overview(pictures: Pictures, shown: Sequence[Mapping[str, Any]], centre: np.ndarray, level: float) -> Row:
     panels = []
+    sides = [window_side(r["volume"], level) for r in shown]
+    side = max(sides) + float(max(np.ptp([r["centre"] for r in shown], axis=0)))
     for name in AXES:
         plane = pictures.plane(name, float(centre[AXES[name][2]]))
         lines = tuple(
@@ -243,7 +243,6 @@ def _overview(pictures: Pictures, shown: Sequence[Mapping[str, Any]], centre: np
             for r in shown
         )
         left, top = plane.place(centre)
-        side = ZOOM_MM + float(max(np.ptp([r["centre"] for r in shown], axis=0)))
         panel = _panel(
             plane, pictures.reference, pictures.window, lines, box=(left - side / 2, top - side / 2, side, side)
         )
@@ -267,9 +266,9 @@ def _panel(
         values = planes.sample(volume, plane.points())
     rows, columns = plane.shape
     axis = "xyz"[AXES[plane.name][2]]
-    caption = f"{prefix}{axis} {plane.position:+.1f} mm"
+    caption = f"{prefix}{axis} {plane.position:+.1f} mm".replace("-", "−")
     if template_level is not None:
-        caption += f" (template {template_level:+g})"
+        caption += f" (template {template_level:+g})".replace("-", "−")
     return Panel(
         width=columns * plane.spacing,
         height=rows * plane.spacing,
@@ -309,7 +308,7 @@ def _own_outlines(pictures: Pictures, plane: Plane) -> tuple[Outline, ...]:
 
 
 def _tissue_outline(values: np.ndarray, inside: np.ndarray, spacing: float) -> Outline:
-    """Border between tissue and fluid of a T1-weighted slice: half the median brain value, well inside the brain edge."""
+    """Border between tissue and fluid of a T1-weighted slice, at 0.62 of the median brain value, inside the edge."""
     from scipy.ndimage import binary_erosion, gaussian_filter
 
     brain = inside > 0.5

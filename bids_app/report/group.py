@@ -28,19 +28,33 @@ def write_group_page(output_dir: Path, data: Mapping[str, Any]) -> Path:
     groups = group_order([v["group"] for v in values])
     regions = list(dict.fromkeys((v["recipe"], v["region"]) for v in values))
     by_region = {r: [v for v in values if (v["recipe"], v["region"]) == r] for r in regions}
+    pairs = side_pairs(regions)
+    tops = _tops(by_region, pairs)
     page = render(
         "group.html.j2",
         title="Group",
         data=data,
         groups=groups,
         flow=flow(data["stages"], data["sessions"]),
-        regions=[{"recipe": r, "name": n, "chart": charts.distribution(by_region[r, n], groups)} for r, n in regions],
-        pairs=[_pair(by_region, left, right, groups) for left, right in side_pairs(regions)],
-        outliers=sorted((v for v in values if "outlier" in v["qc"]), key=lambda v: (v["recipe"], v["region"], v["key"])),
-        geometry={"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT, "bottom": charts.HEIGHT - charts.BOTTOM,
-                  "right": charts.WIDTH - charts.RIGHT, "top": charts.TOP, "radius": charts.RADIUS},
-    )  # fmt: skip
+        regions=[
+            {"recipe": r, "name": n, "chart": charts.distribution(by_region[r, n], groups, tops[r, n])}
+            for r, n in regions
+        ],
+        pairs=[_pair(by_region, left, right, groups) for left, right in pairs],
+        outliers=sorted(
+            (v for v in values if "outlier" in v["qc"]), key=lambda v: (v["recipe"], v["region"], v["key"])
+        ),
+        geometry=charts.geometry(),
+    )
     return write_page(Path(output_dir) / "group.html", page)
+
+
+def _tops(by_region: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], pairs: Sequence) -> dict:
+    """Highest value of each region's axis; both sides of a pair share one, so that they can be compared by eye."""
+    tops = {region: max(v["value"] for v in values) for region, values in by_region.items()}
+    for left, right in pairs:
+        tops[left] = tops[right] = max(tops[left], tops[right])
+    return tops
 
 
 def group_order(groups: Sequence[str]) -> list[str]:

@@ -10,9 +10,10 @@ from bids_app.report.references import REFERENCES, SHORT
 #: recipe -> what a reader must know about its regions beyond the network
 RECIPE_NOTES = {
     "habenula": (
-        "The network of this recipe was trained on images synthesised from label maps by domain randomisation ({synthseg}), "
-        "with the habenulae placed as in the CIT168 atlas ({cit168}) and sized like those measured in young adults with a "
-        "myelin-based method ({habenula-hcp}); measuring the habenula with a residual U-Net follows {habenula-unet}."
+        "The network of this recipe was trained on images synthesised from label maps by domain randomisation "
+        "({synthseg}), with the habenulae placed as in the CIT168 atlas ({cit168}) and sized like those measured in "
+        "young adults with a myelin-based method ({habenula-hcp}); measuring the habenula with a residual U-Net follows"
+        " {habenula-unet}."
     ),
 }
 
@@ -36,9 +37,15 @@ def build_methods(record: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"paragraphs": [p for p in paragraphs if p], "references": [REFERENCES[key] for key in cited]}
 
 
+def record_methods(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The methods that the record holds; built from it where it holds none."""
+    kept = record.get("methods") or {}
+    return kept if kept.get("paragraphs") else build_methods(record)
+
+
 def methods_markdown(record: Mapping[str, Any]) -> str:
     """The same as Markdown, for pasting into a manuscript."""
-    methods = record.get("methods") or build_methods(record)
+    methods = record_methods(record)
     lines = ["# Methods", "", *[line for p in methods["paragraphs"] for line in (p, "")]]
     lines += ["## References", "", *[f"{i}. {text}" for i, text in enumerate(methods["references"], 1)]]
     return "\n".join(lines) + "\n"
@@ -53,12 +60,14 @@ def _cite(cited: list[str], *keys: str) -> str:
 
 def _data(record: Mapping[str, Any], cited: list[str]) -> str:
     version = record.get("version")
-    text = f"Results come from Tandem{' ' + str(version) if version else ''}, a BIDS App ({_cite(cited, 'bids', 'bids-apps')}). "
+    name = f"Tandem {version}" if version else "Tandem"
+    text = f"Results come from {name}, a BIDS App ({_cite(cited, 'bids', 'bids-apps')}). "
     selection = record.get("selection") or {}
     used = [s["sequence"] for s in selection.get("sequences") or [] if s.get("file")]
     if not used:
         return text + "No usable image was found for this session."
-    text += f"Input files were selected with PyBIDS ({_cite(cited, 'pybids')}): {_join(used)}, one file each and none averaged. "
+    text += f"Input files were selected with PyBIDS ({_cite(cited, 'pybids')}): {_join(used)}, "
+    text += "one file each and none averaged. "
     if len(used) > 1:
         text += f"{selection.get('reference', used[0])} served as the reference. "
     return text.strip()
@@ -68,9 +77,9 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
     done = record.get("preprocessing") or {}
     if not done:
         return ""
-    reference = (record.get("selection") or {}).get("reference", "the reference")
+    reference = (record.get("selection") or {}).get("reference") or "the reference"
     sentences = []
-    if _ran(done.get("denoise")):
+    if done.get("denoised"):
         sentences.append("Images were denoised by adaptive non-local means as implemented in ANTs.")
     if _ran(done.get("bias")):
         sentences.append(f"{reference} was corrected for intensity non-uniformity with N4 ({_cite(cited, 'n4')}).")
@@ -79,16 +88,17 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
     between = [r for r in done.get("registrations") or [] if r.get("kind") == "rigid"]
     if between:
         moving = _join([str(r.get("moving")) for r in between])
-        sentences.append(f"{moving} {'was' if len(between) == 1 else 'were'} registered to {reference} by a rigid transform with ANTs "
-                         f"({_cite(cited, 'ants', 'itk')}).")  # fmt: skip
+        were = "was" if len(between) == 1 else "were"
+        ants = _cite(cited, "ants", "itk")
+        sentences.append(f"{moving} {were} registered to {reference} by a rigid transform with ANTs ({ants}).")
     if done.get("to_template"):
         sentences.append(_template(done, reference, "syn" in {k.lower() for k in kinds}, cited))
     if len([s for s in (record.get("selection") or {}).get("sequences") or [] if s.get("file")]) > 1:
         sentences.append(
             "All sequences were brought onto the network's grid by a single interpolation of composed transforms."
         )
-    if (record.get("selection") or {}).get("lesion_mask"):
-        sentences.append("A lesion mask supplied with the data was left out of the registration's cost function.")
+    if done.get("cost_function_masked"):
+        sentences.append("Registrations left out the lesion in the mask that was supplied (cost-function masking).")
     return " ".join(s for s in sentences if s)
 
 
@@ -100,9 +110,9 @@ def _ran(step: Any) -> bool:
 
 
 def _brain(done: Mapping[str, Any]) -> str:
-    if done.get("stripped"):
-        return "The image was found to be skull-stripped already, and its own outline was taken as the brain mask."
     method = done.get("brain_method")
+    if done.get("stripped"):
+        return "The image came without its skull" + (f" (brain mask: {method})." if method else ".")
     return f"The brain was extracted ({method})." if method else ""
 
 
@@ -124,8 +134,9 @@ def _template(done: Mapping[str, Any], reference: str, deformable: bool, cited: 
 def _prediction(prediction: Mapping[str, Any], record: Mapping[str, Any], cited: list[str]) -> str:
     regions = [str(r.get("name")) for r in prediction.get("regions") or []]
     what = prediction.get("title") or prediction.get("recipe") or "Segmentation"
-    text = f"{what}: {_join(regions) or 'regions'} {'was' if len(regions) == 1 else 'were'} segmented by a residual U-Net ({_cite(cited, 'segresnet')}) "
-    text += f"built with MONAI ({_cite(cited, 'monai')}) on PyTorch ({_cite(cited, 'pytorch')})"
+    text = f"{what}: {_join(regions) or 'regions'} {'was' if len(regions) == 1 else 'were'} segmented "
+    text += f"by a residual U-Net ({_cite(cited, 'segresnet')}) built with MONAI ({_cite(cited, 'monai')}) "
+    text += f"on PyTorch ({_cite(cited, 'pytorch')})"
     bundle, sha = prediction.get("bundle"), str(prediction.get("weights_sha256") or "")
     if bundle:
         text += f", bundle {bundle}" + (f" (weights SHA-256 {sha[:12]}…)" if sha else "")
@@ -136,16 +147,11 @@ def _prediction(prediction: Mapping[str, Any], record: Mapping[str, Any], cited:
         spacing = spacing if isinstance(spacing, list | tuple) else [spacing] * 3
         text += f"The network worked at {' × '.join(f'{float(s):g}' for s in spacing)} mm"
         text += f" on {' × '.join(str(n) for n in grid['shape'])} voxels. " if grid.get("shape") else ". "
-    tta = prediction.get("tta", (record.get("provenance") or {}).get("tta"))
-    if tta:
+    if prediction.get("tta"):
         text += "Predictions were averaged over left–right flips, with left and right regions swapped back. "
     threshold = prediction.get("threshold")
-    text += "The soft volume of a region is the integral of its probability over that grid"
-    text += (
-        f"; the hard volume counts voxels at or above {threshold:g} in the reference's own grid. "
-        if _is_number(threshold)
-        else ". "
-    )
+    text += "The soft volume of a region is the integral of its calibrated probability over that grid"
+    text += f"; the hard volume counts its voxels at or above {threshold:g}. " if _is_number(threshold) else ". "
     note = RECIPE_NOTES.get(str(prediction.get("recipe")))
     if note:
         text += note.format(
@@ -158,13 +164,14 @@ def _software(record: Mapping[str, Any], cited: list[str]) -> str:
     if not (record.get("preprocessing") or record.get("predictions")):
         return ""
     provenance = record.get("provenance") or {}
-    versions = provenance.get("versions") or {}
-    text = f"The steps were run as a Nipype graph ({_cite(cited, 'nipype')}); images were read and written with NiBabel ({_cite(cited, 'nibabel')})."
+    versions = provenance.get("packages") or {}
+    text = f"The steps were run as a Nipype graph ({_cite(cited, 'nipype')}); "
+    text += f"images were read and written with NiBabel ({_cite(cited, 'nibabel')})."
     known = [f"{name} {version}" for name, version in versions.items() if isinstance(version, str | int | float)]
     if known:
         text += f" Versions: {', '.join(known)}."
-    if provenance.get("seed") is not None:
-        text += f" Random seed {provenance['seed']}"
+    if provenance.get("random_seed") is not None:
+        text += f" Random seed {provenance['random_seed']}"
         text += f", {provenance['threads']} thread(s)." if _is_number(provenance.get("threads")) else "."
     return text
 

@@ -112,7 +112,7 @@ def sample(volume: Volume, points: np.ndarray, *, to_volume: np.ndarray | None =
     matrix = np.linalg.inv(volume.affine)
     if to_volume is not None:
         matrix = matrix @ to_volume
-    where = np.tensordot(matrix[:3, :3], points, axes=1) + matrix[:3, 3].reshape((3,) + (1,) * (points.ndim - 1))
+    where = np.einsum("ij,j...->i...", matrix[:3, :3], points) + matrix[:3, 3].reshape((3,) + (1,) * (points.ndim - 1))
     data = volume.data
     if order > 1:
         low = np.maximum(np.floor(where.reshape(3, -1).min(axis=1)).astype(int) - 6, 0)
@@ -146,7 +146,7 @@ def jpeg(values: np.ndarray, window: tuple[float, float]) -> str:
     low, high = window
     grey = np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1) * 255
     buffer = io.BytesIO()
-    Image.fromarray(grey.astype(np.uint8), mode=None).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    Image.fromarray(grey.astype(np.uint8)).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -184,6 +184,16 @@ def bounds(mask: Volume) -> np.ndarray | None:
     corners = np.array(np.meshgrid(*ranges, indexing="ij")).reshape(3, -1)
     world = mask.affine[:3, :3] @ corners + mask.affine[:3, 3:]
     return np.stack([world.min(axis=1), world.max(axis=1)])
+
+
+def middle(volume: Volume, level: float) -> np.ndarray | None:
+    """Centre of mass of what reaches ``level``, world mm; None where nothing does."""
+    inside = np.argwhere(volume.data >= level)
+    if len(inside) == 0:
+        return None
+    weights = volume.data[tuple(inside.T)].astype(float)
+    centre = (inside * weights[:, None]).sum(axis=0) / weights.sum()
+    return volume.affine[:3, :3] @ centre + volume.affine[:3, 3]
 
 
 def extent(volume: Volume) -> np.ndarray:

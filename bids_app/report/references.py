@@ -3,48 +3,53 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
-    "bids": "Gorgolewski KJ, Auer T, Calhoun VD, et al. The brain imaging data structure, a format for organizing and "
-    "describing outputs of neuroimaging experiments. Scientific Data 3:160044 (2016). doi:10.1038/sdata.2016.44",
-    "bids-apps": "Gorgolewski KJ, Alfaro-Almagro F, Auer T, et al. BIDS Apps: improving ease of use, accessibility, and "
-    "reproducibility of neuroimaging data analysis methods. PLoS Computational Biology 13(3):e1005209 (2017). "
-    "doi:10.1371/journal.pcbi.1005209",
-    "pybids": "Yarkoni T, Markiewicz CJ, de la Vega A, et al. PyBIDS: Python tools for BIDS datasets. Journal of Open "
-    "Source Software 4(40):1294 (2019). doi:10.21105/joss.01294",
-    "nipype": "Gorgolewski K, Burns CD, Madison C, et al. Nipype: a flexible, lightweight and extensible neuroimaging "
-    "data processing framework in Python. Frontiers in Neuroinformatics 5:13 (2011). doi:10.3389/fninf.2011.00013",
+    "bids": "Gorgolewski KJ, Auer T, Calhoun VD, et al. The brain imaging data structure, a format for organizing "
+    "and describing outputs of neuroimaging experiments. Scientific Data 3:160044 (2016). "
+    "doi:10.1038/sdata.2016.44",
+    "bids-apps": "Gorgolewski KJ, Alfaro-Almagro F, Auer T, et al. BIDS Apps: improving ease of use, accessibility, "
+    "and reproducibility of neuroimaging data analysis methods. PLoS Computational Biology 13(3):e1005209 "
+    "(2017). doi:10.1371/journal.pcbi.1005209",
+    "pybids": "Yarkoni T, Markiewicz CJ, de la Vega A, et al. PyBIDS: Python tools for BIDS datasets. Journal of "
+    "Open Source Software 4(40):1294 (2019). doi:10.21105/joss.01294",
+    "nipype": "Gorgolewski K, Burns CD, Madison C, et al. Nipype: a flexible, lightweight and extensible "
+    "neuroimaging data processing framework in Python. Frontiers in Neuroinformatics 5:13 (2011). "
+    "doi:10.3389/fninf.2011.00013",
     "nibabel": "Brett M, Markiewicz CJ, Hanke M, et al. nipy/nibabel. Zenodo. doi:10.5281/zenodo.591597",
     "nilearn": "Abraham A, Pedregosa F, Eickenberg M, et al. Machine learning for neuroimaging with scikit-learn. "
     "Frontiers in Neuroinformatics 8:14 (2014). doi:10.3389/fninf.2014.00014",
-    "templateflow": "Ciric R, Thompson WH, Lorenz R, et al. TemplateFlow: FAIR-sharing of multi-scale, multi-species brain "
-    "models. Nature Methods 19:1568–1571 (2022). doi:10.1038/s41592-022-01681-2",
-    "n4": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: improved N3 bias correction. IEEE Transactions on Medical "
-    "Imaging 29(6):1310–1320 (2010). doi:10.1109/TMI.2010.2046908",
-    "ants": "Avants BB, Tustison NJ, Song G, Cook PA, Klein A, Gee JC. A reproducible evaluation of ANTs similarity metric "
-    "performance in brain image registration. NeuroImage 54(3):2033–2044 (2011). doi:10.1016/j.neuroimage.2010.09.025",
-    "itk": "Avants BB, Tustison NJ, Stauffer M, Song G, Wu B, Gee JC. The Insight ToolKit image registration framework. "
-    "Frontiers in Neuroinformatics 8:44 (2014). doi:10.3389/fninf.2014.00044",
-    "syn": "Avants BB, Epstein CL, Grossman M, Gee JC. Symmetric diffeomorphic image registration with cross-correlation: "
-    "evaluating automated labeling of elderly and neurodegenerative brain. Medical Image Analysis 12(1):26–41 (2008). "
-    "doi:10.1016/j.media.2007.06.004",
-    "icbm-2009": "Fonov VS, Evans AC, McKinstry RC, Almli CR, Collins DL. Unbiased nonlinear average age-appropriate brain "
-    "templates from birth to adulthood. NeuroImage 47(Suppl 1):S102 (2009). doi:10.1016/S1053-8119(09)70884-5",
-    "icbm-2011": "Fonov V, Evans AC, Botteron K, et al. Unbiased average age-appropriate atlases for pediatric studies. "
-    "NeuroImage 54(1):313–327 (2011). doi:10.1016/j.neuroimage.2010.07.033",
+    "templateflow": "Ciric R, Thompson WH, Lorenz R, et al. TemplateFlow: FAIR-sharing of multi-scale, multi-species "
+    "brain models. Nature Methods 19:1568–1571 (2022). doi:10.1038/s41592-022-01681-2",
+    "n4": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: improved N3 bias correction. IEEE Transactions on "
+    "Medical Imaging 29(6):1310–1320 (2010). doi:10.1109/TMI.2010.2046908",
+    "ants": "Avants BB, Tustison NJ, Song G, Cook PA, Klein A, Gee JC. A reproducible evaluation of ANTs "
+    "similarity metric performance in brain image registration. NeuroImage 54(3):2033–2044 (2011). "
+    "doi:10.1016/j.neuroimage.2010.09.025",
+    "itk": "Avants BB, Tustison NJ, Stauffer M, Song G, Wu B, Gee JC. The Insight ToolKit image registration "
+    "framework. Frontiers in Neuroinformatics 8:44 (2014). doi:10.3389/fninf.2014.00044",
+    "syn": "Avants BB, Epstein CL, Grossman M, Gee JC. Symmetric diffeomorphic image registration with "
+    "cross-correlation: evaluating automated labeling of elderly and neurodegenerative brain. Medical "
+    "Image Analysis 12(1):26–41 (2008). doi:10.1016/j.media.2007.06.004",
+    "icbm-2009": "Fonov VS, Evans AC, McKinstry RC, Almli CR, Collins DL. Unbiased nonlinear average age-appropriate "
+    "brain templates from birth to adulthood. NeuroImage 47(Suppl 1):S102 (2009). "
+    "doi:10.1016/S1053-8119(09)70884-5",
+    "icbm-2011": "Fonov V, Evans AC, Botteron K, et al. Unbiased average age-appropriate atlases for pediatric "
+    "studies. NeuroImage 54(1):313–327 (2011). doi:10.1016/j.neuroimage.2010.07.033",
     "monai": "Cardoso MJ, Li W, Brown R, et al. MONAI: an open-source framework for deep learning in healthcare. "
     "arXiv:2211.02701 (2022). doi:10.48550/arXiv.2211.02701",
-    "pytorch": "Paszke A, Gross S, Massa F, et al. PyTorch: an imperative style, high-performance deep learning library. "
-    "Advances in Neural Information Processing Systems 32 (2019). doi:10.48550/arXiv.1912.01703",
-    "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018, Lecture Notes "
-    "in Computer Science 11384:311–320 (2019). doi:10.1007/978-3-030-11726-9_28",
+    "pytorch": "Paszke A, Gross S, Massa F, et al. PyTorch: an imperative style, high-performance deep learning "
+    "library. Advances in Neural Information Processing Systems 32 (2019). doi:10.48550/arXiv.1912.01703",
+    "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018, "
+    "Lecture Notes in Computer Science 11384:311–320 (2019). doi:10.1007/978-3-030-11726-9_28",
     "synthseg": "Billot B, Greve DN, Puonti O, et al. SynthSeg: segmentation of brain MRI scans of any contrast and "
-    "resolution without retraining. Medical Image Analysis 86:102789 (2023). doi:10.1016/j.media.2023.102789",
-    "cit168": "Pauli WM, Nili AN, Tyszka JM. A high-resolution probabilistic in vivo atlas of human subcortical brain nuclei. "
-    "Scientific Data 5:180063 (2018). doi:10.1038/sdata.2018.63",
+    "resolution without retraining. Medical Image Analysis 86:102789 (2023). "
+    "doi:10.1016/j.media.2023.102789",
+    "cit168": "Pauli WM, Nili AN, Tyszka JM. A high-resolution probabilistic in vivo atlas of human subcortical "
+    "brain nuclei. Scientific Data 5:180063 (2018). doi:10.1038/sdata.2018.63",
     "habenula-hcp": "Kim JW, Naidich TP, Ely BA, et al. Human habenula segmentation using myelin content. NeuroImage "
     "130:145–156 (2016).",
-    "habenula-unet": "Kyuragi Y, Oishi N, Hatakoshi M, et al. Segmentation and volume estimation of the habenula using deep "
-    "learning in patients with depression. Biological Psychiatry Global Open Science 4(4):100314 (2024). "
-    "doi:10.1016/j.bpsgos.2024.100314",
+    "habenula-unet": "Kyuragi Y, Oishi N, Hatakoshi M, et al. Segmentation and volume estimation of the habenula using "
+    "deep learning in patients with depression. Biological Psychiatry Global Open Science 4(4):100314 "
+    "(2024). doi:10.1016/j.bpsgos.2024.100314",
 }
 
 #: key -> how the text names it

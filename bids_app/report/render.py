@@ -14,13 +14,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **context: Any) -> str:
-    """A page as text. Whatever comes from data is escaped; a name the template lacks is an error, not a blank."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """A page as text. Whatever comes from data is escaped, and what a record lacks is blank: a page must not fail."""
+    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import TandemError
-from bids_app.report import view
+from bids_app.report import planes, view
 from bids_app.report.advice import what_to_do
 from bids_app.report.figures import (
     Figure,
@@ -20,7 +20,7 @@ from bids_app.report.figures import (
     sequences_figure,
 )
 from bids_app.report.load import read_session
-from bids_app.report.methods import build_methods
+from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page
 
@@ -50,7 +50,7 @@ def write_session_report(output_dir: Path, key: str) -> Path:
 
 
 def _context(record: Mapping[str, Any], figures: list[Figure], problems: list[str]) -> dict[str, Any]:
-    methods = record.get("methods") or build_methods(record)
+    methods = record_methods(record)
     return {
         "title": record["key"],
         "record": record,
@@ -172,12 +172,12 @@ def _regions(
             volume = labels and Volume(
                 (labels.data == region.get("index", position + 1)).astype(np.float32), labels.affine
             )
-        regions.append(_region(region, position, volume))
+        regions.append(_region(region, position, volume, level if probseg else 0.5))
     title = f"Regions: {prediction.get('title') or recipe}"
     return region_figure(f"regions-{recipe}", title, pictures, regions, level if probseg else 0.5)
 
 
-def _region(region: Mapping[str, Any], position: int, volume: Volume | None) -> dict[str, Any]:
+def _region(region: Mapping[str, Any], position: int, volume: Volume | None, level: float) -> dict[str, Any]:
     centre = region.get("centre_mm")
     usable = (
         isinstance(centre, list | tuple)
@@ -192,7 +192,7 @@ def _region(region: Mapping[str, Any], position: int, volume: Volume | None) -> 
     return {
         "name": str(region.get("name")),
         "color": view.region_color(region, position),
-        "centre": np.asarray(centre, float) if usable else None,
+        "centre": np.asarray(centre, float) if usable else volume and planes.middle(volume, level),
         "volume": volume,
         "note": note,
     }

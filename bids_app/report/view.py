@@ -115,23 +115,20 @@ def _volume_row(region: Mapping[str, Any], position: int, top: float) -> dict[st
 
 def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What each column of the volumes table means, with the values it depends on."""
-    reference = (record.get("selection") or {}).get("reference", "the reference")
+    reference = (record.get("selection") or {}).get("reference") or "the reference"
     grid = prediction.get("grid") or {}
     spacing = grid.get("spacing")
     spacing = " × ".join(f"{float(s):g}" for s in spacing) if isinstance(spacing, list | tuple) else spacing
     on_grid = f"the prediction grid ({spacing} mm)" if spacing else "the prediction grid"
     threshold = prediction.get("threshold")
     level = f"{threshold:g}" if _is_number(threshold) else "the bundle's threshold"
-    return [
-        ("Soft", f"integral of the region's probability over {on_grid}, in the participant's own space (not scaled to a template); no threshold"),
-        (
-            "Range",
-            str(prediction.get("interval") or "the interval stated by the bundle's calibration around the soft volume; it covers the "
-            "network's own uncertainty, not differences between scanners"),
-        ),
-        ("Hard", f"voxels of the dseg image at or above {level}, counted in {reference}'s own grid; depends on where that grid falls"),
-        ("Centre", f"centre of mass in {reference}'s world coordinates: mm to the right, to the front, upwards"),
-    ]  # fmt: skip
+    soft = (
+        f"integral of the region's calibrated probability over {on_grid}, in the participant's own space; no threshold"
+    )
+    interval = "95 % repeat interval of the soft volume; the bundle's model card says how it was measured"
+    hard = f"voxels of the same grid at or above {level}; the dseg image has that threshold in {reference}'s own grid"
+    centre = f"centre of mass in {reference}'s world coordinates: mm to the right, to the front, upwards"
+    return [("Soft", soft), ("Range", interval), ("Hard", hard), ("Centre", centre)]
 
 
 def registration_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,12 @@ REGIONS = (
     {"index": 2, "name": "Right habenula", "color": "#ff5a5f", "offset": (9.0, -12.0, 3.0)},
 )
 
+COLUMNS = (
+    *("index", "name", "soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "threshold", "space"),
+    *("centre_x_mm", "centre_y_mm", "centre_z_mm"),
+)
+FACTS = {"shape": [288, 288, 181], "zooms": [0.868, 0.868, 1.0], "orientation": "LAS", "warnings": []}
+
 
 def ball(shape: tuple[int, ...], affine: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Soft ellipsoid: 1 inside, 0 outside, a ramp of about a voxel between."""
@@ -105,7 +111,6 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
     chosen[0]["rejected"] = [
         {"file": f"{raw}/{key}_ce-gadolinium_T1w.nii.gz", "reason": "contrast agent; the recipe asks for none"}
     ]
-    matrix = np.eye(4) if to_template is None else to_template
     rigid = [
         {"moving": s, "fixed": "T1w", "kind": "rigid", "similarity": -0.61, "translation_mm": 1.4, "rotation_deg": 0.8}
         for s in sequences
@@ -128,8 +133,7 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
         "created": "2026-03-02T09:14:07+00:00",
         "selection": {"reference": "T1w", "sequences": chosen, "lesion_mask": None},
         "preflight": [
-            {"file": c["file"], "shape": [288, 288, 181], "zooms": [0.868, 0.868, 1.0], "orientation": "LAS", "warnings": []}
-            for c in chosen
+            {"file": c["file"], **FACTS} for c in chosen
         ],
         "preprocessing": {
             "stripped": True,
@@ -138,7 +142,7 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
             "brain_method": "the image's own outline",
             "bias": {"shrink": 4, "iterations": [50, 50, 30]},
             "template": {"name": "MNI152NLin2009aSym", "source": "nilearn 0.12"},
-            "to_template": matrix.tolist(),
+            "to_template": None if to_template is None else to_template.tolist(),
             "registrations": [*rigid, template],
         },
         "predictions": [
@@ -148,16 +152,19 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
                 "bundle": "habenula-1",
                 "weights_sha256": "9f2c" * 16,
                 "device": "cpu",
+                "tta": False,
                 "threshold": 0.5,
-                "grid": {"shape": [64, 64, 64], "spacing": [0.5, 0.5, 0.5]},
+                "grid": {"shape": [64, 64, 64], "spacing": 0.5},
                 "warnings": [],
                 "regions": regions,
             }
         ],
         "provenance": {
-            "versions": {"tandem": "0.1.0", "antspyx": "0.6.3", "torch": "2.13.0", "monai": "1.6.1", "nibabel": "5.4.0", "nipype": "1.11.0"},
-            "platform": {"system": "Linux", "python": "3.11.9"},
-            "seed": 20240229,
+            "tandem": "0.1.0",
+            "python": "3.11.9",
+            "platform": "Linux x86_64",
+            "packages": {"antspyx": "0.6.3", "monai": "1.6.1", "nibabel": "5.4.0", "torch": "2.13.0"},
+            "random_seed": 20240229,
             "threads": 2,
             "device": "cpu",
         },
@@ -216,7 +223,7 @@ def write_logs(root: Path, record: dict, *, seconds: float, exit_code: int = 0) 
 
 def write_volumes(path: Path, record: dict) -> None:
     """The volumes table that goes with a record."""
-    columns = ["index", "name", "soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "threshold", "space", "centre_x_mm", "centre_y_mm", "centre_z_mm"]
+    columns = COLUMNS
     lines = ["\t".join(columns)]
     for region in record["predictions"][0]["regions"]:
         row = {**region, "threshold": 0.5, "space": "T1w", **dict(zip(columns[-3:], region["centre_mm"], strict=True))}

@@ -1,0 +1,17 @@
+"""A finished session and its page, made once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_app.report.session import write_session_report
+from tests.bids_app.report.fake import write_session
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Output folder, record and page text of a finished session with two sequences."""
+    root = tmp_path_factory.mktemp("output")
+    record = write_session(root, sequences=("FLAIR",), to_template=np.eye(4))
+    return root, record, write_session_report(root, record["key"]).read_text(encoding="utf-8")
