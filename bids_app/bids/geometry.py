@@ -16,6 +16,8 @@ USUAL_FIELD_MM, POSSIBLE_FIELD_MM = (50.0, 400.0), (25.0, 700.0)
 #: qform and sform of one file: rounding stays below the first (0.003 mm in the datasets looked at).
 SAME_MM, LARGE_MM = 0.1, 2.0
 MAX_ANISOTROPY = 3.0
+FAR_MM = 1000.0  # from the scanner's or template's origin to the centre of a head
+SHEAR = 0.02  # cosine between two axes; gantry tilt, or an affine that was baked in
 FORM_NAMES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI", 5: "template"}
 
 
@@ -52,7 +54,7 @@ def check_geometry(
         warnings.append(f"voxel sizes differ: {_row(pixdim)} mm in pixdim, {_row(zooms)} mm in the affine (used)")
     if int(header["xyzt_units"]) & 7 in (1, 3):
         warnings.append("the header gives its lengths in another unit than mm; they are read as mm")
-    warnings += _check_field(zooms * shape, path)
+    warnings += _check_field(zooms * shape, path) + _odd_position(affine, zooms, shape)
     if zooms.max() / zooms.min() > MAX_ANISOTROPY:
         warnings.append(f"thick slices: voxels of {_row(zooms)} mm, small regions are uncertain along the thick axis")
     orientation = "".join(nib.aff2axcodes(affine))
@@ -69,6 +71,18 @@ def _check_field(field: np.ndarray, path: Path) -> list[str]:
     if field.min() < USUAL_FIELD_MM[0] or field.max() > USUAL_FIELD_MM[1]:
         return [f"unusual field of view of {_row(field)} mm; part of the head may be missing"]
     return []
+
+
+def _odd_position(affine: np.ndarray, zooms: np.ndarray, shape: tuple[int, ...]) -> list[str]:
+    """Headers that can be used but that no scanner writes."""
+    told = []
+    centre = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
+    if np.linalg.norm(centre) > FAR_MM:
+        told.append(f"the image lies {np.linalg.norm(centre):.0f} mm from the origin: was its position lost?")
+    axes = affine[:3, :3] / zooms
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
+        told.append("the axes of the image are not at right angles (a sheared affine); was it resampled before?")
+    return told
 
 
 def _check_forms(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, list[str]]:

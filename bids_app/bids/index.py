@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_app.bids.files import told_plainly
+from bids_app.bids.files import write_whole
 from bids_app.bids.naming import IMAGE_EXTENSIONS, parse_name
 from bids_app.errors import InputMissing, UsageError, ValidationFailed
 from bids_app.settings import Settings
@@ -92,6 +93,8 @@ def _layout(root: Path, *, ignore: list[re.Pattern[str]], database: Path | None 
         indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
         try:
             return BIDSLayout(root, validate=False, derivatives=False, indexer=indexer, database_path=database)
+        except UnicodeEncodeError as error:
+            raise InputMissing(f"a file name in {root} is not UTF-8 ({error.object!r}): rename the file") from error
         except Exception as error:  # pybids has no common base for what a broken dataset_description.json sets off
             what = f"{type(error).__name__}: {error}"
             raise ValidationFailed(
@@ -128,8 +131,8 @@ def _from_database(settings: Settings, root: Path, participant: str) -> list[Pat
 def _make_database(settings: Settings, root: Path, folder: Path) -> None:
     """Index the whole dataset once; several processes may do so at the same time, each renames a whole file."""
     ignore = [re.compile(r"^/(?!sub-[^/]+(?:/|$))(?![^/]+\.json$)"), re.compile(r"/\.")]
-    with told_plainly(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tandem-", dir=folder) as scratch:
-            _layout(root, ignore=ignore, database=Path(scratch)).connection_manager.session.close()
-            os.replace(Path(scratch) / DATABASE, folder / DATABASE)
+    # made in the system's own scratch folder: SQLAlchemy reads a path as a URL and stumbles over `?` and `#`
+    with tempfile.TemporaryDirectory() as scratch:
+        _layout(root, ignore=ignore, database=Path(scratch)).connection_manager.session.close()
+        with (Path(scratch) / DATABASE).open("rb") as made:
+            write_whole(folder / DATABASE, lambda stream: shutil.copyfileobj(made, stream))

@@ -16,6 +16,7 @@ from bids_app.bids.geometry import check_geometry
 from bids_app.errors import ImageError, InputMissing
 
 BLOCK_BYTES = 8 << 20
+MAX_OFFSET = 256 << 20  # of the first voxel: room for large header extensions, but not for a damaged number
 #: How files begin that are something else than the image their name promises, and what to do about it.
 STAND_INS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the image: run `git lfs pull` in the dataset"),
@@ -172,8 +173,10 @@ def _check_values(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> tup
     try:
         dtype = header.get_data_dtype()
         offset = int(header.get_data_offset())
-    except (nib.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
+    except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise ImageError(f"{path} has a header that makes no sense ({error})") from error
+    if not 0 <= offset <= MAX_OFFSET:
+        raise ImageError(f"{path} has a damaged header: its voxels would begin at byte {offset}")
     if dtype.names or dtype.kind not in "iuf":
         what = "colour" if dtype.names else "complex" if dtype.kind == "c" else str(dtype)
         raise ImageError(f"{path} holds {what} values, plain numbers are needed: save the magnitude or grey values")

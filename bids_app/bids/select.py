@@ -17,7 +17,7 @@ from bids_app.bids.listing import (
     list_sessions,
     loose_images,
 )
-from bids_app.bids.naming import IMAGE_EXTENSIONS, parse_name
+from bids_app.bids.naming import IMAGE_EXTENSIONS, check_label, parse_name
 from bids_app.bids.rule import choose_image
 from bids_app.bids.selection import Candidate, Choice, Selection, SequenceQuery
 from bids_app.errors import InputMissing, NothingSelected
@@ -68,12 +68,16 @@ def select_session(
     sequences: Sequence[SequenceQuery],
     reference: str = "T1w",
 ) -> Selection:
-    """`select_participant` for one session.
+    """`select_participant` for one session that is going to be run.
 
     Raises:
+        DataError: participant or session is no BIDS label, so that no output could be named after it.
         InputMissing: the participant has no such session.
         NothingSelected: the filters leave the session out, or leave it without a reference.
     """
+    check_label("sub", participant)
+    if session is not None:
+        check_label("ses", session)
     if session not in list_sessions(settings.bids_dir, participant):
         raise InputMissing(f"sub-{participant} has no session {session} in {settings.bids_dir}")
     for selection in select_participant(settings, participant, sequences, reference):

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 
 import nibabel as nib
@@ -209,6 +210,14 @@ def test_thick_slices_are_said(tmp_path):
     assert "thick slices" in check_image(path).warnings[0]
 
 
+def test_an_image_far_from_the_origin_and_a_sheared_one_are_said(image, tmp_path):
+    assert "from the origin" in check_image(with_header(image, srow_x=[2, 0, 0, 9000])).warnings[0]
+    sheared = np.diag([2.0, 2, 2, 1])
+    sheared[0, 1] = 0.2
+    nib.save(nib.Nifti1Image(np.arange(32**3, dtype=np.float32).reshape(32, 32, 32), sheared), tmp_path / "x.nii")
+    assert "not at right angles" in check_image(tmp_path / "x.nii").warnings[-1]
+
+
 def test_forms_that_disagree_in_one_space_are_refused(tmp_path):
     moved = np.diag([2.0, 2, 2, 1])
     moved[0, 3] = 5
@@ -236,6 +245,25 @@ def test_a_header_without_orientation_is_said(image):
 
 def test_a_damaged_quaternion_beside_an_sform_is_said(image):
     assert "qform is damaged" in check_image(with_header(image, qform_code=1, quatern_b=5)).warnings[0]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"datatype": 9999}, {"vox_offset": 1e30}, {"vox_offset": np.nan}, {"magic": b"ni1"}]
+)
+def test_a_header_that_makes_no_sense_is_refused(image, fields):
+    refused(with_header(image, **fields), "header|single-file")
+
+
+def test_damaged_headers_always_end_in_a_plain_error(tmp_path):
+    path = make_image(tmp_path / "x.nii")
+    good, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        content = bytearray(good)
+        for position in rng.integers(0, 352, 4):
+            content[position] = rng.integers(256)
+        path.write_bytes(content)
+        with contextlib.suppress(ImageError):
+            check_image(path)
 
 
 def test_an_image_of_the_other_byte_order_is_read(tmp_path):

@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.digest import sha256_of
 from bids_app.bids.select import Selection, require_selected, select_participant, select_session
-from bids_app.errors import InputMissing, NothingSelected, UsageError
+from bids_app.errors import DataError, InputMissing, NothingSelected, UsageError
 from tests.bids_app.bids.samples import FLAIR, T1W, Query, make_image
 from tests.data import real
 
@@ -177,10 +178,42 @@ def test_a_participant_with_shell_characters_is_selected_like_any_other(dataset,
 
 
 @pytest.mark.faults
+def test_a_participant_with_shell_characters_is_refused_before_any_work(dataset, settings):
+    dataset("sub-$(x)/anat/sub-$(x)_T1w.nii.gz")
+    with pytest.raises(DataError, match=r"sub-\$\(x\) is no BIDS name") as caught:
+        select_session(settings(), "$(x)", None, [T1W])
+    assert caught.value.exit_code == 65
+
+
+def test_one_session_is_chosen(dataset, settings):
+    dataset("sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz")
+    assert select_session(settings(), "01", "b", [T1W]).key == "sub-01_ses-b"
+    with pytest.raises(InputMissing, match="no session c"):
+        select_session(settings(), "01", "c", [T1W])
+
+
+@pytest.mark.faults
 def test_participants_tsv_is_not_needed(dataset, settings):
     root = dataset(f"{ANAT}_T1w.nii.gz")
     (root / "participants.tsv").write_bytes(b"participant_id\tname\nsub-01\tM\xfcller\n")
     assert only(settings()).path_of("T1w")
+
+
+@pytest.mark.faults
+def test_the_dataset_is_not_touched(dataset, settings, tmp_path):
+    root = dataset(f"{ANAT}_T1w.nii.gz", "sub-02/anat/sub-02_T1w.nii.gz")
+    before = {path: (path.stat().st_mtime_ns, path.is_file() and sha256_of(path)) for path in root.rglob("*")}
+    only(settings())
+    only(settings(bids_database_dir=tmp_path / "db"))
+    assert {path: (path.stat().st_mtime_ns, path.is_file() and sha256_of(path)) for path in root.rglob("*")} == before
+
+
+@pytest.mark.faults
+def test_a_file_name_that_is_not_utf8_is_named(dataset, settings):
+    root = dataset(f"{ANAT}_T1w.nii.gz")
+    (root / os.fsdecode(b"sub-01/anat/sub-01_acq-\xfc_T1w.nii.gz")).touch()
+    with pytest.raises(InputMissing, match="not UTF-8"):
+        only(settings())
 
 
 def test_the_output_folder_inside_the_dataset_is_no_input(dataset, settings):
@@ -229,6 +262,18 @@ class TestDatabase:
         (second,) = select_participant(wanted, "02", [T1W])
         assert second.path_of("T1w")
         assert "no file of sub-02" in second.warnings[0]
+
+    def test_lies_where_it_is_asked_for_even_under_an_odd_name(self, dataset, settings, tmp_path):
+        dataset(f"{ANAT}_T1w.nii.gz")
+        only(settings(bids_database_dir=tmp_path / "d b#?"))
+        assert [p.name for p in (tmp_path / "d b#?").iterdir()] == ["layout_index.sqlite"]
+
+    def test_of_another_dataset_is_refused(self, dataset, settings, tmp_path):
+        root = dataset(f"{ANAT}_T1w.nii.gz")
+        only(settings(bids_database_dir=tmp_path / "db"))
+        root.rename(tmp_path / "moved")
+        with pytest.raises(UsageError, match=r"is of .*raw, not of .*moved"):
+            only(settings(bids_dir=tmp_path / "moved", bids_database_dir=tmp_path / "db"))
 
     def test_of_something_else_is_refused(self, dataset, settings, tmp_path):
         dataset(f"{ANAT}_T1w.nii.gz")
