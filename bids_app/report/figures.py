@@ -19,6 +19,11 @@ ZOOM_PIXELS = 300
 SHORTEST_MM = 18.0  # shorter tissue contours are noise on a whole-brain slice
 #: levels of the registration figure, mm in template space, the same anatomy in every report
 TEMPLATE_LEVELS = {"axial": (-22, -4, 14, 34, 54), "coronal": (-70, -44, -22, 4, 34), "sagittal": (-46, -24, 2, 24, 46)}
+#: planes of the side-by-side figure, mm in template space
+SEQUENCE_LEVELS = (
+    *(("axial", 8), ("coronal", -18), ("sagittal", 6)),
+    *(("axial", 34), ("coronal", 8), ("sagittal", -28)),
+)
 BRAIN_COLOR, TEMPLATE_COLOR, TISSUE_COLOR = "#ffb000", "#35d0ff", "#7ce38b"
 
 
@@ -158,20 +163,18 @@ def sequences_figure(pictures: Pictures, reference_name: str) -> Figure:
     if not pictures.sequences:
         return Figure("sequences", title, absent=f"Only {reference_name} was used, so there is nothing to align.")
     volumes = {reference_name: pictures.reference, **pictures.sequences}
-    rows = []
-    for label, name, level in (
-        ("Axial", "axial", 8),
-        ("Axial, higher", "axial", 34),
-        ("Coronal", "coronal", -18),
-        ("Sagittal", "sagittal", 6),
-    ):
+    windows = {sequence: planes.grey_window(volume, pictures.mask) for sequence, volume in volumes.items()}
+    groups = []
+    for name, level in SEQUENCE_LEVELS:
         plane = pictures.plane(name, pictures.native(name, level))
         lines = _own_outlines(pictures, plane)
-        panels = []
-        for sequence, volume in volumes.items():
-            window = planes.grey_window(volume, pictures.mask)
-            panels.append(_panel(plane, volume, window, lines, prefix=sequence + ", "))
-        rows.append(Row(label, tuple(panels)))
+        panels = [_panel(plane, v, windows[s], lines, prefix=s + ", ") for s, v in volumes.items()]
+        groups.append((name.capitalize(), tuple(panels)))
+    if len(volumes) == 2:  # three pairs fit in a row
+        thirds = (groups[:3], groups[3:])
+        rows = [Row("", tuple(p for _, panels in part for p in panels), pairs=True) for part in thirds]
+    else:
+        rows = [Row(label, panels) for label, panels in groups]
     text = (
         f"The same position in every sequence. The lines are those of {reference_name} (brain edge, border of tissue "
         "and fluid) and are the same in a row: where they leave the anatomy of another sequence, it is not aligned."

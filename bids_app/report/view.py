@@ -132,20 +132,13 @@ def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list
 
 
 def registration_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each registration with its size, and the affine to the template with its scaling."""
+    """Each registration with its size; what is not rigid with its scaling."""
     done = record.get("preprocessing") or {}
     rows = [dict(r) for r in done.get("registrations") or []]
-    scales = template_scales(done.get("to_template"))
     for row in rows:
-        to_template = str(row.get("fixed")) == str((done.get("template") or {}).get("name"))
-        row["scales"] = " × ".join(f"{s:.2f}" for s in scales) if to_template and scales else ""
+        scales = row.get("scales") if row.get("kind") != "rigid" else None
+        row["scales"] = " × ".join(f"{s:.2f}" for s in scales) if scales else ""
     return rows
-
-
-def template_scales(matrix: Any) -> list[float]:
-    """How much the affine stretches the reference along its own axes; empty without a usable matrix."""
-    matrix = as_matrix(matrix)
-    return [] if matrix is None else [float(s) for s in np.linalg.norm(matrix[:3, :3], axis=0)]
 
 
 def as_matrix(value: Any) -> np.ndarray | None:

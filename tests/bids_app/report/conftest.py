@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bids_app.report import figures
 from bids_app.report.session import write_session_report
 from tests.bids_app.report.fake import write_session
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch):
+    """Pictures of few pixels: most tests read the words."""
+    monkeypatch.setattr(figures, "WHOLE_SPACING", 4.0)
+    monkeypatch.setattr(figures, "ZOOM_PIXELS", 40)
 
 
 @pytest.fixture(scope="session")

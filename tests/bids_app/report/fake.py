@@ -122,6 +122,7 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
         "similarity": -0.832,
         "translation_mm": 11.2,
         "rotation_deg": 4.6,
+        "scales": [1.05, 1.06, 1.21],
     }
     return {
         "participant": participant.removeprefix("sub-"),
