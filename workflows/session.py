@@ -33,25 +33,27 @@ def init_session_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
     joined = [("outputnode.image", "inputnode.image"), ("outputnode.mask", "inputnode.mask")]
-    workflow.connect(reference_wf, template_wf, [*joined, ("outputnode.region", "inputnode.region")])
-    workflow.connect(reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")])
-    workflow.connect(template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")])
+    workflow.connect(
+        [
+            (reference_wf, template_wf, [*joined, ("outputnode.region", "inputnode.region")]),
+            (reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")]),
+            (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
+        ]
+    )
     others = {}
     for name, choice in selection.choices.items():
         if name == reference or choice.path is None:
             continue
         others[name] = init_sequence_wf(sequence=name, image=choice.path, settings=settings, reference=reference)
-        workflow.connect(
-            reference_wf, others[name],
-            [("outputnode.image", "inputnode.reference"), ("outputnode.region", "inputnode.region")],
-        )  # fmt: skip
+        to_reference = [("outputnode.image", "inputnode.reference"), ("outputnode.region", "inputnode.region")]
+        workflow.connect([(reference_wf, others[name], to_reference)])
         for field in ("image", "matrix"):
             workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
     for recipe in recipes:
         if not recipe.regions:
             continue
         prediction_wf = init_prediction_wf(recipe=recipe, settings=settings, threads=threads)
-        workflow.connect(reference_wf, prediction_wf, joined)
+        workflow.connect([(reference_wf, prediction_wf, joined)])
         workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")
         for sequence in recipe.sequences:
             if sequence.name in others:
