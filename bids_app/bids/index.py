@@ -77,22 +77,21 @@ def index_participant(settings: Settings, participant: str) -> Index:
         if not files:
             told = (f"the database in {settings.bids_database_dir} has no file of sub-{participant}; it was read anew",)
     if not files:
-        layout = _layout(root, ignore=_all_but(settings, root, participant))
-        files = [Path(name) for name in layout.files]
+        # the participant's folder as pybids' root: it looks at each folder of its root, thousands in a large dataset
+        layout = _layout(folder, ignore=_own_folders(settings, folder))
+        files = [*(Path(name) for name in layout.files), *root.glob("*.json")]
     ours = [p for p in files if p.parent == root or folder in p.parents]
     images = sorted(p for p in ours if p.name.endswith(IMAGE_EXTENSIONS) and folder in p.parents)
     return Index(tuple(images), tuple(sorted(p for p in ours if p.suffix == ".json")), told)
 
 
-def _all_but(settings: Settings, root: Path, participant: str) -> list[re.Pattern[str]]:
-    """What pybids shall not enter: at the root all but this participant and JSON files, and our own folders."""
-    mine = re.escape(f"sub-{participant}")
-    ignore = [re.compile(rf"^/(?!{mine}(?:/|$))(?![^/]+\.json$)"), re.compile(r"/\.")]
+def _own_folders(settings: Settings, root: Path) -> list[re.Pattern[str]]:
+    """What pybids shall not enter: hidden folders, and our output and work folders where they lie inside."""
+    ignore = [re.compile(r"/\.")]
     for folder in (settings.output_dir, settings.work):
-        for one in {os.path.abspath(folder), os.path.realpath(folder)}:
-            inside = os.path.relpath(one, root if one == os.path.abspath(folder) else os.path.realpath(root))
-            if not inside.startswith(os.pardir) and inside != os.curdir:
-                ignore.append(re.compile(rf"^/{re.escape(inside)}(?:/|$)"))
+        inside = os.path.relpath(os.path.realpath(folder), os.path.realpath(root))
+        if not inside.startswith(os.pardir) and inside != os.curdir:
+            ignore.append(re.compile(rf"^/{re.escape(inside)}(?:/|$)"))
     return ignore
 
 
