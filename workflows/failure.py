@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from pathlib import Path
 
 from bids_app.bids.status import Status, describe_death, read_status, write_status
-from bids_app.errors import TandemError, TemporaryFailure
+from bids_app.errors import IOFailure, TandemError, TemporaryFailure
 from bids_app.settings import Settings
 from workflows.record import empty_record, write_record
 
@@ -17,11 +18,13 @@ FAILURE_FILE = "failure.json"
 def note_failure(folder: Path, error: BaseException) -> None:
     """Leave in a node's folder what went wrong: Nipype keeps only text of an exception, we need its exit code."""
     code = error.exit_code if isinstance(error, TandemError) else TandemError.exit_code
-    kind = "disk full" if isinstance(error, OSError) and error.errno == 28 else ""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     folder.mkdir(parents=True, exist_ok=True)
     text = str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
+    if full:
+        code, text = IOFailure.exit_code, "no space left on the device; make room and run the same command again"
     with contextlib.suppress(OSError):  # no space left even for this: the exception itself goes on to the caller
-        (folder / FAILURE_FILE).write_text(json.dumps({"reason": kind or text, "exit_code": 74 if kind else code}))
+        (folder / FAILURE_FILE).write_text(json.dumps({"reason": text, "exit_code": code}))
 
 
 def find_failure(work: Path) -> tuple[str, int] | None:
