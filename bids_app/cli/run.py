@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from bids_app.cli.parser import build_parser, executable_spec, parse, wants
-from bids_app.errors import CannotWrite, InputMissing, NothingSelected, TandemError, UsageError
+from bids_app.errors import CannotWrite, InputMissing, TandemError, UsageError
 from bids_app.settings import Settings, write_toml
 
 INTERRUPTED = 130
@@ -109,8 +109,8 @@ def participant_level(settings: Settings) -> int:
     """Every session of every participant asked for."""
     from bids_app.bids.select import check_dataset
 
-    if not settings.skip_bids_validation:
-        check_dataset(settings)
+    for warning in check_dataset(settings):
+        print(f"tandem: {warning}", file=sys.stderr)
     units = choose_units(settings)
     if settings.dry_run:
         from bids_app.cli.preview import preview
@@ -132,22 +132,14 @@ def choose_units(settings: Settings) -> list:
 
     Raises:
         InputMissing: a participant that was asked for is not there.
-        NothingSelected: the labels leave nothing.
+        NothingSelected: labels and filters leave nothing.
     """
-    from bids_app.bids.select import choose_participants, list_sessions
+    from bids_app.bids.select import choose_units as choose
+    from bids_app.recipes.recipe import load_recipe
     from workflows.cohort import Unit
 
-    wanted = {label.removeprefix("ses-") for label in settings.session_label}
-    units = [
-        Unit(participant, session)
-        for participant in choose_participants(settings)
-        for session in list_sessions(settings.bids_dir, participant)
-        if not wanted or session in wanted
-    ]
-    if not units:
-        what = f" with session {', '.join(sorted(wanted))}" if wanted else ""
-        raise NothingSelected(f"no participant{what} to process in {settings.bids_dir}")
-    return units
+    reference = load_recipe(settings.recipe[0]).reference
+    return [Unit(participant, session) for participant, session in choose(settings, reference)]
 
 
 def check_before_work(settings: Settings) -> None:
@@ -175,7 +167,8 @@ def run_units(settings: Settings, units: list) -> int:
     from workflows.dataset import finish_dataset, prepare_dataset
     from workflows.wanted import Finished
 
-    prepare_dataset(settings)
+    for warning in prepare_dataset(settings):
+        print(f"tandem: {warning}", file=sys.stderr)
     write_toml(settings, settings.output_dir / "logs" / "run.toml")
     finished = Finished(settings)
     done = {unit: status for unit in units if (status := finished.status(unit.key)) is not None}
