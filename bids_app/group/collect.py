@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def _not_run(participants: Participants, sessions: list[Session]) -> list[Sessio
 
 def _values(output_dir: Path, record: Mapping[str, Any], warnings: list[str]) -> list[Value]:
     """The volumes tables that the record names, and the volume of the brain mask."""
-    participant_id, session_id = _identity(record)
+    identity = _identity(record)
     found = []
     for recipe, relative in ((record.get("files") or {}).get("volumes") or {}).items():
         try:
@@ -146,35 +146,24 @@ def _values(output_dir: Path, record: Mapping[str, Any], warnings: list[str]) ->
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             warnings.append(f"{record['key']}: its table {relative} cannot be read ({error}); it is left out.")
             continue
-        regions = {
-            r.get("name"): r
-            for p in record.get("predictions") or []
-            if p.get("recipe") == recipe
-            for r in p.get("regions") or []
-        }
+        regions = _regions(record, str(recipe))
         for row in rows:
-            qc = "ok" if regions.get(row.get("name"), {}).get("found", True) else "not found"
-            for column, (measure, unit) in MEASURES.items():
-                if column in row:
-                    found.append(
-                        Value(
-                            record["key"],
-                            participant_id,
-                            session_id,
-                            str(recipe),
-                            str(row.get("name")),
-                            measure,
-                            _float(row[column]),
-                            unit,
-                            qc,
-                        )
-                    )
+            name = str(row.get("name"))
+            there = regions.get(name, {}).get("found", True)
+            for column in (c for c in MEASURES if c in row):
+                measure, unit = MEASURES[column]
+                value, qc = (_float(row[column]), "ok") if there else (None, "not found")
+                found.append(Value(record["key"], *identity, str(recipe), name, measure, value, unit, qc))
     brain = (record.get("preprocessing") or {}).get("brain_ml")
     if found and isinstance(brain, int | float):
-        found.append(
-            Value(record["key"], participant_id, session_id, "n/a", "brain", "mask_volume", float(brain), "ml")
-        )
+        found.append(Value(record["key"], *identity, "n/a", "brain", "mask_volume", float(brain), "ml"))
     return found
+
+
+def _regions(record: Mapping[str, Any], recipe: str) -> dict[str, Mapping[str, Any]]:
+    """The record's regions of a recipe by name."""
+    predictions = [p for p in record.get("predictions") or [] if p.get("recipe") == recipe]
+    return {str(r.get("name")): r for p in predictions for r in p.get("regions") or []}
 
 
 def _float(text: Any) -> float | None:
@@ -191,21 +180,15 @@ def flag(values: list[Value]) -> list[Value]:
     The modified z-score 0.6745 (x - median) / MAD is compared with `OUTLIER`, over all sessions of a region, from
     `FEWEST_FOR_OUTLIERS` sessions on.
     """
+    by_region: dict[tuple[str, str], list[Value]] = {}
+    for value in values:
+        if value.measure == PRIMARY and value.value is not None:
+            by_region.setdefault((value.recipe, value.region), []).append(value)
     far = set()
-    for recipe, region in {(v.recipe, v.region) for v in values if v.measure == PRIMARY}:
-        chosen = [
-            v for v in values if (v.recipe, v.region, v.measure) == (recipe, region, PRIMARY) and v.value is not None
-        ]
-        numbers = [v.value for v in chosen]
-        for value, score in zip(chosen, modified_z(numbers), strict=True):
-            if abs(score) > OUTLIER:
-                far.add((value.key, recipe, region))
-    return [
-        Value(**{**v.__dict__, "qc": "outlier" if v.qc == "ok" else v.qc + "; outlier"})
-        if (v.key, v.recipe, v.region) in far
-        else v
-        for v in values
-    ]
+    for chosen in by_region.values():
+        scores = modified_z([v.value for v in chosen])
+        far |= {(v.key, v.recipe, v.region) for v, score in zip(chosen, scores, strict=True) if abs(score) > OUTLIER}
+    return [replace(v, qc="outlier") if (v.key, v.recipe, v.region) in far else v for v in values]
 
 
 def modified_z(numbers: list[float]) -> list[float]:

@@ -20,11 +20,11 @@ LONG = ("participant_id", "session_id", "recipe", "region", "measure", "value", 
 WIDE = ("participant_id", "session_id", "outliers")
 ATTRITION = ("participant_id", "session_id", "state", "reached", "reason", "exit_code", "seconds")
 DEFINITIONS = {
-    "soft_volume": "Integral of the region's calibrated probability over the prediction grid, in the participant's own "
-    "space; no threshold.",
-    "soft_volume_low": "Lower end of the 95 % repeat interval of the soft volume.",
-    "soft_volume_high": "Upper end of the 95 % repeat interval of the soft volume.",
-    "hard_volume": "Voxels of the prediction grid at or above the bundle's threshold.",
+    "soft_volume": "Calibrated probability, integrated over the prediction grid in and around the region's main "
+    "piece, in the participant's own space; no threshold.",
+    "soft_volume_low": "Lower end of the interval that holds 95 % of repeated scans of the same brain.",
+    "soft_volume_high": "Upper end of the interval that holds 95 % of repeated scans of the same brain.",
+    "hard_volume": "Voxels of the prediction grid, in the region's main piece, at or above the bundle's threshold.",
     "centre_x": "Centre of mass, to the right, in the reference image's world.",
     "centre_y": "Centre of mass, to the front, in the reference image's world.",
     "centre_z": "Centre of mass, upwards, in the reference image's world.",
@@ -36,7 +36,7 @@ COLUMNS = {
     "recipe": "Recipe that measured the region; n/a for what is measured in every session.",
     "region": "Name of the region in the recipe.",
     "measure": "What was measured.",
-    "value": "The number, in the unit of the column unit.",
+    "value": "The number, in the unit of the column unit; n/a where the region was not found.",
     "unit": "Unit of the value.",
     "qc": "ok; outlier (modified z-score of the soft volume above 3.5 over all sessions, from 5 on); or not found.",
     "outliers": "Number of regions of this session flagged as outlier.",

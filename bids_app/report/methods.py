@@ -82,7 +82,7 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
     if done.get("denoised"):
         sentences.append("Images were denoised by adaptive non-local means as implemented in ANTs.")
     if _ran(done.get("bias")):
-        sentences.append(f"{reference} was corrected for intensity non-uniformity with N4 ({_cite(cited, 'n4')}).")
+        sentences.append(_bias(done["bias"], reference, cited))
     sentences.append(_brain(done))
     kinds = {str(r.get("kind")) for r in done.get("registrations") or []}
     between = [r for r in done.get("registrations") or [] if r.get("kind") == "rigid"]
@@ -100,6 +100,12 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
     if done.get("cost_function_masked"):
         sentences.append("Registrations left out the lesion in the mask that was supplied (cost-function masking).")
     return " ".join(s for s in sentences if s)
+
+
+def _bias(facts: Any, reference: str, cited: list[str]) -> str:
+    method = facts.get("method") if isinstance(facts, Mapping) else None
+    method = str(method or "N4").replace("N4", f"N4 ({_cite(cited, 'n4')})", 1)
+    return f"{reference} was corrected for intensity non-uniformity with {method}."
 
 
 def _ran(step: Any) -> bool:
@@ -172,7 +178,8 @@ def _software(record: Mapping[str, Any], cited: list[str]) -> str:
         text += f" Versions: {', '.join(known)}."
     if provenance.get("random_seed") is not None:
         text += f" Random seed {provenance['random_seed']}"
-        text += f", {provenance['threads']} thread(s)." if _is_number(provenance.get("threads")) else "."
+        threads = provenance.get("threads")
+        text += f", {threads} thread{'' if threads == 1 else 's'}." if _is_number(threads) else "."
     return text
 
 

@@ -99,10 +99,10 @@ def _volume_row(region: Mapping[str, Any], position: int, top: float) -> dict[st
     return {
         "name": str(region.get("name")),
         "color": region_color(region, position),
-        "soft": soft,
+        "soft": soft if region.get("found", True) else None,
         "low": low,
         "high": high,
-        "hard": hard,
+        "hard": hard if region.get("found", True) else None,
         "centre": ", ".join(f"{c:.1f}".replace("-", "−") for c in centre) if _is_point(centre) else "–",
         "found": bool(region.get("found", True)),
         "at": {
@@ -122,11 +122,9 @@ def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list
     on_grid = f"the prediction grid ({spacing} mm)" if spacing else "the prediction grid"
     threshold = prediction.get("threshold")
     level = f"{threshold:g}" if _is_number(threshold) else "the bundle's threshold"
-    soft = (
-        f"integral of the region's calibrated probability over {on_grid}, in the participant's own space; no threshold"
-    )
-    interval = "95 % repeat interval of the soft volume; the bundle's model card says how it was measured"
-    hard = f"voxels of the same grid at or above {level}; the dseg image has that threshold in {reference}'s own grid"
+    soft = f"calibrated probability, integrated over {on_grid} in and around the region's main piece; no threshold"
+    interval = "95 % of repeated scans of the same brain are expected in it; it says nothing about a bias of the method"
+    hard = f"voxels of that piece at or above {level}; the dseg image has the same threshold in {reference}'s own grid"
     centre = f"centre of mass in {reference}'s world coordinates: mm to the right, to the front, upwards"
     return [("Soft", soft), ("Range", interval), ("Hard", hard), ("Centre", centre)]
 

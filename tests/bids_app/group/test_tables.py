@@ -93,9 +93,9 @@ def test_failed_sessions_alone_still_give_a_page(tmp_path):
     assert "No session has a volumes table" in (tmp_path / "group.html").read_text()
 
 
-def session_with(root, key, soft):
+def session_with(root, key, soft, found=True):
     """A finished session with a table but no images."""
-    regions = [{"name": n, "found": True} for n in ("Left habenula", "Right habenula")]
+    regions = [{"name": n, "found": found} for n in ("Left habenula", "Right habenula")]
     table = f"{key}_volumes.tsv"
     record = {"key": key, "participant": key[4:], "session": None, "state": "done", "reason": ""}
     record |= {"preprocessing": {"brain_ml": 1300}, "files": {"volumes": {"habenula": table}}}
@@ -114,6 +114,17 @@ def test_far_value_is_flagged_in_table_and_page(tmp_path):
     assert flagged == {"sub-05"}
     assert rows_of(tmp_path / "group_volumes_wide.tsv")[5]["outliers"] == "2"
     assert 'class="flag"' in (tmp_path / "group.html").read_text()
+
+
+def test_region_that_was_not_found_has_no_volume(tmp_path):
+    session_with(tmp_path, "sub-01", 17.0)
+    session_with(tmp_path, "sub-02", 0.0, found=False)
+    write_group(tmp_path)
+    rows = [
+        r for r in rows_of(tmp_path / "group_volumes.tsv") if r["participant_id"] == "sub-02" and r["unit"] == "mm3"
+    ]
+    assert {(r["value"], r["qc"]) for r in rows} == {("n/a", "not found")}
+    assert "sub-02, 0.0" not in (tmp_path / "group.html").read_text()
 
 
 def test_unreadable_table_is_a_warning_not_a_crash(tmp_path):
@@ -150,6 +161,14 @@ def test_copy_of_participants_in_logs_is_found(tmp_path):
     (tmp_path / "logs" / "participants.tsv").write_text(PEOPLE)
     write_group(tmp_path)
     assert rows_of(tmp_path / "group_volumes.tsv")[0]["group"] == "depr"
+
+
+def test_quotes_in_a_participants_value_stay_as_they_are(tmp_path):
+    session_with(tmp_path, "sub-01", 17.0)
+    (tmp_path / "participants.tsv").write_text('participant_id\tnote\nsub-01\ta "quoted" word, 5\'\n')
+    write_group(tmp_path)
+    line = (tmp_path / "group_volumes.tsv").read_text().splitlines()[1]
+    assert line.endswith('\ta "quoted" word, 5\'')
 
 
 def test_wide_names_are_plain():
