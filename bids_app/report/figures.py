@@ -222,9 +222,11 @@ def region_figure(
                     _panel(plane, None, window, outlines, values=values, bar=5.0 if plane.size[0] <= 50 else 20.0)
                 )
         rows.append(Row(region["name"], tuple(panels), pairs=True, color=region["color"], note=region["note"]))
+    voxel = " × ".join(f"{v:.2g}" for v in np.linalg.norm(pictures.reference.affine[:3, :3], axis=0))
     text = (
         f"Each region on three planes through its centre: first the image alone, then the same with the outline at "
-        f"{level:g}. Cubic interpolation, grey values windowed to the picture. Judge on the plain image first."
+        f"{level:g}. Voxels of {voxel} mm, shown by cubic interpolation and windowed to the picture. Judge on the "
+        "plain image first."
     )
     return Figure(name, title, text, tuple(rows), tuple((r["name"], r["color"]) for r in shown))
 
@@ -269,7 +271,7 @@ def _panel(
         values = planes.sample(volume, plane.points())
     rows, columns = plane.shape
     axis = "xyz"[AXES[plane.name][2]]
-    caption = f"{prefix}{axis} {plane.position:+.1f} mm".replace("-", "−")
+    caption = prefix + f"{axis} {plane.position:+.1f} mm".replace("-", "−")
     if template_level is not None:
         caption += f" (template {template_level:+g})".replace("-", "−")
     return Panel(

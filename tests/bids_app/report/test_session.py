@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -145,3 +147,10 @@ def test_empty_record_gives_a_page(tmp_path):
 def test_doi_is_split_from_a_reference():
     assert split_doi("A title. doi:10.1/x") == ("A title.", "10.1/x")
     assert split_doi("A title.") == ("A title.", "")
+
+
+def test_a_page_needs_no_heavy_library():
+    heavy = {"torch", "monai", "ants", "nipype", "bids", "nilearn", "matplotlib", "pandas"}
+    code = "import sys, bids_app.report.session, bids_app.group.tables; print(*{n.split('.')[0] for n in sys.modules})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not heavy & set(found)
