@@ -154,3 +154,9 @@ def test_a_page_needs_no_heavy_library():
     code = "import sys, bids_app.report.session, bids_app.group.tables; print(*{n.split('.')[0] for n in sys.modules})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not heavy & set(found)
+
+
+def test_the_same_record_gives_the_same_page(tmp_path):
+    key = write_session(tmp_path)["key"]
+    first = write_session_report(tmp_path, key).read_bytes()
+    assert write_session_report(tmp_path, key).read_bytes() == first
