@@ -79,7 +79,7 @@ class Ellipsoid:
 
     def occupancy(self, points: np.ndarray, width: float) -> np.ndarray:
         """Share of a small cell of edge ``width`` (mm) around each of ``points`` ``(..., 3)`` that lies inside."""
-        local = (points - self.centre) @ self.rotation.T / self.semi_axes
+        local = np.einsum("ij,...j->...i", self.rotation / self.semi_axes[:, None], points - self.centre)
         radius = np.linalg.norm(local, axis=-1)
         slope = np.linalg.norm(local / self.semi_axes, axis=-1)
         distance = radius * (radius - 1) / np.maximum(slope, 1e-9)
@@ -107,7 +107,7 @@ class Deformation:
 
     def to_template(self, points: np.ndarray) -> np.ndarray:
         """Carry participant points ``(..., 3)`` to the template."""
-        linear = points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        linear = transform(self.affine, points)
         shape = np.array(self.coefficients.shape[1:])
         low = np.array([a for a, _ in LATTICE_EXTENT_MM])
         index = np.clip((linear - low) / LATTICE_SPACING_MM, 0, shape - 1)
@@ -226,6 +226,11 @@ def _without_own_habenulae(t1, grey, white, affine):
         grey[near] = np.clip(grey[near] + white[near], 0, 1)
         white[near] = 0
     return t1, grey, white
+
+
+def transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply ``affine`` ``(4, 4)`` to ``points`` ``(..., 3)``; not by BLAS, whose threads would change the last bits."""
+    return np.einsum("ij,...j->...i", affine[:3, :3], points) + affine[:3, 3]
 
 
 def draw_volumes(rng: np.random.Generator, *, shift: float = 0.0) -> dict[str, float]:

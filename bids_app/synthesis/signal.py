@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_app.errors import UsageError
-from bids_app.synthesis.anatomy import Anatomy, Ellipsoid, load_template, rotation
+from bids_app.synthesis.anatomy import Anatomy, Ellipsoid, load_template, rotation, transform
 
 # T1 ms, T2 ms, proton density at 3 T. Grey and white matter, muscle: Stanisz 2005 (Magn Reson Med 54:507). Fluid: T1
 # Lin 2001, T2 Spijkerman 2018. Fat: de Bazelaire 2004. Densities relative to fluid; compact bone hardly gives a signal.
@@ -43,6 +43,7 @@ SLAB = 16
 THREADS = 2
 FINE_MM = {"left": 0.125, "right": 0.125}
 COARSE_MM = 0.33
+MOST_CELLS = 24
 HEAD_GRID_MM = 2.0
 
 
@@ -152,7 +153,7 @@ def acquisition_grid(
         raise UsageError(f"axes {axes!r} must name the three directions once each, for example RAS or LIA")
     turn = rotation(np.radians(oblique_deg))
     corners = anatomy.deformation.to_participant(_outline(whole_head), iterations=8)
-    corners = (corners @ pose[:3, :3].T + pose[:3, 3]) @ turn
+    corners = transform(pose, corners) @ turn
     low, high = corners.min(axis=0) - margin_mm, corners.max(axis=0) + margin_mm
     shape = np.ceil((high - low) / spacing).astype(int)
     affine = np.eye(4)
@@ -169,14 +170,14 @@ def acquisition_grid(
 
 @lru_cache(maxsize=2)
 def _outline(whole_head: bool) -> np.ndarray:
-    """Points of the template, mm, that a field of view has to hold."""
+    """Points on the surface, template mm, that a field of view has to hold."""
+    mask, affine = load_template().brain > 0.5, load_template().affine
     if whole_head:
         mask, affine = head_tissues()["inside"] > 0.5, head_tissues()["affine"]
-        step = 4
-    else:
-        mask, affine, step = load_template().brain > 0.5, load_template().affine, 8
-    index = np.argwhere(mask[::step, ::step, ::step]) * step
-    return index @ affine[:3, :3].T + affine[:3, 3]
+    step = 2 if whole_head else 4
+    mask = mask[::step, ::step, ::step]
+    index = np.argwhere(mask & ~ndimage.binary_erosion(mask)) * step
+    return transform(affine, index)
 
 
 @lru_cache(maxsize=1)
@@ -237,16 +238,16 @@ def fractions(anatomy: Anatomy, look: Look) -> dict[str, tuple[tuple[slice, ...]
 
 def _share(solid: Ellipsoid, grid: ScanGrid, cell_mm: float) -> tuple[tuple[slice, ...], np.ndarray]:
     centre = np.linalg.solve(grid.affine, [*solid.centre, 1])[:3]
-    reach = solid.semi_axes.max() / grid.spacing + 1
-    low = np.maximum(np.floor(centre - reach).astype(int), 0)
-    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, grid.shape)
-    cells = np.maximum(1, np.ceil(grid.spacing / cell_mm)).astype(int)
+    reach = (solid.semi_axes.max() + cell_mm) / grid.spacing + 0.5
+    low = np.maximum(np.ceil(centre - reach).astype(int), 0)
+    high = np.minimum(np.floor(centre + reach).astype(int) + 1, grid.shape)
+    cells = np.clip(np.ceil(grid.spacing / cell_mm), 1, MOST_CELLS).astype(int)
     axes = [
         (np.arange(a, b)[:, None] + (np.arange(c) + 0.5) / c - 0.5).ravel()
         for a, b, c in zip(low, high, cells, strict=True)
     ]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    points = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    points = transform(grid.affine, index)
     fine = solid.occupancy(points, float(np.cbrt(np.prod(grid.spacing / cells))))
     n = high - low
     share = fine.reshape(n[0], cells[0], n[1], cells[1], n[2], cells[2]).mean(axis=(1, 3, 5))
@@ -292,10 +293,16 @@ def _template_signal(anatomy: Anatomy, sequence: str, signal: dict[str, float]) 
         ).astype(np.float32)
         own = curve[template.t1.astype(np.uint8)]
         image = TEMPLATE_SHARE * own + (1 - TEMPLATE_SHARE) * image
-    rng = np.random.default_rng(anatomy.texture_seed)
-    texture = ndimage.zoom(rng.normal(size=[n // 2 + 1 for n in image.shape]).astype(np.float32), 2, order=1)
-    texture = texture[tuple(slice(n) for n in image.shape)]
-    return image * (1 + (0.02 + 0.06 * template.fluid) * texture)
+    return image * _texture(anatomy.texture_seed)
+
+
+@lru_cache(maxsize=1)
+def _texture(seed: int) -> np.ndarray:
+    """A participant's own fine structure: a factor around 1, coarser in fluid, where vessels and membranes lie."""
+    fluid = load_template().fluid
+    noise = np.random.default_rng(seed).standard_normal(fluid.shape, dtype=np.float32)
+    smooth = ndimage.uniform_filter(noise, 2)
+    return 1 + (0.04 + 0.12 * fluid) * smooth
 
 
 def _sample(anatomy, look: Look, volume: np.ndarray, signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -306,7 +313,7 @@ def _sample(anatomy, look: Look, volume: np.ndarray, signal: dict[str, float]) -
     image = np.empty(grid.shape, dtype=np.float32)
     brain = np.empty(grid.shape, dtype=np.float32)
     outer, outer_affine = _outer_signal(signal) if look.whole_head else (None, None)
-    thick = np.maximum(1, np.round(grid.spacing / 1.3)).astype(int)
+    thick = np.clip(np.round(grid.spacing / 1.3), 1, 4 if grid.spacing.min() < 2 else 2).astype(int)
 
     def fill(start: int) -> None:
         stop = min(start + SLAB, grid.shape[0])
@@ -340,7 +347,7 @@ def _template_points_on_lattice(anatomy: Anatomy, look: Look) -> np.ndarray:
     axes = [np.arange(-LATTICE_STEP, n + 2 * LATTICE_STEP, LATTICE_STEP) for n in look.grid.shape]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     to_participant = np.linalg.inv(look.pose) @ look.grid.affine
-    points = index @ to_participant[:3, :3].T + to_participant[:3, 3]
+    points = transform(to_participant, index)
     return np.moveaxis(anatomy.deformation.to_template(points), -1, 0).astype(np.float32)
 
 
