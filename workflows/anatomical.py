@@ -37,12 +37,12 @@ def init_reference_wf(
     )  # fmt: skip
     if lesion_mask:
         mask.inputs.lesion_mask = str(lesion_mask)
-    outputnode = Node(IdentityInterface(["image", "mask", "region", "stripped"]), name="outputnode")
+    outputnode = Node(IdentityInterface(["image", "mask", "region", "stripped", "to_template"]), name="outputnode")
     workflow.connect(
         [
             (corrected, mask, [("out_file", "in_file")]),
             (corrected, outputnode, [("out_file", "image")]),
-            (mask, outputnode, [("mask", "mask"), ("region", "region"), ("stripped", "stripped")]),
+            (mask, outputnode, [(name, name) for name in ("mask", "region", "stripped", "to_template")]),
         ]
     )
     return workflow
@@ -84,7 +84,7 @@ def init_template_wf(*, settings: Settings, reference: str = "T1w", name: str = 
     Outputs: ``matrix`` (reference world to template world), ``transforms`` (reference to template), ``inverse``.
     """
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(["image", "mask", "region"]), name="inputnode")
+    inputnode = Node(IdentityInterface(["image", "mask", "region", "to_template"]), name="inputnode")
     register = Node(
         RegisterTemplate(
             template=TEMPLATE, reference_name=reference, nonlinear=wants_template_space(settings),
@@ -96,6 +96,7 @@ def init_template_wf(*, settings: Settings, reference: str = "T1w", name: str = 
     workflow.connect(
         [
             (inputnode, register, [("image", "in_file"), ("mask", "mask"), ("region", "region")]),
+            (inputnode, register, [("to_template", "initial")]),
             (register, outputnode, [("matrix", "matrix"), ("transforms", "transforms"), ("inverse", "inverse")]),
         ]
     )

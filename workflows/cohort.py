@@ -67,10 +67,14 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
 
 def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, settings_file: Path) -> Any:
     """One independent node per session; nothing is connected, so nothing waits and nothing else fails."""
+    from nipype import logging
     from nipype.pipeline.engine import Node, Workflow
 
     from workflows.interfaces.process import SessionProcess
 
+    if not settings.verbose:
+        for name in ("nipype.workflow", "nipype.utils", "nipype.interface"):
+            logging.getLogger(name).setLevel("ERROR")  # sessions have logs of their own
     workflow = Workflow(name="cohort_wf")
     workflow.config["execution"] = {
         "poll_sleep_duration": str(POLL_SECONDS),

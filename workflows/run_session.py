@@ -150,7 +150,7 @@ def _listener(settings: Settings, status: Status) -> Any:
         if event == "end":
             stage = getattr(getattr(node.result, "outputs", None), "stage", None)
             if isinstance(stage, dict):
-                status.stages[stage_name(node)] = stage
+                status.stages[stage_name(node)] = plain(stage)
                 write_status(settings.output_dir, status)
 
     return listen
@@ -167,11 +167,12 @@ def _take_over(node: Any, record: dict[str, Any], status: Status) -> None:
     outputs = getattr(node.result, "outputs", None)
     facts, stage = getattr(outputs, "facts", None), getattr(outputs, "stage", None)
     if isinstance(stage, dict):
+        stage = plain(stage)
         status.stages[stage_name(node)] = stage
         record["stages"].append({"name": stage_name(node), **stage})
     if not isinstance(facts, dict):
         return
-    facts = dict(facts)
+    facts = plain(facts)
     record["warnings"] += facts.pop("warnings", [])
     for row in ("registrations", "predictions"):
         target = record["preprocessing"].setdefault(row, []) if row == "registrations" else record[row]
@@ -181,6 +182,13 @@ def _take_over(node: Any, record: dict[str, Any], status: Status) -> None:
     if provenance := facts.pop("provenance", None):
         record["provenance"] = provenance
     record["preprocessing"].update(facts)
+
+
+def plain(value: Any) -> Any:
+    """Dictionaries and lists of Nipype's own kinds as Python's."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _fail(record: dict[str, Any], status: Status, work: Path, error: Exception) -> None:
@@ -198,19 +206,19 @@ def _fail(record: dict[str, Any], status: Status, work: Path, error: Exception) 
 
 
 def _finish(settings: Settings, record: dict[str, Any], status: Status, work: Path) -> int:
-    """Methods text, record, page, status; in this order, so that ``done`` is said last."""
+    """Methods text, record, status, page; the page reads the other three."""
     from bids_app.report.methods import build_methods
 
     code = 0 if record["state"] == "done" else status.exit_code or TandemError.exit_code
     try:
         record["methods"] = build_methods(record)
         write_record(settings, record)
-        trouble = write_page(settings, record["key"])
-        if trouble:
-            record["warnings"].append(trouble)
         status.warnings = record["warnings"]
         status.finish(record["state"], record["reason"] or "", code, peak_rss_mb=_whole_peak_mb(status))
         write_status(settings.output_dir, status)
+        if trouble := write_page(settings, record["key"]):
+            status.warnings.append(trouble)
+            write_status(settings.output_dir, status)
     except (CannotWrite, IOFailure, OSError) as error:
         print(f"tandem: {record['key']}: {error}", flush=True)
         return getattr(error, "exit_code", IOFailure.exit_code)

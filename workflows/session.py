@@ -33,9 +33,10 @@ def init_session_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
     joined = [("outputnode.image", "inputnode.image"), ("outputnode.mask", "inputnode.mask")]
+    start = ("outputnode.to_template", "inputnode.to_template")
     workflow.connect(
         [
-            (reference_wf, template_wf, [*joined, ("outputnode.region", "inputnode.region")]),
+            (reference_wf, template_wf, [*joined, ("outputnode.region", "inputnode.region"), start]),
             (reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")]),
             (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
         ]

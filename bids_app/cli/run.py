@@ -196,10 +196,8 @@ def overall_code(statuses: list) -> int:
 def group_level(settings: Settings) -> int:
     """Tables and a page over everything the output folder holds."""
     from bids_app.group.tables import write_group
-    from bids_app.report.index import write_index
 
     written = write_group(settings.output_dir, group_column=settings.group_column)
-    write_index(settings.output_dir)
     for path in written:
         print(f"tandem: wrote {path}")
     return 0

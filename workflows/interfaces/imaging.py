@@ -74,6 +74,7 @@ class _MaskOutput(StageOutput):
     mask = File(exists=True)
     region = File(exists=True, desc="the mask without the lesion: where registration compares")
     stripped = traits.Bool(desc="the image came without its skull")
+    to_template = traits.List(traits.List(traits.Float), desc="where finding the brain put it; empty if it did not")
 
 
 class BrainMask(Stage):
@@ -103,6 +104,7 @@ class BrainMask(Stage):
             "mask": str(out),
             "region": str(region),
             "stripped": stripped,
+            "to_template": facts.get("to_template") or [],
             "facts": {
                 "stripped": stripped,
                 "stripped_why": why,
@@ -164,6 +166,7 @@ class RegisterSequence(Stage):
 class _TemplateInput(_ImageInput):
     mask = File(exists=True, mandatory=True, desc="brain mask of the image")
     region = File(exists=True, desc="where the image is compared; the mask where there is no lesion")
+    initial = traits.List(traits.List(traits.Float), desc="image world to template world, to begin with")
     template = traits.Str(mandatory=True)
     nonlinear = traits.Bool(False, usedefault=True)
     reference_name = traits.Str("T1w", usedefault=True)
@@ -194,6 +197,7 @@ class RegisterTemplate(Stage):
             template_brain(template, folder / "template_brain.nii"),
             kind="syn" if nonlinear else "affine", moving_mask=Path(self.inputs.region) if lesion else None,
             brains=True, seed=self.inputs.seed, out_prefix=folder / "template",
+            initial=np.array(self.inputs.initial) if self.inputs.initial else None,
         )  # fmt: skip
         for name in ("brain.nii", "template_brain.nii"):
             (folder / name).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, DynamicTraitedSpec, File, traits
 from nipype.interfaces.io import add_traits
 
 from workflows.interfaces.base import Stage, StageOutput
@@ -18,7 +18,10 @@ MM3 = {"Units": "mm3"}
 VOLUME_COLUMNS = {
     "index": {"Description": "value of the region in the dseg image"},
     "name": {"Description": "region"},
-    "soft_mm3": {"Description": "calibrated probability, summed over the prediction's grid, times voxel volume", **MM3},
+    "soft_mm3": {
+        "Description": "calibrated probability in and around the region's main piece, times voxel volume",
+        **MM3,
+    },
     "soft_low_mm3": {"Description": "lower end of the 95 % repeat interval of soft_mm3", **MM3},
     "soft_high_mm3": {"Description": "upper end of the 95 % repeat interval of soft_mm3", **MM3},
     "hard_mm3": {"Description": "voxels of the prediction's grid at or above threshold, times voxel volume", **MM3},
@@ -32,7 +35,7 @@ ROW = ("index", "name", "soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3")
 RESEARCH_ONLY = "research use only"
 
 
-class _OutputsInput(BaseInterfaceInputSpec):
+class _OutputsInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     settings = traits.Dict(mandatory=True, desc="plain settings of the run")
     selection = traits.Dict(mandatory=True)
     recipes = traits.List(traits.Str, desc="names or files of the recipes that predicted")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, DynamicTraitedSpec, File, traits
 from nipype.interfaces.io import add_traits
 
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.naming import slug
 
 
-class _PredictInput(BaseInterfaceInputSpec):
+class _PredictInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     recipe = traits.Str(mandatory=True)
     bundle = traits.Str(mandatory=True, desc="name of a shipped bundle, or a folder")
     weights = traits.Str(mandatory=True, desc="hash of the weights: other weights, other result")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
+from bids_app.bids.status import read_status
 from bids_app.settings import Settings, from_plain, read_toml
 from workflows.failure import record_death
 
@@ -56,7 +57,8 @@ class SessionProcess(SimpleInterface):
             samples=logs / "resources.tsv" if settings.resource_monitor else None,
         )
         seconds = time.time() - started
-        if code < 0 or code > 128:
+        status = read_status(settings.output_dir, key)
+        if code != 0 and (status is None or status.finished is None):  # it could not say itself how it ended
             record_death(
                 settings, self.inputs.participant, session, code, peak_mb=peak_mb, limit_gb=self.inputs.memory_gb,
                 started=started,
