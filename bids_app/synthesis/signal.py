@@ -366,7 +366,7 @@ def _outer_signal(signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     tissues = head_tissues()
     levels = {tissue: signal[tissue] for tissue in ("fluid", "bone", "fat", "muscle")}
     # Fat is shifted and partly suppressed on real scans; its full signal would dwarf the brain.
-    levels["fat"] = min(levels["fat"], 1.3)
+    levels["fat"] = min(levels["fat"], 1.1)
     levels["marrow"] = 0.45 * levels["fat"]
     return sum(np.float32(level) * tissues[name] for name, level in levels.items()), tissues["affine"]
 
@@ -387,15 +387,13 @@ def _blend_structures(image, anatomy: Anatomy, look: Look, signal: dict[str, flo
 
 def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth multiplicative field around 1, float32; its logarithm has standard deviation ``strength``."""
-    coarse = rng.normal(size=(4, 4, 4))
-    axes = [np.linspace(0.5, 2.5, n).astype(np.float32) for n in shape]
+    nodes = np.linspace(0.5, 2.5, 24)
     small = ndimage.map_coordinates(
-        coarse, np.meshgrid(*[np.linspace(0.5, 2.5, 24)] * 3, indexing="ij"), order=3, mode="reflect"
+        rng.normal(size=(4, 4, 4)), np.meshgrid(nodes, nodes, nodes, indexing="ij"), order=3
     )
-    small = strength * (small - small.mean()) / small.std()
-    field = np.exp(small).astype(np.float32)
-    for axis, positions in enumerate(axes):
-        where = (positions - 0.5) / 2.0 * 23
+    field = np.exp(strength * (small - small.mean()) / small.std()).astype(np.float32)
+    for axis, n in enumerate(shape):
+        where = np.linspace(0, 23, n)
         low = np.minimum(where.astype(int), 22)
         weight = (where - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
         field = field.take(low, axis) * (1 - weight) + field.take(low + 1, axis) * weight
