@@ -131,7 +131,7 @@ class WriteOutputs(Stage):
 
     def _transforms(self, sink: Any, selection: Any, folder: Path) -> dict[str, Any]:
         """Reference to template, as one composite transform."""
-        from bids_app.imaging.registration import write_composite
+        from bids_app.imaging.composite import write_composite
 
         composite = write_composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
         path = sink.file(
@@ -169,7 +169,7 @@ class WriteOutputs(Stage):
         """Reference and segmentations in the template's space, from the native images by one interpolation."""
         import nibabel as nib
 
-        from bids_app.imaging.registration import resample
+        from bids_app.imaging.warping import resample
 
         space = self._template_space(settings)[0]
         template = nib.load(self.inputs.template_image)
@@ -178,7 +178,7 @@ class WriteOutputs(Stage):
         transforms = [Path(p) for p in self.inputs.transforms]
         entities = {"space": self.inputs.template, "res": resolution}
         about = {"Resolution": f"{resolution} mm, isotropic"}
-        image = resample(Path(self.inputs.image), grid, transforms, interpolation="linear")
+        image = nib.Nifti1Image(resample(Path(self.inputs.image), grid, transforms), grid.affine)
         source = sink.output_dir / files["reference"]
         written = sink.image(
             image, own_suffix(selection.path_of(selection.reference)), sources=[source],
@@ -186,12 +186,8 @@ class WriteOutputs(Stage):
         )  # fmt: skip
         files["template_space"] = {"reference": _name(sink, written)}
         for bundle in bundles:
-            labels = resample(
-                Path(getattr(self.inputs, f"dseg_{slug(bundle.recipe.name)}")),
-                grid,
-                transforms,
-                interpolation="nearest",
-            )
+            native = Path(getattr(self.inputs, f"dseg_{slug(bundle.recipe.name)}"))
+            labels = nib.Nifti1Image(resample(native, grid, transforms, interpolation="nearest"), grid.affine)
             source = sink.output_dir / files["dseg"][bundle.recipe.name]
             path = sink.image(labels, "dseg", sources=[source], sidecar=about, **entities, seg=bundle.recipe.name)
             files["template_space"][bundle.recipe.name] = _name(sink, path)
