@@ -39,9 +39,9 @@ def find_failure(work: Path) -> tuple[str, int] | None:
     return note["reason"], note["exit_code"]
 
 
-def forget_failures(work: Path) -> None:
-    """Delete the notes of an earlier run, so that they are not taken for this one's."""
-    for path in work.rglob(FAILURE_FILE):
+def forget_failures(work: Path, logs: Path) -> None:
+    """Delete notes and crash files of an earlier run, so that they are not taken for this one's."""
+    for path in [*work.rglob(FAILURE_FILE), *logs.glob("crash-*")]:
         path.unlink(missing_ok=True)
 
 

@@ -43,7 +43,7 @@ def run_session(settings: Settings, participant: str, session: str | None, *, th
         status.inputs = fingerprints(watched(selection))
         status.settings_hash = expected_hash(settings, recipes)
         record["preflight"] = preflight(settings, selection)
-        forget_failures(work)
+        forget_failures(work, settings.output_dir / "logs" / record["key"])
         run_graph(settings, selection, recipes, record, status, work, threads)
         record["state"] = "done"
     except Exception as error:
