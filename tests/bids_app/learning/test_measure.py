@@ -1,0 +1,83 @@
+"""Volumes, centres and intervals from probabilities whose truth is known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bids_app.imaging.stacking import Grid
+from bids_app.learning.measure import label_map, main_piece, measure_regions
+from bids_app.recipes.recipe import load_recipe
+
+SPACING = 0.5
+GRID = Grid((40, 40, 40), np.array([[SPACING, 0, 0, -10], [0, SPACING, 0, -30], [0, 0, SPACING, -5], [0, 0, 0, 1.0]]))
+
+
+def ball(centre_mm, radius_mm: float) -> np.ndarray:
+    """Soft occupancy of a ball, shape of `GRID`."""
+    world = np.moveaxis(np.indices(GRID.shape), 0, -1) @ GRID.affine[:3, :3].T + GRID.affine[:3, 3]
+    away = np.linalg.norm(world - np.array(centre_mm), axis=-1)
+    return np.clip((radius_mm - away) / SPACING + 0.5, 0, 1).astype(np.float32)
+
+
+def bundle(**calibration):
+    return SimpleNamespace(recipe=load_recipe("habenula"), calibration={"threshold": 0.5, **calibration})
+
+
+@pytest.fixture
+def probability():
+    """A ball of 1.6 mm radius (17.2 mm³) on either side, and a small stray one far from the left."""
+    left = np.maximum(ball((-3, -23, 3), 1.6), ball((-3, -15, 10), 0.8))
+    return np.stack([left, ball((4, -23, 3), 1.6)])
+
+
+def test_volume_is_that_of_the_ball_and_the_stray_piece_does_not_count(probability):
+    rows = measure_regions(bundle(), probability, GRID).rows
+    truth = 4 / 3 * np.pi * 1.6**3
+    assert [row["soft_mm3"] for row in rows] == pytest.approx([truth] * 2, rel=0.03)
+    assert [row["hard_mm3"] for row in rows] == pytest.approx([truth] * 2, rel=0.08)
+
+
+def test_centres_are_in_world_coordinates(probability):
+    rows = measure_regions(bundle(), probability, GRID).rows
+    assert rows[0]["centre_mm"] == pytest.approx([-3, -23, 3], abs=0.05)
+    assert rows[1]["centre_mm"] == pytest.approx([4, -23, 3], abs=0.05)
+
+
+def test_gain_and_interval_follow_the_calibration(probability):
+    plain = measure_regions(bundle(), probability, GRID).rows[0]
+    row = measure_regions(bundle(volume_gain=1.2, repeat_cv=0.05), probability, GRID).rows[0]
+    assert row["soft_mm3"] == pytest.approx(1.2 * plain["soft_mm3"])
+    assert row["soft_high_mm3"] - row["soft_mm3"] == pytest.approx(1.96 * 0.05 * row["soft_mm3"])
+    assert row["soft_low_mm3"] < row["soft_mm3"]
+    assert plain["soft_low_mm3"] is None
+
+
+def test_a_region_that_is_not_there_is_said_to_be_not_found(probability):
+    probability[1] = 0.2
+    measured = measure_regions(bundle(), probability, GRID)
+    assert not measured.rows[1]["found"]
+    assert measured.rows[1]["centre_mm"] is None
+    assert "right habenula" in measured.warnings[0]
+
+
+def test_an_unusual_volume_is_told(probability):
+    measured = measure_regions(bundle(usual_mm3=[20, 40]), probability, GRID)
+    assert any("outside 20 to 40" in warning for warning in measured.warnings)
+
+
+def test_pieces_that_touch_at_a_corner_are_one():
+    values = np.zeros((6, 6, 6))
+    values[1, 1, 1] = values[2, 2, 2] = 1
+    values[5, 5, 5] = 1
+    assert main_piece(values, 0.5).sum() == 2
+
+
+def test_labels_are_the_regions_own_numbers(probability):
+    labels = label_map(bundle(), probability)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert labels.dtype == np.uint8
+    voxel = np.rint(np.linalg.solve(GRID.affine, [4, -23, 3, 1])[:3]).astype(int)
+    assert labels[tuple(voxel)] == 2
