@@ -240,7 +240,7 @@ def _linear(on_fixed: _Image, on_moving: _Image, begin: np.ndarray, kind: str, s
         "rigid": [("Rigid[0.1]", "[60x40x20,1e-6,8]", "4x2x1", "4x2x1mm")],
         "affine": [
             ("Rigid[0.1]", "[50,1e-5,6]", "4", "4mm"),
-            ("Affine[0.1]", "[60x50x15,1e-6,8]", "4x2x1", "4x2x1mm"),
+            ("Affine[0.1]", "[60x40,1e-6,8]", "4x2", "4x2mm"),
         ],
     }[kind]
     stages = []

@@ -1,0 +1,159 @@
+"""Where the brain is: heads that come without a skull are recognised, others are matched to a template's brain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_app.errors import ImageError
+from bids_app.imaging.stacking import Grid
+from bids_app.imaging.templates import Template
+
+#: What tells a stripped brain from a head, each measured at 3 mm on 24 stripped and 18 whole images.
+BLANK_AT_LEAST = 0.3  # share of the box that has one and the same value
+BRAIN_ML = (600.0, 2050.0)  # what is left, holes filled (the MNI average, larger than most people: 1884 ml)
+CUT_AT_MOST = 0.08  # share of a face of the box that it covers: necks do, brains do not
+DARK_AT_MOST = 0.022  # share of dark voxels (bone, air) 3-9 mm below the surface
+
+
+def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
+    """Whether an image shows a brain without skull and scalp.
+
+    Args:
+        array: shape ``(x, y, z)``.
+        affine: voxel to world, mm, shape ``(4, 4)``.
+
+    Returns:
+        The answer, and a sentence why.
+
+    Raises:
+        ImageError: the image is the same everywhere.
+    """
+    from scipy import ndimage
+
+    spacing = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0)
+    step = np.maximum(np.rint(3 / spacing), 1).astype(int)
+    small = np.asarray(array)[:: step[0], :: step[1], :: step[2]].astype(np.float32)
+    spacing = spacing * step
+    values, counts = np.unique(small, return_counts=True)
+    if len(values) < 2:
+        raise ImageError("the image is the same everywhere; there is no brain in it")
+    blank = float(counts.max() / small.size)
+    small = small - values[counts.argmax()]
+    bright = small > 0.12 * np.percentile(small[small > 0.02 * small.max()], 95)
+    solid = _largest(ndimage.binary_opening(ndimage.binary_fill_holes(bright)))
+    ml = float(solid.sum() * np.prod(spacing) / 1000)
+    depth = ndimage.distance_transform_edt(np.pad(solid, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    shell = (depth > 3) & (depth <= 9)
+    dark = float((~bright)[shell].mean()) if shell.any() else 1.0
+    cut = max(float(np.take(solid, end, axis).mean()) for axis in range(3) for end in (0, -1))
+    reasons = []
+    if blank < BLANK_AT_LEAST:
+        reasons.append(f"only {100 * blank:.0f} % of the box is blank")
+    if not BRAIN_ML[0] <= ml <= BRAIN_ML[1]:
+        reasons.append(f"what it shows measures {ml:.0f} ml")
+    if cut > CUT_AT_MOST:
+        reasons.append(f"it is cut off by the box over {100 * cut:.0f} % of a face")
+    if dark > DARK_AT_MOST:
+        reasons.append(f"{100 * dark:.0f} % of the layer below its surface is dark as bone")
+    if reasons:
+        return False, "whole head: " + ", ".join(reasons)
+    return True, f"already stripped: {ml:.0f} ml on a blank ground, no dark layer of bone below the surface"
+
+
+def brain_mask(
+    image_path: Path | str,
+    out: Path | str,
+    *,
+    template: Template | None = None,
+    stripped: bool | None = None,
+    seed: int = 1,
+    threads: int = 1,
+    sloppy: bool = False,
+) -> dict[str, Any]:
+    """Write a mask of the brain.
+
+    Args:
+        image_path: 3-D image, conformed; any contrast.
+        out: the mask, uint8, on the image's grid.
+        template: to match a whole head with; by default what `find_template` finds.
+        stripped: what the image shows; by default `detect_stripped` is asked.
+        seed: of the registration.
+        threads: for ITK.
+        sloppy: no deformation and no refinement: for tests.
+
+    Returns:
+        ``stripped``, ``why``, ``method``, ``volume_ml``, ``warnings`` and, of a whole head, ``to_template``: image
+        world to template world, ``(4, 4)`` as lists.
+
+    Raises:
+        ImageError: nothing like a brain is in the image.
+    """
+    import nibabel as nib
+
+    image = nib.load(image_path)
+    array = np.asarray(image.dataobj, dtype=np.float32)
+    grid = Grid(image.shape, image.affine)
+    why = "as told"
+    if stripped is None:
+        stripped, why = detect_stripped(array, image.affine)
+    facts: dict[str, Any] = {"stripped": bool(stripped), "why": why}
+    if stripped:
+        mask = content_mask(array, grid)
+        facts["method"] = "everything that is not blank, holes filled"
+    else:
+        from bids_app.imaging.head import find_brain
+
+        mask, found = find_brain(image_path, template=template, seed=seed, threads=threads, sloppy=sloppy)
+        facts.update(found)
+    if not mask.any():
+        raise ImageError(f"no brain was found in {image_path}; give a stripped image, or one that shows a whole head")
+    facts["volume_ml"] = round(float(mask.sum() * grid.voxel_volume / 1000), 1)
+    warnings = list(facts.get("warnings", []))
+    if not BRAIN_ML[0] <= facts["volume_ml"] <= BRAIN_ML[1]:
+        warnings.append(f"the brain mask measures {facts['volume_ml']:.0f} ml, which is unusual; look at its picture")
+    facts["warnings"] = warnings
+    result = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    result.header.set_xyzt_units("mm", "sec")
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    nib.save(result, out)
+    return facts
+
+
+def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
+    """Everything of a stripped image that is not blank, as one solid piece.
+
+    Args:
+        array: shape ``grid.shape``.
+        grid: its grid.
+    """
+    from scipy import ndimage
+
+    corner = np.concatenate([np.take(array, end, axis).ravel()[::7] for axis in range(3) for end in (0, -1)])
+    ground = float(np.median(corner))
+    level = ground + 0.02 * (np.percentile(array[array > ground], 95) - ground) if (array > ground).any() else ground
+    rough = array > level
+    box = _box(rough)
+    part = ndimage.binary_opening(rough[box], iterations=1)
+    part = _largest(part)
+    part = ndimage.binary_dilation(part, iterations=2) & rough[box]
+    part = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(part, 3), iterations=2))[3:-3, 3:-3, 3:-3]
+    mask = np.zeros(array.shape, bool)
+    mask[box] = part
+    return mask
+
+
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    spans = [np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    return tuple(slice(int(s[0]), int(s[-1]) + 1) if len(s) else slice(0, 0) for s in spans)
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    found, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    return found == np.bincount(found.ravel())[1:].argmax() + 1

@@ -1,0 +1,118 @@
+"""One honest form for every image: 3-D, float32, closest to RAS, header repaired, voxels untouched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_app.errors import ImageError
+
+
+def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
+    """Write an image as uncompressed float32 NIfTI with axes flipped and permuted to the closest RAS.
+
+    Nothing is interpolated: every voxel keeps its value and its place in the world, so that results can be written
+    back onto the original grid exactly.
+
+    Args:
+        path: NIfTI image, 3-D (or 4-D with one volume), any data type and scaling.
+        out: ends in ``.nii``; its folder is made.
+
+    Returns:
+        ``shape``, ``zooms`` (mm), ``orientation`` of the input, ``affine`` of the output, ``repaired`` (sentences
+        about what was put right in the header).
+
+    Raises:
+        ImageError: not three-dimensional, values that are not finite, no usable position in the header.
+    """
+    import nibabel as nib
+
+    try:
+        image = nib.load(path)
+        array = np.asarray(image.dataobj, dtype=np.float32)  # applies scl_slope and scl_inter
+    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise ImageError(f"{path} cannot be read ({error}); copy it again from its source") from error
+    repaired: list[str] = []
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+        repaired.append("a fourth axis of one volume was dropped")
+    if array.ndim != 3:
+        raise ImageError(f"{path} has {array.ndim} axes {array.shape}; a 3-D image is needed: choose one volume")
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise ImageError(
+            f"{path} has {bad} voxels that are not finite numbers; replace them or convert the image again"
+        )
+    affine = usable_affine(image, path, repaired)
+    orientation = "".join(nib.aff2axcodes(affine))
+    straight = nib.as_closest_canonical(nib.Nifti1Image(array, affine))
+    result = nib.Nifti1Image(np.asarray(straight.dataobj, dtype=np.float32), straight.affine)
+    result.set_sform(straight.affine, code=1)
+    result.set_qform(straight.affine, code=1)
+    result.header.set_xyzt_units("mm", "sec")
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    nib.save(result, out)
+    return {
+        "shape": [int(n) for n in array.shape],
+        "zooms": [float(z) for z in np.linalg.norm(affine[:3, :3], axis=0)],
+        "orientation": orientation,
+        "affine": straight.affine.tolist(),
+        "repaired": repaired,
+    }
+
+
+def usable_affine(image: Any, path: Path | str, repaired: list[str]) -> np.ndarray:
+    """The voxel-to-world matrix of a header, with what is missing filled in; says so in ``repaired``.
+
+    Raises:
+        ImageError: the matrix is singular or not finite.
+    """
+    affine = np.asarray(image.affine, dtype=float)
+    header = image.header
+    if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        repaired.append(
+            "the header has neither qform nor sform: axes are taken as left to right (radiological), back to front, "
+            "feet to head, and the middle of the image as the origin; left and right cannot be verified"
+        )
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise ImageError(f"{path} has a header that gives no position in space (singular affine); repair it first")
+    linear = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    shear = np.abs(linear.T @ linear - np.eye(3)).max()
+    if shear > 1e-3:
+        repaired.append(
+            f"the axes are not at right angles (cosine {shear:.3f}); distances along them are kept as they are"
+        )
+    return affine
+
+
+def to_native(array: np.ndarray, conformed: Path | str, original: Path | str, out: Path | str | None = None) -> Any:
+    """Bring voxels on the conformed grid back to the order of the original file, without interpolation.
+
+    Args:
+        array: shape ``(x, y, z)`` or ``(x, y, z, n)`` on the conformed grid.
+        conformed: the file that `conform` wrote.
+        original: the file it was made from.
+        out: where to save, if anywhere.
+
+    Returns:
+        A nibabel image with the original's shape and affine.
+    """
+    import nibabel as nib
+    from nibabel import orientations
+
+    source, target = nib.load(conformed), nib.load(original)
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(source.affine), orientations.io_orientation(target.affine)
+    )
+    back = orientations.apply_orientation(array, turn)
+    if back.shape[:3] != target.shape[:3]:
+        raise ImageError(f"{conformed} was not made from {original}: {back.shape[:3]} is not {target.shape[:3]}")
+    image = nib.Nifti1Image(np.ascontiguousarray(back), target.affine)
+    for code in ("sform", "qform"):
+        value = int(target.header[f"{code}_code"]) if f"{code}_code" in target.header else 1
+        getattr(image, f"set_{code}")(target.affine, code=value or 1)
+    if out is not None:
+        nib.save(image, out)
+    return image

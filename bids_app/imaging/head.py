@@ -1,0 +1,101 @@
+"""Find the brain in a whole head of any contrast, by carrying a template's brain over."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_app.imaging import registration
+from bids_app.imaging.similarity import MutualInformation
+from bids_app.imaging.stacking import Grid, sample, transform_points
+from bids_app.imaging.templates import Template, find_template
+from bids_app.imaging.transforms import decompose, set_threads
+from bids_app.imaging.warping import pull
+
+WORKING_MM = 2.0
+#: The template's brain and this much around it decide; more would match scalp with nothing.
+RIM_MM = 8.0
+
+
+def find_brain(
+    image_path: Path | str, *, template: Template | None, seed: int, threads: int, sloppy: bool
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The brain of a whole head.
+
+    The template's brain is placed under the top of the head, matched by an affine and a deformation inside a mask of
+    the brain and its rim, and its outline is then moved onto the nearest edge of the image.
+
+    Returns:
+        The mask on the image's grid, and facts for `brain_mask`.
+    """
+    from scipy import ndimage
+
+    set_threads(threads)
+    template = template or find_template()
+    brain, grid, inside = template_brain(template)
+    rim = ndimage.binary_dilation(inside, iterations=round(RIM_MM / WORKING_MM))
+    fixed = registration._Image(brain, grid, rim)
+    moving = registration._working(image_path, WORKING_MM, None, None)
+    measure = MutualInformation(brain, grid, moving.array, moving.grid, fixed_mask=rim, points=6000)
+    begin = place_under_top(moving, measure)
+    with tempfile.TemporaryDirectory(dir=Path(image_path).parent, prefix="brain_") as folder:
+        prefix = Path(folder) / "head"
+        matrix = registration._linear(fixed, moving, begin, "affine", seed, prefix)
+        matrix = max(matrix, begin, key=measure.at)
+        native = Grid.of(image_path)
+        carried = pull(inside.astype(np.float32), grid, native, [matrix])
+    mask = ndimage.binary_fill_holes(carried > 0.5)
+    similarity = measure.at(matrix)
+    warnings = []
+    if similarity < registration.POOR:
+        warnings.append(f"the brain was hard to find (similarity {similarity:.2f}); look at the picture of its mask")
+    scale = decompose(matrix)["volume_scale"]
+    if not registration.PLAUSIBLE_SCALE[0] <= scale <= registration.PLAUSIBLE_SCALE[1]:
+        warnings.append(f"the brain that was found is {1 / scale:.2f} times the template's; look at the picture")
+    return mask, {
+        "method": f"brain of {template.name} carried over by an affine",
+        "similarity": round(similarity, 4),
+        "to_template": matrix.tolist(),
+        "warnings": warnings,
+    }
+
+
+def template_brain(template: Template) -> tuple[np.ndarray, Grid, np.ndarray]:
+    """The template's brain at working resolution: intensities, grid, and which voxels it fills."""
+    from scipy import ndimage
+
+    grid = registration.working_grid(Grid.of(template.image), WORKING_MM)
+    image = sample(template.image, np.eye(4), grid)
+    if template.mask is None:
+        inside = ndimage.binary_fill_holes(image > 0.03 * image.max())
+    else:
+        inside = sample(template.mask, np.eye(4), grid) > 0.5
+    return np.where(inside, image, 0).astype(np.float32), grid, inside
+
+
+def place_under_top(moving: registration._Image, measure: MutualInformation) -> np.ndarray:
+    """Try the template's brain at many places below the top of the head; necks make a centre of mass useless.
+
+    Returns:
+        Image world to template world, ``(4, 4)``.
+    """
+    head = moving.array > 0.15 * np.percentile(moving.array, 98)
+    where = transform_points(moving.grid.affine, np.argwhere(head))
+    top = np.percentile(where[:, 2], 99.8)
+    upper = where[where[:, 2] > top - 110]
+    middle = np.array(
+        [np.median(upper[:, 0]), (np.percentile(upper[:, 1], 1) + np.percentile(upper[:, 1], 99)) / 2, top]
+    )
+    best, score = np.eye(4), measure.at(np.eye(4))
+    for pitch, forward, down in itertools.product((-30, -15, 0, 15, 30), (-20, -10, 0, 10, 20), (-20, -10, 0, 10, 20)):
+        centre = np.array([0.0, -18.0, 5.0])
+        place = middle + np.array([0, forward, down - 83])
+        candidate = registration.turned((pitch, 0, 0), place, centre)
+        value = measure.at(candidate)
+        if value > score:
+            best, score = candidate, value
+    return best
