@@ -111,7 +111,7 @@ def _examine() -> tuple[dict[str, str], list[str]]:
     from bids_app.learning.bundle import load_bundle, shipped
 
     template = find_template()
-    facts["template"] = f"{template.name} from {template.source}"
+    facts["template"] = template.source
     for name in shipped():
         facts[f"bundle {name}"] = f"weights {load_bundle(name).sha256[:12]}, as in its manifest"
     for name, folder in (("temporary files", Path(os.environ.get("TMPDIR", "/tmp"))), ("this folder", Path.cwd())):
@@ -135,7 +135,7 @@ def status(argv: list[str]) -> int:
 
     if not (options.output_dir / "logs").is_dir():
         raise InputMissing(f"{options.output_dir} has no logs/ folder; is it an output folder of tandem?")
-    statuses = read_all(options.output_dir)
+    statuses = {found.key: found for found in read_all(options.output_dir)}
     if options.json:
         from dataclasses import asdict
 
