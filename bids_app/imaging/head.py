@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from bids_app.imaging import registration
+from bids_app.imaging.deform import greedy
 from bids_app.imaging.similarity import MutualInformation
 from bids_app.imaging.stacking import Grid, sample, transform_points
 from bids_app.imaging.templates import Template, find_template
 from bids_app.imaging.transforms import decompose, set_threads
-from bids_app.imaging.warping import pull
+from bids_app.imaging.warping import Displacements, pull
 
 WORKING_MM = 2.0
 #: The template's brain and this much around it decide; more would match scalp with nothing.
@@ -46,9 +47,13 @@ def find_brain(
         prefix = Path(folder) / "head"
         matrix = registration._linear(fixed, moving, begin, "affine", seed, prefix)
         matrix = max(matrix, begin, key=measure.at)
-        native = Grid.of(image_path)
-        carried = pull(inside.astype(np.float32), grid, native, [matrix])
-    mask = ndimage.binary_fill_holes(carried > 0.5)
+    native = Grid.of(image_path)
+    soft = inside.astype(np.float32)
+    chain: list = [matrix]
+    if not sloppy:
+        head = sample(image_path, np.linalg.inv(matrix), grid)
+        chain.append(Displacements(_deformation(head, brain, inside, rim), grid))
+    mask = ndimage.binary_fill_holes(pull(soft, grid, native, chain) > 0.5)
     similarity = measure.at(matrix)
     warnings = []
     if similarity < registration.POOR:
@@ -57,7 +62,7 @@ def find_brain(
     if not registration.PLAUSIBLE_SCALE[0] <= scale <= registration.PLAUSIBLE_SCALE[1]:
         warnings.append(f"the brain that was found is {1 / scale:.2f} times the template's; look at the picture")
     return mask, {
-        "method": f"brain of {template.name} carried over by an affine",
+        "method": f"brain of {template.name} carried over by an affine" + ("" if sloppy else " and a deformation"),
         "similarity": round(similarity, 4),
         "to_template": matrix.tolist(),
         "warnings": warnings,
@@ -99,3 +104,13 @@ def place_under_top(moving: registration._Image, measure: MutualInformation) -> 
         if value > score:
             best, score = candidate, value
     return best
+
+
+def _deformation(head: np.ndarray, brain: np.ndarray, inside: np.ndarray, rim: np.ndarray) -> np.ndarray:
+    """Displacements from the head (already on the template's grid) to the template, mm, shape ``(3, x, y, z)``."""
+    where = np.argwhere(rim)
+    box = tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
+    field = np.zeros((3, *head.shape), np.float32)
+    part = greedy(head[box], brain[box], rim[box].astype(np.float32))
+    field[(slice(None), *box)] = part[(slice(None), *(slice(0, n) for n in rim[box].shape))] * WORKING_MM
+    return field

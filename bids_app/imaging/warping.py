@@ -16,45 +16,53 @@ ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
 SLAB = 4_000_000
 
 
-class Warp:
-    """A displacement field as ITK writes it: on a grid of the fixed side, in mm.
+class Displacements:
+    """A field that moves points.
 
     Args:
-        path: NIfTI with a vector per voxel (LPS).
-
-    Raises:
-        ImageError: the file is no displacement field.
+        field: mm along the axes of the world (RAS), shape ``(3, x, y, z)``.
+        grid: where its voxels lie.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        import nibabel as nib
-
-        image = nib.load(path)
-        field = np.asarray(image.dataobj, dtype=np.float32)
-        if field.ndim != 5 or field.shape[3:] != (1, 3):
-            raise ImageError(f"{path} is no displacement field: its shape is {field.shape}")
-        self.field = field[..., 0, :] * np.array([-1, -1, 1], np.float32)  # LPS to RAS
-        self.grid = Grid(field.shape[:3], image.affine)
+    def __init__(self, field: np.ndarray, grid: Grid) -> None:
+        self.field, self.grid = field, grid
+        self.to_voxel = np.linalg.inv(grid.affine)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Where points (RAS, mm, shape ``(n, 3)``) go; outside the field they stay."""
         from scipy import ndimage
 
-        places = transform_points(np.linalg.inv(self.grid.affine), points).T
+        places = transform_points(self.to_voxel, points).T
         moved = np.array(points, dtype=float)
-        for axis in range(3):
-            moved[:, axis] += ndimage.map_coordinates(self.field[..., axis], places, order=1, mode="constant", cval=0)
+        for axis, part in enumerate(self.field):
+            moved[:, axis] += ndimage.map_coordinates(part, places, order=1, mode="constant", cval=0)
         return moved
 
 
+def read_warp(path: Path | str) -> Displacements:
+    """A displacement field as ITK writes it: NIfTI with a vector (LPS) per voxel.
+
+    Raises:
+        ImageError: the file is no displacement field.
+    """
+    import nibabel as nib
+
+    image = nib.load(path)
+    field = np.asarray(image.dataobj, dtype=np.float32)
+    if field.ndim != 5 or field.shape[3:] != (1, 3):
+        raise ImageError(f"{path} is no displacement field: its shape is {field.shape}")
+    ras = np.moveaxis(field[..., 0, :], -1, 0) * np.array([-1, -1, 1], np.float32)[:, None, None, None]
+    return Displacements(ras, Grid(field.shape[:3], image.affine))
+
+
 def load_chain(transforms: Sequence[Path | str | np.ndarray]) -> list:
-    """Matrices (fixed world to moving world) and `Warp` objects, in the order in which points meet them."""
+    """Matrices (fixed world to moving world) and `Displacements`, in the order in which points meet them."""
     chain = []
     for one in transforms:
         if isinstance(one, np.ndarray):
             chain.append(np.linalg.inv(one))
         elif str(one).endswith((".nii", ".nii.gz")):
-            chain.append(Warp(one))
+            chain.append(read_warp(one))
         else:
             chain.append(np.linalg.inv(read_matrix(one)))
     return chain
