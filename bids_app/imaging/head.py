@@ -39,13 +39,13 @@ def find_brain(
     template = template or find_template()
     brain, grid, inside = template_brain(template)
     rim = ndimage.binary_dilation(inside, iterations=round(RIM_MM / WORKING_MM))
-    fixed = registration._Image(brain, grid, rim)
-    moving = registration._working(image_path, WORKING_MM, None, None)
+    fixed = registration.Working(brain, grid, rim)
+    moving = registration.working_image(image_path, WORKING_MM)
     measure = MutualInformation(brain, grid, moving.array, moving.grid, fixed_mask=rim, points=6000)
     begin = place_under_top(moving, measure)
     with tempfile.TemporaryDirectory(dir=Path(image_path).parent, prefix="brain_") as folder:
         prefix = Path(folder) / "head"
-        matrix = registration._linear(fixed, moving, begin, "affine", seed, prefix)
+        matrix = registration.linear(fixed, moving, begin, "affine", seed, prefix)
         matrix = max(matrix, begin, key=measure.at)
     native = Grid.of(image_path)
     soft = inside.astype(np.float32)
@@ -82,7 +82,7 @@ def template_brain(template: Template) -> tuple[np.ndarray, Grid, np.ndarray]:
     return np.where(inside, image, 0).astype(np.float32), grid, inside
 
 
-def place_under_top(moving: registration._Image, measure: MutualInformation) -> np.ndarray:
+def place_under_top(moving: registration.Working, measure: MutualInformation) -> np.ndarray:
     """Try the template's brain at many places below the top of the head; necks make a centre of mass useless.
 
     Returns:

@@ -60,7 +60,7 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class _Image:
+class Working:
     """An image at working resolution, with the voxels that count (None: all)."""
 
     array: np.ndarray
@@ -101,7 +101,8 @@ def register(
         seed: of ANTs' sampling.
         threads: for ITK; ignored when ``reproducible``, and when antspyx is imported already.
         reproducible: one thread: ITK with more gives another result in every run.
-        brains: both images hold a brain and nothing else, so their contents should overlap.
+        brains: a brain is laid on a brain: what lies outside the masks is blanked (an image without a mask holds
+            nothing but brain), and the two are expected to overlap.
         out_prefix: beginning of the names of the transform files.
 
     Returns:
@@ -118,8 +119,8 @@ def register(
     prefix = Path(out_prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     spacing = spacing or WORKING_MM[kind]
-    on_fixed = _working(fixed, spacing, fixed_mask, fixed_lesion)
-    on_moving = _working(moving, spacing, moving_mask, moving_lesion)
+    on_fixed = working_image(fixed, spacing, fixed_mask, fixed_lesion, cut=brains)
+    on_moving = working_image(moving, spacing, moving_mask, moving_lesion, cut=brains)
     measure = MutualInformation(
         on_fixed.array,
         on_fixed.grid,
@@ -129,10 +130,10 @@ def register(
         moving_mask=on_moving.mask,
     )
     begin = np.asarray(initial, float) if initial is not None else starting_position(on_fixed, on_moving, measure, kind)
-    matrix = _linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
+    matrix = linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
     if initial is None and measure.at(matrix) < POOR:
         begin = starting_position(on_fixed, on_moving, measure, kind, everywhere=True)
-        other = _linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
+        other = linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
         matrix = max(matrix, other, key=measure.at)
     matrix = max(matrix, begin, key=measure.at)
     forward = [write_matrix(matrix, Path(f"{prefix}_affine.txt"))]
@@ -161,19 +162,22 @@ def _doubts(kind, matrix, similarity, dice, moving, fixed) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _working(path, spacing: float, mask, lesion) -> _Image:
+def working_image(path, spacing: float, mask=None, lesion=None, *, cut: bool = False) -> Working:
+    """Read an image at working resolution; ``cut`` blanks it outside the mask instead of masking the metric."""
     grid = working_grid(Grid.of(path), spacing)
     array = sample(path, np.eye(4), grid)
     if not np.isfinite(array).all() or array.max() <= array.min():
         raise ImageError(f"{path} has no content to register, or values that are not finite")
     array = array - min(float(array.min()), 0.0)
     counts = None if mask is None else sample(mask, np.eye(4), grid) > 0.5
+    if counts is not None and not counts.any():
+        raise ImageError(f"the mask for the registration of {path} leaves no voxel")
+    if cut and counts is not None:
+        array, counts = np.where(counts, array, 0).astype(np.float32), None
     if lesion is not None:
         healthy = sample(lesion, np.eye(4), grid) < 0.05
         counts = healthy if counts is None else counts & healthy
-    if counts is not None and not counts.any():
-        raise ImageError(f"the mask for the registration of {path} leaves no voxel")
-    return _Image(array, grid, counts)
+    return Working(array, grid, counts)
 
 
 def working_grid(native: Grid, spacing: float) -> Grid:
@@ -189,7 +193,7 @@ def working_grid(native: Grid, spacing: float) -> Grid:
     return Grid(tuple(shape), affine)
 
 
-def centre_of_mass(image: _Image) -> np.ndarray:
+def centre_of_mass(image: Working) -> np.ndarray:
     """World position of the middle of an image's content (every bright voxel counts the same), mm."""
     bright = image.array > 0.1 * np.percentile(image.array, 99)
     if image.mask is not None and (bright & image.mask).any():
@@ -212,7 +216,7 @@ def turned(angles_deg, about: np.ndarray, to: np.ndarray) -> np.ndarray:
 
 
 def starting_position(
-    on_fixed: _Image, on_moving: _Image, measure, kind: str, *, everywhere: bool = False
+    on_fixed: Working, on_moving: Working, measure, kind: str, *, everywhere: bool = False
 ) -> np.ndarray:
     """The most similar of many positions: as the headers say, centres of mass on each other, turned heads.
 
@@ -235,7 +239,8 @@ def starting_position(
     return as_it_is if measure.at(as_it_is) * margin >= measure.at(best) else best
 
 
-def _linear(on_fixed: _Image, on_moving: _Image, begin: np.ndarray, kind: str, seed: int, prefix: Path) -> np.ndarray:
+def linear(on_fixed: Working, on_moving: Working, begin: np.ndarray, kind: str, seed: int, prefix: Path) -> np.ndarray:
+    """Moving world to fixed world by ANTs, from ``begin`` on; leaves no file."""
     levels = {
         "rigid": [("Rigid[0.1]", "[60x40x20,1e-6,8]", "4x2x1", "4x2x1mm")],
         "affine": [
@@ -254,9 +259,9 @@ def _linear(on_fixed: _Image, on_moving: _Image, begin: np.ndarray, kind: str, s
         return read_matrix(Path(folder) / "out_0GenericAffine.mat")
 
 
-def _syn(on_fixed: _Image, on_moving: _Image, affine: Path, seed: int, prefix: Path) -> tuple[Path, Path]:
-    stages = ["--metric", "CC[{fixed},{moving},1,3]", "--transform", "SyN[0.2,3,0]"]
-    stages += ["--convergence", "[40x25x12,1e-6,6]", "--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0.5vox"]
+def _syn(on_fixed: Working, on_moving: Working, affine: Path, seed: int, prefix: Path) -> tuple[Path, Path]:
+    stages = ["--metric", "mattes[{fixed},{moving},1,32]", "--transform", "SyN[0.2,3,0]"]
+    stages += ["--convergence", "[40x20x8,1e-6,6]", "--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0.5vox"]
     stages += ["--masks", "{masks}"]
     with tempfile.TemporaryDirectory(dir=prefix.parent, prefix="ants_") as folder:
         _ants_registration(on_fixed, on_moving, affine, stages, seed, f"{folder}/out_")
@@ -265,7 +270,7 @@ def _syn(on_fixed: _Image, on_moving: _Image, affine: Path, seed: int, prefix: P
 
 
 def _ants_registration(
-    on_fixed: _Image, on_moving: _Image, start: Path, stages: list[str], seed: int, out: str
+    on_fixed: Working, on_moving: Working, start: Path, stages: list[str], seed: int, out: str
 ) -> None:
     import ants
     from ants.internal import get_pointer_string
@@ -287,7 +292,7 @@ def _ants_registration(
         ) from error
 
 
-def content_overlap(on_fixed: _Image, on_moving: _Image, matrix: np.ndarray) -> float:
+def content_overlap(on_fixed: Working, on_moving: Working, matrix: np.ndarray) -> float:
     """Dice of what is bright in the one and in the other, after ``matrix``."""
     from scipy import ndimage
 
