@@ -65,11 +65,15 @@ class Region(_Part):
 
 
 class NetworkSpec(_Part):
-    """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own."""
+    """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
+
+    ``fold``: voxels per axis that are folded into channels before the first convolution.
+    """
 
     filters: int = Field(default=12, ge=4, le=64)
     blocks: tuple[int, ...] = (1, 2, 2)
     deep_supervision: int = Field(default=2, ge=1, le=4)
+    fold: int = Field(default=1, ge=1, le=4)
 
 
 class Preprocessing(_Part):
