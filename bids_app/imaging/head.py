@@ -18,8 +18,14 @@ from bids_app.imaging.transforms import decompose, set_threads
 from bids_app.imaging.warping import Displacements, pull
 
 WORKING_MM = 2.0
-#: The template's brain and this much around it decide; more would match scalp with nothing.
-RIM_MM = 8.0
+#: The template's brain and this much around it decide; with more, a brain blown up to the size of the head looks as
+#: good: its edge lies in air as the right one does in bone.
+RIM_MM = 4.0
+#: The middle of the template's brain, and how far below the top of the head (with scalp) it lies, mm.
+MIDDLE = np.array([0.0, -18.0, 5.0])
+BELOW_TOP_MM = 83.0
+#: A head is smaller than the MNI template by this, along each axis.
+TEMPLATE_IS_LARGER = 1.08
 
 
 def find_brain(
@@ -42,7 +48,7 @@ def find_brain(
     fixed = registration.Working(brain, grid, rim)
     moving = registration.working_image(image_path, WORKING_MM)
     measure = MutualInformation(brain, grid, moving.array, moving.grid, fixed_mask=rim, points=6000)
-    begin = place_under_top(moving, measure)
+    begin = place_brain(moving, measure)
     with tempfile.TemporaryDirectory(dir=Path(image_path).parent, prefix="brain_") as folder:
         prefix = Path(folder) / "head"
         matrix = registration.linear(fixed, moving, begin, "affine", seed, prefix)
@@ -82,28 +88,53 @@ def template_brain(template: Template) -> tuple[np.ndarray, Grid, np.ndarray]:
     return np.where(inside, image, 0).astype(np.float32), grid, inside
 
 
-def place_under_top(moving: registration.Working, measure: MutualInformation) -> np.ndarray:
-    """Try the template's brain at many places below the top of the head; necks make a centre of mass useless.
+def place_brain(moving: registration.Working, measure: MutualInformation) -> np.ndarray:
+    """Try the template's brain at many places below the top of the head (necks make a centre of mass useless), and
+    follow the best uphill in nine steps: shift, turn and size.
 
     Returns:
         Image world to template world, ``(4, 4)``.
     """
+    from scipy import optimize
+
     head = moving.array > 0.15 * np.percentile(moving.array, 98)
     where = transform_points(moving.grid.affine, np.argwhere(head))
     top = np.percentile(where[:, 2], 99.8)
     upper = where[where[:, 2] > top - 110]
-    middle = np.array(
-        [np.median(upper[:, 0]), (np.percentile(upper[:, 1], 1) + np.percentile(upper[:, 1], 99)) / 2, top]
-    )
-    best, score = np.eye(4), measure.at(np.eye(4))
-    for pitch, forward, down in itertools.product((-30, -15, 0, 15, 30), (-20, -10, 0, 10, 20), (-20, -10, 0, 10, 20)):
-        centre = np.array([0.0, -18.0, 5.0])
-        place = middle + np.array([0, forward, down - 83])
-        candidate = registration.turned((pitch, 0, 0), place, centre)
-        value = measure.at(candidate)
-        if value > score:
-            best, score = candidate, value
+    front, back = np.percentile(upper[:, 1], [99, 1])
+    middle = np.array([np.median(upper[:, 0]), (front + back) / 2, top - BELOW_TOP_MM])
+    size = scaled(np.full(3, TEMPLATE_IS_LARGER))
+    starts = [
+        size @ registration.turned((pitch, 0, 0), middle + np.array([0, forward, up]), MIDDLE)
+        for pitch, forward, up in itertools.product((-30, -15, 0, 15, 30), (-20, -10, 0, 10, 20), (-20, -10, 0, 10, 20))
+    ]
+    starts.append(size)  # as the header says
+    best, score = np.eye(4), -np.inf
+    for start in sorted(starts, key=measure.at)[:-4:-1]:
+        found = optimize.minimize(
+            lambda v, start=start: 1e-5 * (v[6:] ** 2).sum() - measure.at(nudged(v) @ start),
+            np.zeros(9),
+            method="Powell",
+            options={"maxiter": 4, "xtol": 0.5, "ftol": 1e-4},
+            bounds=[(-40, 40)] * 6 + [(-25, 25)] * 3,
+        )
+        if -found.fun > score:
+            best, score = nudged(found.x) @ start, -found.fun
     return best
+
+
+def scaled(factors: np.ndarray) -> np.ndarray:
+    """Growth along the axes around the middle of the template's brain."""
+    matrix = np.diag([*factors, 1.0])
+    matrix[:3, 3] = MIDDLE - factors * MIDDLE
+    return matrix
+
+
+def nudged(v: np.ndarray) -> np.ndarray:
+    """Shift (mm), turn (degrees) and growth (per cent) in the template's world, as a matrix."""
+    shift = np.eye(4)
+    shift[:3, 3] = v[:3]
+    return shift @ scaled(np.exp(v[6:] / 100)) @ registration.turned(v[3:6], MIDDLE, MIDDLE)
 
 
 def _deformation(head: np.ndarray, brain: np.ndarray, inside: np.ndarray, rim: np.ndarray) -> np.ndarray:
