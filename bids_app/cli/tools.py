@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bids_app import __version__
 from bids_app.cli.parser import Parser
-from bids_app.errors import InputMissing
+from bids_app.errors import InputMissing, UsageError
 from bids_app.settings import from_plain, read_toml
 
 
@@ -152,7 +152,7 @@ def status(argv: list[str]) -> int:
 def train_bundle(argv: list[str]) -> int:
     """Train a bundle that ships, again, from its data."""
     parser = _parser("train-bundle", "Train a shipped bundle again: the same command that made it.")
-    parser.add_argument("name", help="a recipe, for example habenula")
+    parser.add_argument("name", help="habenula or brain")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with labelmaps/, habenula_atlas/ and real scans"
     )
@@ -164,10 +164,18 @@ def train_bundle(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(argv)
-    from bids_app.learning.train_bundle import train_bundle as train
-
+    if options.minutes is None and options.steps is None:
+        raise UsageError("say how long to train: --minutes or --steps")
     more = {k: v for k, v in vars(options).items() if k in ("minutes", "steps", "threads") and v is not None}
-    path = train(options.name, options.data, options.out, seed=options.seed, **more)
+    if options.name == "brain":
+        from bids_app.learning.train_brain import export_brain, train_brain
+
+        state = train_brain(options.data, options.out, seed=options.seed, **more)
+        path = export_brain(state, options.out, seed=options.seed)
+    else:
+        from bids_app.learning.train_bundle import train_bundle as train
+
+        path = train(options.name, options.data, options.out, seed=options.seed, **more)
     print(f"tandem: wrote {path}")
     return 0
 

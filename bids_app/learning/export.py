@@ -58,20 +58,20 @@ def export_bundle(state: State, recipe: Recipe, sources: Sources, out_dir: Path,
     held_out = [i for i, name in enumerate(sources.names) if name in HELD_OUT] or list(range(len(sources.names)))
     calibration, figures = calibrate(recipe, state.mean, draw_pairs(sources, held_out, PAIRS, PAIRS_SEED))
     shutil.copy(HERE / f"{recipe.name}.toml", partial / "recipe.toml")
-    _write(partial / "network.json", state.mean.shape.to_plain())
-    _write(partial / "calibration.json", calibration)
-    trained = [name for name in sources.names if name not in HELD_OUT]
+    write_json(partial / "network.json", state.mean.shape.to_plain())
+    write_json(partial / "calibration.json", calibration)
+    trained, minutes = [name for name in sources.names if name not in HELD_OUT], state.seconds / 60
     manifest = {
         "name": recipe.name, "tandem": __version__, "torch": torch.__version__.split("+")[0],
         "weights_sha256": hash_weights(partial), "seed": seed, "steps": state.step, "scans_drawn": state.drawn,
-        "minutes": round(state.seconds / 60, 1),
-        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --minutes {state.seconds / 60:.0f} --seed {seed}",
+        "minutes": round(minutes, 1),
+        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --minutes {minutes:.0f} --seed {seed}",
         "label_maps": sum(sources.kinds[sources.names.index(name)] == "labels" for name in trained),
         "real_images": [name for name in trained if sources.kinds[sources.names.index(name)] == "t1w"],
         **_trained_on(trained, data_root), "held_out": sorted(HELD_OUT & set(sources.names)),
     }  # fmt: skip
-    _write(partial / "manifest.json", manifest)
-    _write(partial / "metrics.json", {"simulator_held_out": figures})
+    write_json(partial / "manifest.json", manifest)
+    write_json(partial / "metrics.json", {"simulator_held_out": figures})
     (partial / "LICENSE").write_text(LICENSE, encoding="utf-8")
     write_card(partial)
     shutil.rmtree(out_dir, ignore_errors=True)
@@ -80,14 +80,14 @@ def export_bundle(state: State, recipe: Recipe, sources: Sources, out_dir: Path,
     return out_dir
 
 
-def note_measured(bundle_dir: Path, name: str, figures: dict[str, Any]) -> None:
+def note_measured(bundle_dir: Path, name: str, figures: dict[str, Any], card: Path = CARD) -> None:
     """Add measured figures to a bundle's metrics and write its card again."""
     metrics = json.loads((bundle_dir / "metrics.json").read_text(encoding="utf-8"))
-    _write(bundle_dir / "metrics.json", {**metrics, name: figures})
-    write_card(bundle_dir)
+    write_json(bundle_dir / "metrics.json", {**metrics, name: figures})
+    write_card(bundle_dir, card)
 
 
-def write_card(bundle_dir: Path) -> None:
+def write_card(bundle_dir: Path, card: Path = CARD) -> None:
     """``MODEL_CARD.md`` from the manifest, the calibration and the metrics that lie beside it."""
     from jinja2 import Template
 
@@ -95,7 +95,7 @@ def write_card(bundle_dir: Path) -> None:
         name: json.loads((bundle_dir / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("manifest", "metrics", "calibration", "network")
     }
-    template = Template(CARD.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
+    template = Template(card.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
     (bundle_dir / "MODEL_CARD.md").write_text(template.render(**parts) + "\n", encoding="utf-8")
 
 
@@ -111,5 +111,5 @@ def _trained_on(names: list[str], data_root: Path) -> dict[str, Any]:
     return {"salt": salt, "trained_on": sorted(hashes)}
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

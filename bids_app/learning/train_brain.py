@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 #: Label maps that never train; the figures in the card come from them.
 HELD_OUT = 4
+CARD = Path(__file__).with_name("brain_card.md")
 PLAN = Plan(batch=1, rate=2e-3, warm_up=40, save_every=50, average=0.99)
 
 
@@ -91,6 +92,49 @@ def evaluate(state: State, out_dir: Path, scans: int = 5) -> dict[str, Any]:
     return {
         "simulator_dice_mean": float(np.mean(found)), "simulator_dice_worst": float(np.min(found)), "scans": len(found),
     }  # fmt: skip
+
+
+def export_brain(state: State, out_dir: Path, *, seed: int = 1, real: dict[str, Any] | None = None) -> Path:
+    """Write the bundle to ``out_dir/bundle``: the running mean of weights in half precision, manifest, figures, card.
+
+    Args:
+        real: ``how`` and ``dice`` by image, where it was measured on real images.
+    """
+    import shutil
+
+    from safetensors.torch import save_file
+
+    from bids_app import __version__
+    from bids_app.learning.bundle import WEIGHTS, hash_weights, load_bundle
+    from bids_app.learning.export import write_card, write_json
+    from bids_app.recipes.recipe import HERE
+    from bids_app.synthesis.heads import CLOSING_MM
+
+    folder = out_dir / "bundle"
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().half().contiguous() for name, value in state.mean.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)
+    state.mean.load_state_dict({name: value.float() for name, value in weights.items()})
+    shutil.copy(HERE / "brain.toml", folder / "recipe.toml")
+    names = [path.stem for path in sorted((out_dir / "heads").glob("*.npz"))]
+    minutes = state.seconds / 60
+    manifest = {
+        "name": "brain", "tandem": __version__, "weights_sha256": hash_weights(folder), "seed": seed,
+        "steps": state.step, "minutes": round(minutes, 1), "closing_mm": CLOSING_MM,
+        "command": f"tandem train-bundle brain --data DIR --out DIR --minutes {minutes:.0f} --seed {seed}",
+        "label_maps": len(names) - HELD_OUT, "trained_on": names[:-HELD_OUT], "held_out": names[-HELD_OUT:],
+    }  # fmt: skip
+    metrics = {"simulator_held_out": evaluate(state, out_dir), **({"real": real} if real else {})}
+    for name, content in (
+        ("network", state.mean.shape.to_plain()), ("calibration", {"threshold": 0.5, "temperature": 1.0}),
+        ("manifest", manifest), ("metrics", metrics),
+    ):  # fmt: skip
+        write_json(folder / f"{name}.json", content)
+    (folder / "LICENSE").write_text("Apache-2.0. Learned from label maps under Apache-2.0; see MODEL_CARD.md.\n")
+    write_card(folder, CARD)
+    load_bundle(folder)
+    return folder
 
 
 def _dice(one: Any, other: Any) -> float:
