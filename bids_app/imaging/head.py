@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ RIM_MM = 4.0
 #: The middle of the template's brain, and how far below the top of the head (with scalp) it lies, mm.
 MIDDLE = np.array([0.0, -18.0, 5.0])
 BELOW_TOP_MM = 83.0
+#: Within this distance of the middle of a head nearly everything is brain, mm.
+CENTRAL_MM = 40.0
+FAT_OVER_BRAIN = 1.2
 #: A head is smaller than the MNI template by this, along each axis.
 TEMPLATE_IS_LARGER = 1.08
 
@@ -47,8 +51,10 @@ def find_brain(
     rim = ndimage.binary_dilation(inside, iterations=round(RIM_MM / WORKING_MM))
     fixed = registration.Working(brain, grid, rim)
     moving = registration.working_image(image_path, WORKING_MM)
+    middle = middle_of_head(moving)
+    moving = without_fat(moving, middle)
     measure = MutualInformation(brain, grid, moving.array, moving.grid, fixed_mask=rim, points=6000)
-    begin = place_brain(moving, measure)
+    begin = place_brain(middle, measure)
     with tempfile.TemporaryDirectory(dir=Path(image_path).parent, prefix="brain_") as folder:
         prefix = Path(folder) / "head"
         matrix = registration.linear(fixed, moving, begin, "affine", seed, prefix)
@@ -57,7 +63,7 @@ def find_brain(
     soft = inside.astype(np.float32)
     chain: list = [matrix]
     if not sloppy:
-        head = sample(image_path, np.linalg.inv(matrix), grid)
+        head = pull(moving.array, moving.grid, grid, [np.linalg.inv(matrix)])
         chain.append(Displacements(_deformation(head, brain, inside, rim), grid))
     mask = ndimage.binary_fill_holes(pull(soft, grid, native, chain) > 0.5)
     similarity = measure.at(matrix)
@@ -88,21 +94,37 @@ def template_brain(template: Template) -> tuple[np.ndarray, Grid, np.ndarray]:
     return np.where(inside, image, 0).astype(np.float32), grid, inside
 
 
-def place_brain(moving: registration.Working, measure: MutualInformation) -> np.ndarray:
-    """Try the template's brain at many places below the top of the head (necks make a centre of mass useless), and
-    follow the best uphill in nine steps: shift, turn and size.
+def middle_of_head(moving: registration.Working) -> np.ndarray:
+    """Roughly where the middle of the brain lies, from the top of the head: necks make a centre of mass useless."""
+    head = moving.array > 0.15 * np.percentile(moving.array, 98)
+    where = transform_points(moving.grid.affine, np.argwhere(head))
+    top = np.percentile(where[:, 2], 99.8)
+    upper = where[where[:, 2] > top - 110]
+    front, back = np.percentile(upper[:, 1], [99, 1])
+    return np.array([np.median(upper[:, 0]), (front + back) / 2, top - BELOW_TOP_MM])
+
+
+def without_fat(moving: registration.Working, middle: np.ndarray) -> registration.Working:
+    """Darken what is brighter than any brain: the fat of the scalp, whose edge is the strongest of a T1w head."""
+    index = np.moveaxis(np.indices(moving.array.shape), 0, -1)
+    near = np.linalg.norm(transform_points(moving.grid.affine, index) - middle, axis=-1) < CENTRAL_MM
+    inside = moving.array[near & (moving.array > 0)]
+    if inside.size < 100:
+        return moving
+    limit = FAT_OVER_BRAIN * float(np.percentile(inside, 95))
+    over = np.clip((moving.array - limit) / (0.3 * limit), 0, 1)
+    return replace(moving, array=np.minimum(moving.array, limit) * (1 - over))
+
+
+def place_brain(middle: np.ndarray, measure: MutualInformation) -> np.ndarray:
+    """Try the template's brain at many places around the middle of the head, and follow the best of them uphill in
+    nine directions: shift, turn and size.
 
     Returns:
         Image world to template world, ``(4, 4)``.
     """
     from scipy import optimize
 
-    head = moving.array > 0.15 * np.percentile(moving.array, 98)
-    where = transform_points(moving.grid.affine, np.argwhere(head))
-    top = np.percentile(where[:, 2], 99.8)
-    upper = where[where[:, 2] > top - 110]
-    front, back = np.percentile(upper[:, 1], [99, 1])
-    middle = np.array([np.median(upper[:, 0]), (front + back) / 2, top - BELOW_TOP_MM])
     size = scaled(np.full(3, TEMPLATE_IS_LARGER))
     starts = [
         size @ registration.turned((pitch, 0, 0), middle + np.array([0, forward, up]), MIDDLE)
