@@ -113,7 +113,8 @@ def predict(
 
 def locate_and_predict(
     bundle: Bundle, images: Mapping[str, Path], to_images: Mapping[str, np.ndarray], reference_to_template: np.ndarray,
-    *, mask: Path | None = None, device: str = "cpu", tta: bool = False, low_mem: bool = False, threads: int | None = None,
+    *, mask: Path | None = None, device: str = "cpu", tta: bool = False, low_mem: bool = False,
+    threads: int | None = None,
 ) -> RegionPrediction:  # fmt: skip
     """Predict where the template says the regions are, then again centred on where they were found.
 

@@ -48,6 +48,8 @@ class Plan:
         reuse: how often a drawn scan is used (drawing costs as much as learning from it).
         pool: drawn scans that are kept at a time.
         real: share of scans that are changed real brains.
+        cross_entropy: weight of the cross-entropy in the first and in the second half. Dice finds the region fast but
+            makes it too large where the border is uncertain; cross-entropy makes probabilities add up to volumes.
         save_every: steps between checkpoints.
     """
 
@@ -59,6 +61,7 @@ class Plan:
     pool: int = 48
     warm_up: int = 60
     real: float = 0.5
+    cross_entropy: tuple[float, float] = (10.0, 100.0)
     save_every: int = 100
 
 
@@ -78,7 +81,8 @@ class State:
         import torch
 
         plain = {
-            "network": self.network.state_dict(), "mean": self.mean.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "network": self.network.state_dict(), "mean": self.mean.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "step": self.step, "drawn": self.drawn, "seconds": self.seconds,
         }  # fmt: skip
         partial = path.with_suffix(".part")
@@ -182,6 +186,7 @@ def fit(
     state.network.train()
     started = time.monotonic() - state.seconds
     while (progress := _progress(state, time.monotonic() - started, minutes, steps)) < 1:
+        loss_of.weigh(plan.cross_entropy[progress >= 0.5])
         warm = min(1.0, (state.step + 1) / plan.warm_up)
         for group in state.optimiser.param_groups:
             group["lr"] = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))

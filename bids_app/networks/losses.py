@@ -23,6 +23,10 @@ class ScaledDiceCELoss(nn.Module):
             softmax=True, include_background=False, squared_pred=True, batch=True, lambda_ce=cross_entropy
         )
 
+    def weigh(self, cross_entropy: float) -> None:
+        """Change the weight of the cross-entropy."""
+        self.loss.lambda_ce = cross_entropy
+
     def forward(self, logits: list[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
         """Logits as `MultiTaskNet` gives them; target ``(n, classes, x, y, z)``, parts that sum to one."""
         weights = [0.5**k for k in range(len(logits))]

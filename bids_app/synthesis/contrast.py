@@ -78,10 +78,10 @@ def rotation(angles: torch.Tensor) -> torch.Tensor:
 def acquire(
     image: torch.Tensor, spacing: float, generator: torch.Generator, *, coarsest: float = 1.5, noise: float = 0.05
 ) -> torch.Tensor:
-    """Scan ``image`` (x, y, z) on a turned, shifted grid of 0.7 mm to ``coarsest``, with noise; back on its own grid.
+    """Scan ``image`` (x, y, z) on a turned, shifted grid of 0.7 mm to ``coarsest``, and resample it to its own.
 
-    Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest. Noise is Rician in
-    effect only far below the signal, so it is Gaussian here, up to ``noise`` of the image's own range.
+    Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest. Noise is
+    Gaussian, as Rician noise is at this signal, up to ``noise`` of the image's own range.
     """
     voxel = uniform(generator, 0.7, coarsest).repeat(3)
     if chance(generator, 0.5):

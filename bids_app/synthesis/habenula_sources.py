@@ -39,8 +39,8 @@ T1_LIKE = {
     **dict.fromkeys((2, 41, 25, 57), 110), **dict.fromkeys((3, 42), 72), **dict.fromkeys((10, 49), 86),
     **dict.fromkeys((11, 50), 76), **dict.fromkeys((12, 51), 80), **dict.fromkeys((13, 52), 96),
     **dict.fromkeys((17, 18, 53, 54, 26, 58), 74), **dict.fromkeys((28, 60, 16), 98), **dict.fromkeys((7, 46), 104),
-    **dict.fromkeys((8, 47), 70), **dict.fromkeys((4, 5, 14, 15, 43, 44, 24, 72), 22), **dict.fromkeys((30, 62, 85), 60),
-    **dict.fromkeys((136, 137, 163, 164), 30),
+    **dict.fromkeys((8, 47), 70), **dict.fromkeys((4, 5, 14, 15, 43, 44, 24, 72), 22),
+    **dict.fromkeys((30, 62, 85), 60), **dict.fromkeys((136, 137, 163, 164), 30),
 }  # fmt: skip
 
 log = logging.getLogger(__name__)

@@ -42,7 +42,7 @@ def test_targets_are_parts_that_sum_to_one(sources):
     torch.testing.assert_close(target.sum(0), torch.ones(SIDE, SIDE, SIDE))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_left_stays_on_the_left_whether_mirrored_or_not(sources, seed):
     left, right = draw_scan(sources, 0, seed, Variation())[1][1:]
     x = torch.arange(SIDE).float()[:, None, None]
@@ -50,8 +50,8 @@ def test_left_stays_on_the_left_whether_mirrored_or_not(sources, seed):
 
 
 def test_drawn_volumes_follow_the_measured_ones(sources):
-    volumes = torch.cat([draw_scan(sources, 0, seed, STILL)[1][1:].sum((1, 2, 3)) * VOXEL for seed in range(8)])
-    assert 13 < volumes.mean() < 21
+    volumes = torch.cat([draw_scan(sources, 0, seed, STILL)[1][1:].sum((1, 2, 3)) * VOXEL for seed in range(4)])
+    assert 12 < volumes.mean() < 22
     assert volumes.min() > 7
     assert volumes.max() < 31
 

@@ -1,0 +1,91 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from bids_app.errors import InputMissing, UsageError
+from bids_app.learning.calibrate import calibrate, draw_pairs, heated
+from bids_app.learning.train_bundle import Plan, draw, fit, new_state, train_bundle
+from bids_app.recipes.recipe import NetworkSpec, load_recipe
+from bids_app.synthesis.habenula import Sources, tissue_numbers
+from bids_app.synthesis.habenula_shapes import ellipsoid, volume_of
+
+SMALL = Plan(batch=1, pool=1, warm_up=2, save_every=2)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("habenula").model_copy(update={"network": NetworkSpec(filters=8, blocks=(1, 1, 1), fold=2)})
+
+
+@pytest.fixture(scope="module")
+def sources() -> Sources:
+    n = 96
+    x = (np.arange(n) - (n - 1) / 2) / 2
+    labels = np.full((n, n, n), 2)
+    labels[np.abs(x) < 12] = 10
+    labels[np.abs(x) < 2.5] = 14
+    shape = torch.from_numpy(ellipsoid())[None]
+    image = torch.from_numpy(tissue_numbers(labels))[None]
+    centres = torch.tensor([[-3.4, 0.0, 0.0], [3.4, 0.0, 0.0]])
+    return Sources(
+        ("a",), ("labels",), (image,), (None,), (centres,), shape, torch.tensor([volume_of(shape[0].numpy())])
+    )
+
+
+def test_drawing_goes_on_where_it_stopped(recipe, sources):
+    state = new_state(recipe, SMALL, 1)
+    first = next(draw(state, sources, SMALL, 1))
+    again = next(draw(new_state(recipe, SMALL, 1), sources, SMALL, 1))
+    assert torch.equal(first[0], again[0])
+    assert state.drawn > 0
+
+
+def test_a_checkpoint_brings_everything_back(recipe, sources, tmp_path):
+    state = fit(new_state(recipe, SMALL, 1), sources, SMALL, seed=1, steps=2, checkpoint=tmp_path / "c.pt")
+    other = new_state(recipe, SMALL, 2)
+    other.load(tmp_path / "c.pt")
+    assert (other.step, other.drawn) == (2, state.drawn)
+    for one, two in zip(state.mean.parameters(), other.mean.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_steps_count_what_was_done_before(recipe, sources):
+    state = fit(new_state(recipe, SMALL, 1), sources, SMALL, seed=1, steps=1)
+    assert fit(state, sources, SMALL, seed=1, steps=1).step == 1
+
+
+def test_a_temperature_of_one_changes_nothing():
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], 50).T[1:]
+    np.testing.assert_allclose(heated(p, 1.0), p, atol=1e-6)
+    assert heated(p, 5.0).max() < p.max()
+
+
+def test_only_the_habenula_has_a_generator(tmp_path):
+    with pytest.raises(UsageError, match="habenula"):
+        train_bundle("anatomical", tmp_path, tmp_path, steps=1)
+
+
+def test_an_end_must_be_given(tmp_path):
+    with pytest.raises(UsageError, match="minutes or steps"):
+        train_bundle("habenula", tmp_path, tmp_path)
+
+
+def test_missing_data_folder_is_named(tmp_path):
+    with pytest.raises(InputMissing, match="nowhere"):
+        train_bundle("habenula", tmp_path / "nowhere", tmp_path, steps=1)
+
+
+@pytest.mark.slow
+def test_learns_to_find_and_measure(recipe, sources, tmp_path):
+    """150 steps on one block brain: Dice above 0.5, and the bundle's volumes right on average."""
+    plan = Plan(batch=2, pool=32, warm_up=20)
+    log = tmp_path / "log.csv"
+    state = fit(new_state(recipe, plan, 1), sources, plan, seed=1, steps=150, log_path=log)
+    with log.open() as file:
+        rows = list(csv.DictReader(file))
+    assert np.mean([float(row["dice"]) for row in rows[-3:]]) > 0.5
+    calibration, figures = calibrate(recipe, state.network, draw_pairs(sources, [0], 3, 10_000))
+    assert 0 < calibration["threshold"] < 1
+    assert figures["found"] == 1

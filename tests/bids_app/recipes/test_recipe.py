@@ -1,0 +1,68 @@
+import pytest
+
+from bids_app.errors import RecipeError
+from bids_app.recipes.recipe import HERE, list_recipes, load_recipe, parse_recipe
+
+REGIONS = [
+    {"index": 1, "name": "left", "side": "left", "partner": 2},
+    {"index": 2, "name": "right", "side": "right", "partner": 1},
+]
+
+
+def content(**changes):
+    plain = {
+        "name": "twin", "title": "Twin", "sequences": [{"name": "T1w", "suffix": "T1w"}],
+        "grid": {"kind": "region", "centre_mm": [0, 0, 0], "size_mm": 32, "spacing_mm": 0.5}, "regions": REGIONS,
+    }  # fmt: skip
+    return {**plain, **changes}
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_recipes_that_ship_can_be_loaded(name):
+    assert load_recipe(name).name == name
+
+
+def test_habenula_swaps_left_and_right():
+    assert load_recipe("habenula").swap() == [1, 0]
+
+
+def test_habenula_refuses_contrast_agent():
+    assert load_recipe("habenula").sequences[0].entities == {"ceagent": None}
+
+
+def test_errors_name_the_field_and_the_file(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text((HERE / "habenula.toml").read_text().replace("spacing_mm = 0.5", "spacing_mm = -1"))
+    with pytest.raises(RecipeError, match=r"own\.toml.*grid\.spacing_mm.*-1"):
+        load_recipe(path)
+
+
+def test_unknown_field_is_an_error():
+    with pytest.raises(RecipeError, match="colour"):
+        parse_recipe(content(colour="red"), source="a.toml")
+
+
+def test_partners_must_name_each_other():
+    with pytest.raises(RecipeError, match="partner"):
+        parse_recipe(content(regions=[REGIONS[0], {**REGIONS[1], "partner": None}]), source="a.toml")
+
+
+def test_reference_must_be_a_sequence():
+    with pytest.raises(RecipeError, match="FLAIR"):
+        parse_recipe(content(reference="FLAIR"), source="a.toml")
+
+
+def test_a_region_needs_its_place():
+    with pytest.raises(RecipeError, match="size_mm and centre_mm"):
+        parse_recipe(content(grid={"kind": "region", "spacing_mm": 0.5}), source="a.toml")
+
+
+def test_no_such_recipe_lists_those_that_ship():
+    with pytest.raises(RecipeError, match="habenula"):
+        load_recipe("amygdala")
+
+
+def test_a_file_that_is_no_toml_is_an_error(tmp_path):
+    (tmp_path / "own.toml").write_text("name = ")
+    with pytest.raises(RecipeError, match=r"own\.toml is not a TOML file"):
+        load_recipe(tmp_path / "own.toml")
