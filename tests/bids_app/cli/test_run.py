@@ -89,7 +89,7 @@ def test_a_gpu_that_is_not_there_is_an_error(dataset, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert run(dataset, tmp_path / "out", "participant", "--device", "cuda") == 64
-    assert "GPU" in capsys.readouterr().err
+    assert "CUDA" in capsys.readouterr().err
 
 
 def test_group_level_without_anything_to_read(tmp_path):
