@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_app.imaging import registration
 from bids_app.imaging.deform import greedy
-from bids_app.imaging.similarity import MutualInformation
+from bids_app.imaging.similarity import MutualInformation, climb, scaled, turned
 from bids_app.imaging.stacking import Grid, sample, transform_points
 from bids_app.imaging.templates import Template, find_template
 from bids_app.imaging.transforms import decompose, set_threads
@@ -123,40 +123,14 @@ def place_brain(middle: np.ndarray, measure: MutualInformation) -> np.ndarray:
     Returns:
         Image world to template world, ``(4, 4)``.
     """
-    from scipy import optimize
-
-    size = scaled(np.full(3, TEMPLATE_IS_LARGER))
+    size = scaled(np.full(3, TEMPLATE_IS_LARGER), MIDDLE)
     starts = [
-        size @ registration.turned((pitch, 0, 0), middle + np.array([0, forward, up]), MIDDLE)
+        size @ turned((pitch, 0, 0), middle + np.array([0, forward, up]), MIDDLE)
         for pitch, forward, up in itertools.product((-30, -15, 0, 15, 30), (-20, -10, 0, 10, 20), (-20, -10, 0, 10, 20))
     ]
     starts.append(size)  # as the header says
-    best, score = np.eye(4), -np.inf
-    for start in sorted(starts, key=measure.at)[:-4:-1]:
-        found = optimize.minimize(
-            lambda v, start=start: 1e-5 * (v[6:] ** 2).sum() - measure.at(nudged(v) @ start),
-            np.zeros(9),
-            method="Powell",
-            options={"maxiter": 4, "xtol": 0.5, "ftol": 1e-4},
-            bounds=[(-40, 40)] * 6 + [(-25, 25)] * 3,
-        )
-        if -found.fun > score:
-            best, score = nudged(found.x) @ start, -found.fun
-    return best
-
-
-def scaled(factors: np.ndarray) -> np.ndarray:
-    """Growth along the axes around the middle of the template's brain."""
-    matrix = np.diag([*factors, 1.0])
-    matrix[:3, 3] = MIDDLE - factors * MIDDLE
-    return matrix
-
-
-def nudged(v: np.ndarray) -> np.ndarray:
-    """Shift (mm), turn (degrees) and growth (per cent) in the template's world, as a matrix."""
-    shift = np.eye(4)
-    shift[:3, 3] = v[:3]
-    return shift @ scaled(np.exp(v[6:] / 100)) @ registration.turned(v[3:6], MIDDLE, MIDDLE)
+    found = [climb(measure, start, MIDDLE, bounds=(40, 40, 25)) for start in sorted(starts, key=measure.at)[:-4:-1]]
+    return max(found, key=measure.at)
 
 
 def _deformation(head: np.ndarray, brain: np.ndarray, inside: np.ndarray, rim: np.ndarray) -> np.ndarray:

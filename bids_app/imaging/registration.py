@@ -8,6 +8,7 @@ a head turned by 40° or a brain far from the origin is found.
 from __future__ import annotations
 
 import itertools
+import logging
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from bids_app.errors import ImageError, UsageError
-from bids_app.imaging.similarity import MutualInformation
+from bids_app.imaging.similarity import MutualInformation, climb, turned
 from bids_app.imaging.stacking import Grid, rotation_of, sample
 from bids_app.imaging.transforms import decompose, read_matrix, set_threads, to_ants, write_matrix
 
+log = logging.getLogger(__name__)
 KINDS = ("rigid", "affine", "syn")
 #: An adult brain is not three fifths of a template, nor one and a half of it (determinant of the affine).
 PLAUSIBLE_SCALE = (0.6, 1.6)
@@ -115,7 +117,9 @@ def register(
     if kind not in KINDS:
         raise UsageError(f"registration is one of {', '.join(KINDS)}, not {kind}")
     start = time.perf_counter()
-    set_threads(1 if reproducible else threads)
+    in_force = set_threads(1 if reproducible else threads)
+    if reproducible and in_force > 1:
+        log.warning("ITK runs with %d threads, set before: this registration will not repeat exactly", in_force)
     prefix = Path(out_prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     spacing = spacing or WORKING_MM[kind]
@@ -202,19 +206,6 @@ def centre_of_mass(image: Working) -> np.ndarray:
     return image.grid.affine[:3, :3] @ where.mean(0) + image.grid.affine[:3, 3]
 
 
-def turned(angles_deg, about: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """Rotations about x, y and z (degrees) around ``about``, which lands on ``to``; shape ``(4, 4)``."""
-    matrix = np.eye(4)
-    for axis, angle in enumerate(np.radians(angles_deg)):
-        c, s = np.cos(angle), np.sin(angle)
-        one = np.eye(3)
-        j, k = [a for a in range(3) if a != axis]
-        one[j, j], one[j, k], one[k, j], one[k, k] = c, -s, s, c
-        matrix[:3, :3] = one @ matrix[:3, :3]
-    matrix[:3, 3] = to - matrix[:3, :3] @ about
-    return matrix
-
-
 def starting_position(
     on_fixed: Working, on_moving: Working, measure, kind: str, *, everywhere: bool = False
 ) -> np.ndarray:
@@ -228,7 +219,7 @@ def starting_position(
         everywhere: also a head upside down or on its side, as after a wrong header.
     """
     about, to = centre_of_mass(on_moving), centre_of_mass(on_fixed)
-    steps = {"rigid": (-20, 0, 20), "affine": (-40, -20, 0, 20, 40)}["rigid" if kind == "rigid" else "affine"]
+    steps = (-20, 0, 20) if kind == "rigid" else (-40, -20, 0, 20, 40)
     angles = list(itertools.product(steps, (-20, 0, 20), (-20, 0, 20)))
     if everywhere:
         angles += list(itertools.product(range(-180, 180, 30), (-60, -30, 0, 30, 60), range(-180, 180, 30)))
@@ -236,7 +227,8 @@ def starting_position(
     best = max(candidates, key=measure.at)
     as_it_is = np.eye(4)
     margin = 1.005 if kind == "rigid" else 1.0
-    return as_it_is if measure.at(as_it_is) * margin >= measure.at(best) else best
+    start = as_it_is if measure.at(as_it_is) * margin >= measure.at(best) else best
+    return climb(measure, start, to, bounds=(20, 20, 0 if kind == "rigid" else 25))
 
 
 def linear(on_fixed: Working, on_moving: Working, begin: np.ndarray, kind: str, seed: int, prefix: Path) -> np.ndarray:

@@ -64,6 +64,62 @@ class MutualInformation:
         return float((_entropy(joint.sum(0)) + _entropy(joint.sum(1))) / together) if together > 0 else 1.0
 
 
+def climb(
+    measure: MutualInformation, start: np.ndarray, middle: np.ndarray, *, bounds: tuple[float, float, float]
+) -> np.ndarray:
+    """Follow the similarity uphill by shifting, turning and, where that is allowed, growing along the axes.
+
+    Args:
+        measure: the similarity.
+        start: moving world to fixed world, ``(4, 4)``.
+        middle: turns and growth are around this point of the fixed world, mm.
+        bounds: at most so many mm, degrees and per cent away from the start; no growth where the last is 0.
+
+    Returns:
+        The better matrix, moving world to fixed world.
+    """
+    from scipy import optimize
+
+    limits = np.repeat(bounds, 3)[: 9 if bounds[2] else 6]
+    found = optimize.minimize(
+        # Growth has a small price: a brain blown up to a head can look as good.
+        lambda v: 1e-5 * (v[6:] ** 2).sum() - measure.at(nudged(v, middle) @ start),
+        np.zeros(len(limits)),
+        method="Powell",
+        options={"maxiter": 4, "xtol": 0.5, "ftol": 1e-4},
+        bounds=[(-limit, limit) for limit in limits],
+    )
+    return nudged(found.x, middle) @ start
+
+
+def nudged(v: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Shift (3, mm), turn (3, degrees) and growth (3, per cent, or none) around a point, as a matrix."""
+    shift = np.eye(4)
+    shift[:3, 3] = v[:3]
+    growth = np.exp(v[6:9] / 100) if len(v) > 6 else np.ones(3)
+    return shift @ scaled(growth, middle) @ turned(v[3:6], middle, middle)
+
+
+def scaled(factors: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Growth along the axes of the world around a point, ``(4, 4)``."""
+    matrix = np.diag([*factors, 1.0])
+    matrix[:3, 3] = middle - factors * middle
+    return matrix
+
+
+def turned(angles_deg, about: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """Rotations about x, y and z (degrees) around ``about``, which lands on ``to``; shape ``(4, 4)``."""
+    matrix = np.eye(4)
+    for axis, angle in enumerate(np.radians(angles_deg)):
+        c, s = np.cos(angle), np.sin(angle)
+        one = np.eye(3)
+        j, k = [a for a in range(3) if a != axis]
+        one[j, j], one[j, k], one[k, j], one[k, k] = c, -s, s, c
+        matrix[:3, :3] = one @ matrix[:3, :3]
+    matrix[:3, 3] = to - matrix[:3, :3] @ about
+    return matrix
+
+
 def _entropy(p: np.ndarray) -> float:
     p = p[p > 0]
     return float(-(p * np.log(p)).sum())
