@@ -7,9 +7,6 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.learning.brain import NAME as BRAIN
-from bids_app.learning.brain import can_find_brains
-from bids_app.learning.bundle import load_bundle
 from bids_app.settings import Settings
 from workflows.interfaces.imaging import BrainMask, Conform, CorrectBias, Denoise, RegisterSequence, RegisterTemplate
 from workflows.naming import slug
@@ -21,7 +18,7 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 
 def init_reference_wf(
-    *, image: Path, settings: Settings, threads: int, lesion_mask: Path | None = None,
+    *, image: Path, settings: Settings, lesion_mask: Path | None = None,
     reference: str = "T1w", name: str = "reference_wf",
 ) -> Workflow:  # fmt: skip
     """Conform, denoise on request, correct the bias field, mask the brain.
@@ -34,7 +31,6 @@ def init_reference_wf(
     mask = Node(
         BrainMask(
             skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed, sloppy=settings.sloppy,
-            bundle=load_bundle(BRAIN).sha256 if can_find_brains() else "", device=settings.device, threads=threads,
         ),
         name="mask",
     )  # fmt: skip

@@ -25,7 +25,7 @@ def init_session_wf(
     workflow = Workflow(name="session_wf")
     reference = selection.reference
     reference_wf = init_reference_wf(
-        image=selection.path_of(reference), settings=settings, threads=threads, reference=reference,
+        image=selection.path_of(reference), settings=settings, reference=reference,
         lesion_mask=selection.lesion_mask,
     )  # fmt: skip
     template_wf = init_template_wf(settings=settings, reference=reference)

@@ -67,12 +67,9 @@ def parse_sequence(name: str) -> Wanted:
 
 def expected_hash(settings: Settings, recipes: list[Recipe]) -> str:
     """Changes when a session must run again although its images are the same: options, recipes, weights, version."""
-    from bids_app.learning.brain import NAME, can_find_brains
     from bids_app.learning.bundle import load_bundle
 
     parts = [settings.result_hash(), __version__]
-    if can_find_brains():
-        parts.append(load_bundle(NAME).sha256)
     for recipe in recipes:
         parts.append(recipe.model_dump_json())
         if recipe.regions:

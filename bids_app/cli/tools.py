@@ -152,7 +152,7 @@ def status(argv: list[str]) -> int:
 def train_bundle(argv: list[str]) -> int:
     """Train a bundle that ships, again, from its data."""
     parser = _parser("train-bundle", "Train a shipped bundle again: the same command that made it.")
-    parser.add_argument("name", help="habenula or brain")
+    parser.add_argument("name", help="a recipe, for example habenula")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with labelmaps/, habenula_atlas/ and real scans"
     )
@@ -167,15 +167,9 @@ def train_bundle(argv: list[str]) -> int:
     if options.minutes is None and options.steps is None:
         raise UsageError("say how long to train: --minutes or --steps")
     more = {k: v for k, v in vars(options).items() if k in ("minutes", "steps", "threads") and v is not None}
-    if options.name == "brain":
-        from bids_app.learning.train_brain import export_brain, train_brain
+    from bids_app.learning.train_bundle import train_bundle as train
 
-        state = train_brain(options.data, options.out, seed=options.seed, **more)
-        path = export_brain(state, options.out, seed=options.seed)
-    else:
-        from bids_app.learning.train_bundle import train_bundle as train
-
-        path = train(options.name, options.data, options.out, seed=options.seed, **more)
+    path = train(options.name, options.data, options.out, seed=options.seed, **more)
     print(f"tandem: wrote {path}")
     return 0
 

@@ -67,9 +67,6 @@ class _MaskInput(_ImageInput):
     template = traits.Str(mandatory=True, desc="the name asked for")
     seed = traits.Int(mandatory=True)
     sloppy = traits.Bool(False, usedefault=True)
-    bundle = traits.Str("", usedefault=True, desc="hash of the brain bundle's weights; empty: match the template")
-    device = traits.Str("auto", usedefault=True)
-    threads = traits.Int(1, usedefault=True, nohash=True)
     lesion_mask = File(exists=True, desc="left out of what registration compares")
 
 
@@ -90,22 +87,16 @@ class BrainMask(Stage):
 
         from bids_app.imaging.brain import brain_mask, detect_stripped
         from bids_app.imaging.templates import find_template
-        from bids_app.learning.brain import find_brain
-        from bids_app.learning.predict import resolve_device
 
         image = nib.load(self.inputs.in_file)
         stripped, why = detect_stripped(np.asanyarray(image.dataobj), image.affine)
         if self.inputs.skull_strip != "auto":
             stripped, why = self.inputs.skull_strip == "skip", f"--skull-strip {self.inputs.skull_strip} was given"
         out = folder / "brain_mask.nii"
-        if not stripped and self.inputs.bundle:
-            device = resolve_device(self.inputs.device)
-            facts = find_brain(Path(self.inputs.in_file), out, device=device, threads=self.inputs.threads)
-        else:
-            facts = brain_mask(
-                Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
-                seed=self.inputs.seed, sloppy=self.inputs.sloppy,
-            )  # fmt: skip
+        facts = brain_mask(
+            Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
+            seed=self.inputs.seed, sloppy=self.inputs.sloppy,
+        )  # fmt: skip
         region = out
         if self.inputs.lesion_mask:
             region = exclude(out, Path(self.inputs.lesion_mask), folder / "region_mask.nii")
@@ -120,7 +111,6 @@ class BrainMask(Stage):
                 "brain_ml": facts.get("volume_ml"),
                 "brain_method": facts.get("method"),
                 "warnings": facts.get("warnings", []),
-                "brain_weights": facts.get("weights_sha256"),
                 "cost_function_masked": region != out,
             },
         }
