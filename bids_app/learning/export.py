@@ -33,12 +33,17 @@ They were learned from, and contain none of:
 """
 
 
-def export_bundle(state: State, recipe: Recipe, sources: Sources, out_dir: Path, *, seed: int, data_root: Path) -> Path:
+def export_bundle(
+    state: State, recipe: Recipe, sources: Sources, out_dir: Path, *, seed: int, data_root: Path, note: str = ""
+) -> Path:
     """Calibrate the averaged weights on brains that did not train, and write the bundle.
 
     Args:
         state: its running mean of weights is what is written, in half precision.
         out_dir: replaced as a whole once everything is written.
+        seed: of the training.
+        data_root: where the files lie that are named by hash in the manifest.
+        note: what a reader should know about this very run.
 
     Returns:
         ``out_dir``, loaded once to see that it can be.
@@ -68,6 +73,7 @@ def export_bundle(state: State, recipe: Recipe, sources: Sources, out_dir: Path,
         "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --minutes {minutes:.0f} --seed {seed}",
         "label_maps": sum(sources.kinds[sources.names.index(name)] == "labels" for name in trained),
         "real_images": [name for name in trained if sources.kinds[sources.names.index(name)] == "t1w"],
+        "note": note,
         **_trained_on(trained, data_root), "held_out": sorted(HELD_OUT & set(sources.names)),
     }  # fmt: skip
     write_json(partial / "manifest.json", manifest)
