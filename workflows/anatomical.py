@@ -113,7 +113,7 @@ def _corrected(workflow: Workflow, image: Path, settings: Settings, *, sequence:
     workflow.add_nodes([last])
     steps = [Node(Denoise(), name="denoise")] if settings.denoise else []
     if sequence not in QUANTITATIVE:
-        steps.append(Node(CorrectBias(reference=reference), name="bias"))
+        steps.append(Node(CorrectBias(reference=reference, sloppy=settings.sloppy), name="bias"))
     for step in steps:
         workflow.connect(last, "out_file", step, "in_file")
         last = step

@@ -34,7 +34,7 @@ def conform(work: Path) -> None:
 def bias(work: Path) -> None:
     from bids_app.imaging.bias import correct_bias
 
-    correct_bias(work / "t1w.nii", work / "n4.nii", threads=THREADS)
+    correct_bias(work / "t1w.nii", work / "n4.nii")
 
 
 def brain(work: Path) -> None:

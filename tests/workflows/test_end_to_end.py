@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,8 @@ def test_every_promised_file_is_there_and_no_other(run, key):
 
 
 def test_the_result_is_valid_bids(run):
-    validator = shutil.which("bids-validator-deno")
+    beside_python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    validator = shutil.which("bids-validator-deno", path=beside_python)
     if validator is None:
         pytest.skip("bids-validator-deno is not installed; it comes with the test extra")
     done = subprocess.run([validator, "--ignoreWarnings", str(run / "out")], capture_output=True, text=True)

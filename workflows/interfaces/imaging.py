@@ -47,6 +47,7 @@ class Denoise(Stage):
 
 class _BiasInput(_ImageInput):
     reference = traits.Bool(True, usedefault=True, desc="the session's facts name the reference's correction")
+    sloppy = traits.Bool(False, usedefault=True)
 
 
 class CorrectBias(Stage):
@@ -58,7 +59,7 @@ class CorrectBias(Stage):
         from bids_app.imaging.bias import correct_bias
 
         out = folder / "corrected.nii"
-        found = correct_bias(Path(self.inputs.in_file), out)
+        found = correct_bias(Path(self.inputs.in_file), out, sloppy=self.inputs.sloppy)
         return {"out_file": str(out), "facts": {"bias": found} if self.inputs.reference else {}}
 
 

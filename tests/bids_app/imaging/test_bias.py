@@ -32,13 +32,13 @@ def test_a_known_shading_is_found(shaded, tmp_path):
 
 def test_background_stays_zero(shaded, tmp_path):
     path, clean, _ = shaded
-    correct_bias(path, tmp_path / "out.nii")
+    correct_bias(path, tmp_path / "out.nii", sloppy=True)
     assert np.abs(nib.load(tmp_path / "out.nii").get_fdata()[clean == 0]).max() == 0
 
 
 def test_two_runs_are_identical(shaded, tmp_path):
     for name in ("a.nii", "b.nii"):
-        correct_bias(shaded[0], tmp_path / name)
+        correct_bias(shaded[0], tmp_path / name, sloppy=True)
     np.testing.assert_array_equal(nib.load(tmp_path / "a.nii").get_fdata(), nib.load(tmp_path / "b.nii").get_fdata())
 
 
