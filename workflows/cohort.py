@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -46,6 +47,7 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
     units = list(units)
     shared = share_out(settings, len(units))
     settings.work.mkdir(parents=True, exist_ok=True)
+    configure_nipype(settings)
     scratch = Path(tempfile.mkdtemp(prefix="cohort_", dir=settings.work))
     try:
         settings_file = scratch / "run.toml"
@@ -67,14 +69,10 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
 
 def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, settings_file: Path) -> Any:
     """One independent node per session; nothing is connected, so nothing waits and nothing else fails."""
-    from nipype import logging
     from nipype.pipeline.engine import Node, Workflow
 
     from workflows.interfaces.process import SessionProcess
 
-    if not settings.verbose:
-        for name in ("nipype.workflow", "nipype.utils", "nipype.interface"):
-            logging.getLogger(name).setLevel("ERROR")  # sessions have logs of their own
     workflow = Workflow(name="cohort_wf")
     workflow.config["execution"] = {
         "poll_sleep_duration": str(POLL_SECONDS),
@@ -100,6 +98,20 @@ def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, 
         node.plugin_args = {"sbatch_args": f"--cpus-per-task={shared.threads} --mem={int(shared.job_gb * 1024)}M"}
         workflow.add_nodes([node])
     return workflow
+
+
+def configure_nipype(settings: Settings) -> None:
+    """Keep Nipype out of the home folder, and quiet: here and in MultiProc's workers; sessions have logs of their own.
+
+    It reads its configuration when it is first imported, so this is called before.
+    """
+    folder = settings.work / "cache" / "nipype"
+    folder.mkdir(parents=True, exist_ok=True)
+    level = "INFO" if settings.verbose else "ERROR"
+    levels = "".join(f"{name}_level = {level}\n" for name in ("workflow", "utils", "interface"))
+    (folder / "nipype.cfg").write_text(f"[logging]\n{levels}", encoding="utf-8")
+    os.environ["NIPYPE_CONFIG_DIR"] = str(folder)
+    os.environ["NO_ET"] = "1"
 
 
 def node_name(index: int) -> str:

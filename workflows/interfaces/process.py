@@ -81,6 +81,7 @@ def environment(settings: Settings, threads: int) -> dict[str, str]:
         ITK_THREADS: "1",  # with more, the same registration gives another result each time
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "XDG_CACHE_HOME": str(cache),
+        "NIPYPE_CONFIG_DIR": str(cache / "nipype_session"),
         "TORCH_HOME": str(cache / "torch"),
         "NO_ET": "1",
         "TEMPLATEFLOW_AUTOUPDATE": "off",
