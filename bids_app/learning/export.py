@@ -14,7 +14,7 @@ from bids_app.learning.bundle import WEIGHTS, hash_weights, load_bundle
 from bids_app.recipes.recipe import HERE, Recipe
 
 if TYPE_CHECKING:
-    from bids_app.learning.train_bundle import State
+    from bids_app.learning.state import State
     from bids_app.synthesis.habenula import Sources
 
 #: Pairs of scans that calibration draws, and the seed of the first.
@@ -52,13 +52,14 @@ def export_bundle(
     from safetensors.torch import save_file
 
     from bids_app.learning.calibrate import calibrate, draw_pairs
-    from bids_app.learning.train_bundle import HELD_OUT
+    from bids_app.synthesis.habenula_sources import HELD_OUT
 
     partial = out_dir.with_name(out_dir.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     weights = {name: value.detach().half().contiguous() for name, value in state.mean.state_dict().items()}
     save_file(weights, partial / WEIGHTS)
+    (partial / WEIGHTS).chmod(0o644)  # safetensors writes for the owner only
     state.mean.load_state_dict({name: value.float() for name, value in weights.items()})
     held_out = [i for i, name in enumerate(sources.names) if name in HELD_OUT] or list(range(len(sources.names)))
     calibration, figures = calibrate(recipe, state.mean, draw_pairs(sources, held_out, PAIRS, PAIRS_SEED))

@@ -9,14 +9,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_app.errors import InputMissing, UsageError
+from bids_app.learning.state import State
 from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.synthesis.habenula_sources import HELD_OUT
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Label maps that never train; calibration and the simulator's figures come from them.
-HELD_OUT = frozenset({"training_seg_17", "training_seg_18", "training_seg_19", "training_seg_20"})
 #: Sources that give few scans: thick slices, and templates that look like one another.
 SPARSE = {
     "ms_two_visits/sub-01_ses-1": 0.3,
@@ -63,39 +63,6 @@ class Plan:
     real: float = 0.5
     cross_entropy: tuple[float, float] = (10.0, 100.0)
     save_every: int = 100
-
-
-@dataclass
-class State:
-    """All that a training is at one moment; a checkpoint is this."""
-
-    network: torch.nn.Module
-    mean: torch.nn.Module
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    drawn: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        import torch
-
-        plain = {
-            "network": self.network.state_dict(), "mean": self.mean.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step, "drawn": self.drawn, "seconds": self.seconds,
-        }  # fmt: skip
-        partial = path.with_suffix(".part")
-        torch.save(plain, partial)
-        partial.replace(path)
-
-    def load(self, path: Path) -> None:
-        import torch
-
-        plain = torch.load(path, weights_only=True)
-        for name in ("network", "mean", "optimiser"):
-            getattr(self, name).load_state_dict(plain[name])
-        self.step, self.drawn, self.seconds = plain["step"], plain["drawn"], plain["seconds"]
 
 
 def new_state(recipe: Recipe, plan: Plan, seed: int) -> State:

@@ -24,6 +24,8 @@ BEND_SPACING_MM = 1.0
 ATLAS_T1W = "habenula_atlas/CIT168toMNI152-2009c_T1w_brain.nii.gz"
 ATLAS_PROBABILITY = "habenula_atlas/CIT168_HN_{side}_prob_on_T1w.nii.gz"
 
+#: Label maps that never train; calibration and the simulator's figures come from them.
+HELD_OUT = frozenset({"training_seg_17", "training_seg_18", "training_seg_19", "training_seg_20"})
 #: Real brains that training may use, relative to the data root; whether each comes without its skull.
 REAL = {
     "CIT168": (ATLAS_T1W, True),
