@@ -25,6 +25,8 @@ TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)
 THRESHOLDS = np.arange(0.25, 0.66, 0.05)
 #: Volumes of one side outside this are worth a look, mm³ (1001 people: 2.5 % below 10.3, 97.5 % below 24.8).
 USUAL_MM3 = (8.0, 30.0)
+#: Centres of the two sides lie 6.0 mm apart on average in HCP's masks (lateral offsets 3.3 and 2.7 mm), in mm.
+USUAL_APART_MM = (3.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def calibrate(
         "threshold": round(float(threshold), 2),
         "volume_gain": 1.0,
         "usual_mm3": USUAL_MM3,
+        "usual_apart_mm": USUAL_APART_MM,
     }
     trial = _with(trial, **calibration)
     spacing = recipe.grid.spacing_mm

@@ -62,7 +62,22 @@ def measure_regions(bundle: Bundle, probability: np.ndarray, grid: Grid) -> Meas
             for row in rows
             if row["found"] and not usual[0] <= row["soft_mm3"] <= usual[1]
         ]
-    return Measured(rows, warnings)
+    return Measured(rows, warnings + _far_apart(bundle, rows))
+
+
+def _far_apart(bundle: Bundle, rows: list[dict[str, Any]]) -> list[str]:
+    """What to say of two sides whose centres cannot belong to one brain: at least one answer is wrong."""
+    usual = bundle.calibration.get("usual_apart_mm")
+    found = {row["index"]: row for row in rows if row["found"]}
+    said = []
+    for region in bundle.recipe.regions:
+        pair = found.get(region.index), found.get(region.partner)
+        if usual and region.side == "left" and all(pair):
+            apart = float(np.linalg.norm(np.subtract(pair[0]["centre_mm"], pair[1]["centre_mm"])))
+            if not usual[0] <= apart <= usual[1]:
+                names = f"{pair[0]['name']} and {pair[1]['name']}"
+                said.append(f"{names} are {apart:.1f} mm apart, not {usual[0]:g} to {usual[1]:g} mm: do not use them")
+    return said
 
 
 def main_piece(values: np.ndarray, threshold: float) -> np.ndarray:

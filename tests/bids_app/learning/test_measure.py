@@ -68,6 +68,11 @@ def test_an_unusual_volume_is_told(probability):
     assert any("outside 20 to 40" in warning for warning in measured.warnings)
 
 
+def test_sides_too_far_apart_are_not_to_be_used(probability):
+    assert not measure_regions(bundle(usual_apart_mm=[3, 12]), probability, GRID).warnings
+    assert any("7.0 mm apart" in w for w in measure_regions(bundle(usual_apart_mm=[3, 6]), probability, GRID).warnings)
+
+
 def test_pieces_that_touch_at_a_corner_are_one():
     values = np.zeros((6, 6, 6))
     values[1, 1, 1] = values[2, 2, 2] = 1
