@@ -18,13 +18,12 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 
 def init_reference_wf(
-    *, image: Path, settings: Settings, lesion_mask: Path | None = None,
-    reference: str = "T1w", name: str = "reference_wf",
-) -> Workflow:  # fmt: skip
+    *, image: Path, settings: Settings, reference: str = "T1w", name: str = "reference_wf"
+) -> Workflow:
     """Conform, denoise on request, correct the bias field, mask the brain.
 
-    Outputs: ``image`` (corrected, on its own grid), ``mask`` (brain), ``region`` (brain without the lesion: where
-    registrations compare).
+    Outputs: ``image`` (corrected, on its own grid), ``mask`` (brain), ``stripped`` (it came without its skull),
+    ``to_template`` (where finding the brain put it; empty if it did not).
     """
     workflow = Workflow(name=name)
     corrected = _corrected(workflow, image, settings, sequence=reference, reference=True)
@@ -34,33 +33,32 @@ def init_reference_wf(
         ),
         name="mask",
     )  # fmt: skip
-    if lesion_mask:
-        mask.inputs.lesion_mask = str(lesion_mask)
-    outputnode = Node(IdentityInterface(["image", "mask", "region", "stripped", "to_template"]), name="outputnode")
+    outputnode = Node(IdentityInterface(["image", "mask", "stripped", "to_template"]), name="outputnode")
     workflow.connect(
         [
             (corrected, mask, [("out_file", "in_file")]),
             (corrected, outputnode, [("out_file", "image")]),
-            (mask, outputnode, [(name, name) for name in ("mask", "region", "stripped", "to_template")]),
+            (mask, outputnode, [(name, name) for name in ("mask", "stripped", "to_template")]),
         ]
     )
     return workflow
 
 
 def init_sequence_wf(
-    *, sequence: str, image: Path, settings: Settings, reference: str = "T1w", name: str | None = None
-) -> Workflow:
+    *, sequence: str, image: Path, settings: Settings, reference: str = "T1w", lesion_mask: Path | None = None,
+    name: str | None = None,
+) -> Workflow:  # fmt: skip
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
 
-    Inputs: ``reference``, ``region``.
+    Inputs: ``reference``. A lesion mask is left out of what is compared.
     Outputs: ``image`` (corrected, on its own grid), ``matrix`` (its world to the reference's world).
     """
     workflow = Workflow(name=name or f"{slug(sequence)}_wf")
-    inputnode = Node(IdentityInterface(["reference", "region"]), name="inputnode")
+    inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
     corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False)
     rigid = Node(
         RegisterSequence(
-            sequence=sequence, reference_name=reference, seed=settings.random_seed,
+            sequence=sequence, reference_name=reference, seed=settings.random_seed, **_lesion(lesion_mask),
         ),
         name="rigid",
     )  # fmt: skip
@@ -68,7 +66,7 @@ def init_sequence_wf(
     workflow.connect(
         [
             (corrected, rigid, [("out_file", "in_file")]),
-            (inputnode, rigid, [("reference", "reference"), ("region", "region")]),
+            (inputnode, rigid, [("reference", "reference")]),
             (corrected, outputnode, [("out_file", "image")]),
             (rigid, outputnode, [("matrix", "matrix")]),
         ]
@@ -76,30 +74,36 @@ def init_sequence_wf(
     return workflow
 
 
-def init_template_wf(*, settings: Settings, reference: str = "T1w", name: str = "template_wf") -> Workflow:
+def init_template_wf(
+    *, settings: Settings, reference: str = "T1w", lesion_mask: Path | None = None, name: str = "template_wf"
+) -> Workflow:
     """Register the reference to the template: affine, and SyN where an output space or a recipe asks for it.
 
-    Inputs: ``image``, ``mask``, ``region``.
+    Inputs: ``image``, ``mask``, ``to_template`` (to begin with). A lesion mask is left out of what is compared.
     Outputs: ``matrix`` (reference world to template world), ``transforms`` (reference to template), ``inverse``.
     """
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(["image", "mask", "region", "to_template"]), name="inputnode")
+    inputnode = Node(IdentityInterface(["image", "mask", "to_template"]), name="inputnode")
     register = Node(
         RegisterTemplate(
             template=TEMPLATE, reference_name=reference, nonlinear=wants_template_space(settings),
-            seed=settings.random_seed, sloppy=settings.sloppy,
+            seed=settings.random_seed, sloppy=settings.sloppy, **_lesion(lesion_mask),
         ),
         name="register",
     )  # fmt: skip
     outputnode = Node(IdentityInterface(["matrix", "transforms", "inverse"]), name="outputnode")
     workflow.connect(
         [
-            (inputnode, register, [("image", "in_file"), ("mask", "mask"), ("region", "region")]),
+            (inputnode, register, [("image", "in_file"), ("mask", "mask")]),
             (inputnode, register, [("to_template", "initial")]),
             (register, outputnode, [("matrix", "matrix"), ("transforms", "transforms"), ("inverse", "inverse")]),
         ]
     )
     return workflow
+
+
+def _lesion(mask: Path | None) -> dict[str, str]:
+    return {"lesion_mask": str(mask)} if mask else {}
 
 
 def wants_template_space(settings: Settings) -> bool:

@@ -24,11 +24,9 @@ def init_session_wf(
     """
     workflow = Workflow(name="session_wf")
     reference = selection.reference
-    reference_wf = init_reference_wf(
-        image=selection.path_of(reference), settings=settings, reference=reference,
-        lesion_mask=selection.lesion_mask,
-    )  # fmt: skip
-    template_wf = init_template_wf(settings=settings, reference=reference)
+    shared = {"settings": settings, "reference": reference}
+    reference_wf = init_reference_wf(image=selection.path_of(reference), **shared)
+    template_wf = init_template_wf(lesion_mask=selection.lesion_mask, **shared)
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -36,7 +34,7 @@ def init_session_wf(
     start = ("outputnode.to_template", "inputnode.to_template")
     workflow.connect(
         [
-            (reference_wf, template_wf, [*joined, ("outputnode.region", "inputnode.region"), start]),
+            (reference_wf, template_wf, [*joined, start]),
             (reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")]),
             (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
         ]
@@ -45,9 +43,8 @@ def init_session_wf(
     for name, choice in selection.choices.items():
         if name == reference or choice.path is None:
             continue
-        others[name] = init_sequence_wf(sequence=name, image=choice.path, settings=settings, reference=reference)
-        to_reference = [("outputnode.image", "inputnode.reference"), ("outputnode.region", "inputnode.region")]
-        workflow.connect([(reference_wf, others[name], to_reference)])
+        others[name] = init_sequence_wf(sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, **shared)
+        workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
         for field in ("image", "matrix"):
             workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
     for recipe in recipes:

@@ -24,7 +24,7 @@ from bids_app.imaging.transforms import decompose, read_matrix, set_threads, to_
 log = logging.getLogger(__name__)
 KINDS = ("rigid", "affine", "syn")
 #: An adult brain is not three fifths of a template, nor one and a half of it (determinant of the affine).
-PLAUSIBLE_SCALE = (0.6, 1.6)
+PLAUSIBLE_SCALE = (0.6, 1.8)
 PLAUSIBLE_DICE = 0.8
 #: Similarity below which the search is repeated from every side. Unrelated positions give 1.00 to 1.03.
 POOR = 1.04
@@ -85,6 +85,7 @@ def register(
     threads: int = 1,
     reproducible: bool = True,
     brains: bool = False,
+    names: tuple[str, str] | None = None,
     out_prefix: Path | str,
 ) -> Registration:
     """Find where ``moving`` lies on ``fixed``.
@@ -105,6 +106,7 @@ def register(
         reproducible: one thread: ITK with more gives another result in every run.
         brains: a brain is laid on a brain: what lies outside the masks is blanked (an image without a mask holds
             nothing but brain), and the two are expected to overlap.
+        names: what warnings call the moving and the fixed image; the files' names if they are not given.
         out_prefix: beginning of the names of the transform files.
 
     Returns:
@@ -147,12 +149,12 @@ def register(
         forward, inverse = [warp, *forward], [*inverse, back]
     similarity = measure.at(matrix)
     dice = content_overlap(on_fixed, on_moving, matrix) if brains else None
-    warnings = _doubts(kind, matrix, similarity, dice, moving, fixed)
+    names = names or (Path(moving).name, Path(fixed).name)
+    warnings = _doubts(kind, matrix, similarity, dice, "{} on {}".format(*names))
     return Registration(kind, forward, inverse, matrix, similarity, dice, time.perf_counter() - start, warnings)
 
 
-def _doubts(kind, matrix, similarity, dice, moving, fixed) -> tuple[str, ...]:
-    what = f"{Path(moving).name} on {Path(fixed).name}"
+def _doubts(kind: str, matrix: np.ndarray, similarity: float, dice: float | None, what: str) -> tuple[str, ...]:
     said = []
     scale = decompose(matrix)["volume_scale"]
     if kind != "rigid" and not PLAUSIBLE_SCALE[0] <= scale <= PLAUSIBLE_SCALE[1]:

@@ -57,8 +57,10 @@ def test_a_deformation_is_only_computed_for_an_output_in_template_space(build):
     assert nonlinear(build(output_spaces=("T1w", "MNI152NLin2009cAsym")))
 
 
-def test_a_lesion_mask_reaches_the_brain_mask(build):
-    assert build(lesion=True).get_node("reference_wf.mask").inputs.lesion_mask
+def test_a_lesion_is_left_out_of_every_registration(build):
+    for name in ("template_wf.register", "FLAIR_wf.rigid"):
+        assert build(sequences=("T1w", "FLAIR"), lesion=True).get_node(name).inputs.lesion_mask
+        assert not isinstance(build(sequences=("T1w", "FLAIR")).get_node(name).inputs.lesion_mask, str)
 
 
 def test_a_quantitative_map_keeps_its_scale(build, tmp_path):

@@ -68,18 +68,16 @@ class _MaskInput(_ImageInput):
     template = traits.Str(mandatory=True, desc="the name asked for")
     seed = traits.Int(mandatory=True)
     sloppy = traits.Bool(False, usedefault=True)
-    lesion_mask = File(exists=True, desc="left out of what registration compares")
 
 
 class _MaskOutput(StageOutput):
     mask = File(exists=True)
-    region = File(exists=True, desc="the mask without the lesion: where registration compares")
     stripped = traits.Bool(desc="the image came without its skull")
     to_template = traits.List(traits.List(traits.Float), desc="where finding the brain put it; empty if it did not")
 
 
 class BrainMask(Stage):
-    """Brain mask of the reference, and the part of it that registration may compare."""
+    """Brain mask of the reference."""
 
     input_spec, output_spec = _MaskInput, _MaskOutput
 
@@ -98,12 +96,8 @@ class BrainMask(Stage):
             Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
             seed=self.inputs.seed, sloppy=self.inputs.sloppy,
         )  # fmt: skip
-        region = out
-        if self.inputs.lesion_mask:
-            region = exclude(out, Path(self.inputs.lesion_mask), folder / "region_mask.nii")
         return {
             "mask": str(out),
-            "region": str(region),
             "stripped": stripped,
             "to_template": facts.get("to_template") or [],
             "facts": {
@@ -112,27 +106,13 @@ class BrainMask(Stage):
                 "brain_ml": facts.get("volume_ml"),
                 "brain_method": facts.get("method"),
                 "warnings": facts.get("warnings", []),
-                "cost_function_masked": region != out,
             },
         }
 
 
-def exclude(mask: Path, lesion: Path, out: Path) -> Path:
-    """The mask without the lesion, whatever grid the lesion mask is on; both share world coordinates."""
-    import nibabel as nib
-
-    from bids_app.imaging.stacking import Grid, sample
-
-    brain = nib.load(mask)
-    inside = sample(lesion, np.eye(4), Grid(brain.shape, brain.affine), order=1) > 0.25
-    kept = ((np.asanyarray(brain.dataobj) > 0) & ~inside).astype(np.uint8)
-    nib.save(nib.Nifti1Image(kept, brain.affine), out)
-    return out
-
-
 class _RegisterInput(_ImageInput):
     reference = File(exists=True, mandatory=True)
-    region = File(exists=True, desc="where the reference is compared")
+    lesion_mask = File(exists=True, desc="of the reference; left out of what is compared")
     sequence = traits.Str(mandatory=True)
     reference_name = traits.Str("T1w", usedefault=True)
     seed = traits.Int(mandatory=True)
@@ -153,8 +133,8 @@ class RegisterSequence(Stage):
 
         found = register(
             Path(self.inputs.in_file), Path(self.inputs.reference), kind="rigid",
-            fixed_mask=Path(self.inputs.region) if self.inputs.region else None, seed=self.inputs.seed,
-            out_prefix=folder / "rigid",
+            fixed_lesion=optional(self.inputs.lesion_mask), seed=self.inputs.seed,
+            out_prefix=folder / "rigid", names=(self.inputs.sequence, self.inputs.reference_name),
         )  # fmt: skip
         row = {
             "moving": self.inputs.sequence, "fixed": self.inputs.reference_name, "kind": "rigid",
@@ -166,7 +146,7 @@ class RegisterSequence(Stage):
 
 class _TemplateInput(_ImageInput):
     mask = File(exists=True, mandatory=True, desc="brain mask of the image")
-    region = File(exists=True, desc="where the image is compared; the mask where there is no lesion")
+    lesion_mask = File(exists=True, desc="of the image; left out of what is compared")
     initial = traits.List(traits.List(traits.Float), desc="image world to template world, to begin with")
     template = traits.Str(mandatory=True)
     nonlinear = traits.Bool(False, usedefault=True)
@@ -192,16 +172,13 @@ class RegisterTemplate(Stage):
 
         template = find_template(self.inputs.template)
         nonlinear = self.inputs.nonlinear and not self.inputs.sloppy
-        lesion = self.inputs.region and self.inputs.region != self.inputs.mask
+        lesion = optional(self.inputs.lesion_mask)
         found = register(
-            brain_only(Path(self.inputs.in_file), Path(self.inputs.mask), folder / "brain.nii"),
-            template_brain(template, folder / "template_brain.nii"),
-            kind="syn" if nonlinear else "affine", moving_mask=Path(self.inputs.region) if lesion else None,
-            brains=True, seed=self.inputs.seed, out_prefix=folder / "template",
-            initial=np.array(self.inputs.initial) if self.inputs.initial else None,
+            Path(self.inputs.in_file), template.image, kind="syn" if nonlinear else "affine",
+            moving_mask=Path(self.inputs.mask), fixed_mask=template.mask, moving_lesion=lesion, brains=True,
+            initial=np.array(self.inputs.initial) if self.inputs.initial else None, seed=self.inputs.seed,
+            out_prefix=folder / "template", names=(self.inputs.reference_name, template.name),
         )  # fmt: skip
-        for name in ("brain.nii", "template_brain.nii"):
-            (folder / name).unlink(missing_ok=True)
         row = {
             "moving": self.inputs.reference_name, "fixed": template.name, "kind": found.kind,
             "similarity": found.similarity, "dice": found.dice, **decompose(found.matrix),
@@ -211,6 +188,7 @@ class RegisterTemplate(Stage):
             "to_template": found.matrix.tolist(),
             "registrations": [row],
             "warnings": list(found.warnings),
+            "cost_function_masked": lesion is not None,
         }
         return {
             "matrix": found.matrix.tolist(),
@@ -220,16 +198,6 @@ class RegisterTemplate(Stage):
         }
 
 
-def template_brain(template: Any, out: Path) -> Path:
-    """The template without what lies outside its brain."""
-    return brain_only(template.image, template.mask, out) if template.mask else template.image
-
-
-def brain_only(image: Path, mask: Path, out: Path) -> Path:
-    """The image with everything outside its mask set to 0."""
-    import nibabel as nib
-
-    whole, inside = nib.load(image), nib.load(mask)
-    kept = np.asarray(whole.dataobj, np.float32) * (np.asarray(inside.dataobj) > 0)
-    nib.save(nib.Nifti1Image(kept, whole.affine), out)
-    return out
+def optional(path: Any) -> Path | None:
+    """The path, or None where the input is not set."""
+    return Path(path) if isinstance(path, str) and path else None
