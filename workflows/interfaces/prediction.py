@@ -110,7 +110,7 @@ class Measure(Stage):
             "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
             "weights_sha256": bundle.sha256, "device": self.inputs.device, "tta": self.inputs.tta,
             "threshold": bundle.calibration["threshold"],
-            "grid": {"shape": list(grid.shape), "spacing": float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))},
+            "grid": {"shape": list(grid.shape), "spacing": round(float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3)), 4)},
             "regions": measured.rows, "warnings": measured.warnings,
         }  # fmt: skip
         return {
