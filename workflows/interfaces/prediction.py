@@ -106,11 +106,12 @@ class Measure(Stage):
         nib.save(nib.Nifti1Image(np.moveaxis(native, 0, -1), reference.affine), outputs["probseg"])
         volumes = folder / "volumes.json"
         volumes.write_text(json.dumps(measured.rows))
+        spacing = float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
         row = {
             "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
             "weights_sha256": bundle.sha256, "device": self.inputs.device, "tta": self.inputs.tta,
             "threshold": bundle.calibration["threshold"],
-            "grid": {"shape": list(grid.shape), "spacing": round(float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3)), 4)},
+            "grid": {"shape": list(grid.shape), "spacing": round(spacing, 4)},
             "regions": measured.rows, "warnings": measured.warnings,
         }  # fmt: skip
         return {
