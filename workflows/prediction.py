@@ -27,7 +27,8 @@ def init_prediction_wf(*, recipe: Recipe, settings: Settings, threads: int, name
     predict = Node(
         Predict(
             sequences=others, recipe=recipe.name, bundle=str(bundle.path), weights=bundle.sha256,
-            device=settings.device, tta=settings.tta, low_mem=settings.low_mem, threads=threads,
+            device=settings.device, tta=settings.tta, low_mem=settings.low_mem,
+            reproducible=settings.reproducible, threads=threads,
         ),
         name="predict",
     )  # fmt: skip

@@ -24,6 +24,7 @@ class _PredictInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     device = traits.Str("auto", usedefault=True)
     tta = traits.Bool(False, usedefault=True)
     low_mem = traits.Bool(False, usedefault=True)
+    reproducible = traits.Bool(False, usedefault=True, desc="deterministic kernels only; an error where there is none")
     threads = traits.Int(1, usedefault=True, nohash=True)
 
 
@@ -49,6 +50,10 @@ class Predict(Stage):
         from bids_app.learning.bundle import load_bundle
         from bids_app.learning.predict import locate_and_predict, resolve_device
 
+        if self.inputs.reproducible:
+            import torch
+
+            torch.use_deterministic_algorithms(True)
         bundle = load_bundle(self.inputs.bundle)
         device = resolve_device(self.inputs.device)
         images, matrices = {bundle.recipe.reference: Path(self.inputs.image)}, {bundle.recipe.reference: np.eye(4)}

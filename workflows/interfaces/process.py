@@ -48,11 +48,12 @@ class SessionProcess(SimpleInterface):
         key = f"sub-{self.inputs.participant}" + (f"_ses-{session}" if session else "")
         logs = settings.output_dir / "logs" / key
         logs.mkdir(parents=True, exist_ok=True)
+        threads = 1 if settings.reproducible else self.inputs.threads
         command = [sys.executable, "-m", "bids_app", "session", self.inputs.settings_file, self.inputs.participant]
         started = time.time()
         code, peak_mb = _run(
-            [*command, session or "", str(self.inputs.threads)],
-            environment(settings, self.inputs.threads),
+            [*command, session or "", str(threads)],
+            environment(settings, threads),
             logs / "session.log",
             samples=logs / "resources.tsv" if settings.resource_monitor else None,
         )
@@ -73,7 +74,6 @@ def environment(settings: Settings, threads: int) -> dict[str, str]:
     """What a session sees: its threads, caches inside the work folder, and nothing that reaches for the network."""
     cache = settings.work / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    threads = 1 if settings.reproducible else threads
     root = str(Path(__file__).resolve().parents[2])
     return {
         **os.environ,

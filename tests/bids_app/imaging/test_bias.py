@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from bids_app.errors import ImageError
-from bids_app.imaging.bias import coarse_grid, correct_bias, upsample_log_field
+from bids_app.imaging.bias import coarse_grid, correct_bias, denoise, upsample_log_field
 from bids_app.imaging.stacking import Grid, transform_points
 from tests.bids_app.imaging.heads import draw, grid_of, save
 
@@ -57,3 +57,15 @@ def test_a_smooth_field_survives_the_coarse_grid():
     inner = (slice(3, -3),) * 3
     found = upsample_log_field(values.astype(np.float32), coarse, native)
     np.testing.assert_allclose(found[inner], wanted[inner], atol=1e-4)
+
+
+def test_denoising_brings_an_image_nearer_to_the_one_without_noise(tmp_path):
+    grid = grid_of(4.0)
+    clean = np.choose(np.digitize(draw(grid), [4, 45, 65]), [0, 300, 600, 900]).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 40, clean.shape) * (clean > 0)
+    save(tmp_path / "noisy.nii", np.maximum(clean + noise, 0).astype(np.float32), grid)
+    denoise(tmp_path / "noisy.nii", tmp_path / "out.nii")
+    inside = clean > 0
+    before = np.abs(nib.load(tmp_path / "noisy.nii").get_fdata() - clean)[inside].mean()
+    after = np.abs(nib.load(tmp_path / "out.nii").get_fdata() - clean)[inside].mean()
+    assert after < 0.95 * before
