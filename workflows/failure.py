@@ -11,8 +11,7 @@ from bids_app.bids.status import Status, describe_death, read_status, write_stat
 from bids_app.errors import IOFailure, TandemError, TemporaryFailure
 from bids_app.settings import Settings
 from workflows.record import empty_record, write_record
-
-FAILURE_FILE = "failure.json"
+from workflows.scratch import FAILURE_FILE
 
 
 def note_failure(folder: Path, error: BaseException) -> None:

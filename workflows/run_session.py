@@ -20,6 +20,7 @@ from bids_app.settings import Settings
 from workflows.failure import find_failure, forget_failures, note_failure, write_page
 from workflows.interfaces.base import peak_rss_mb
 from workflows.record import empty_record, write_record
+from workflows.scratch import clear_work, prepare_work
 from workflows.wanted import expected_hash, load_recipes, queries_of
 
 PREFIX = "session_wf."
@@ -120,7 +121,7 @@ def run_graph(
     from workflows.session import init_session_wf
 
     set_threads(1)
-    work.mkdir(parents=True, exist_ok=True)
+    prepare_work(work)
     _check_space(work)
     workflow = init_session_wf(
         settings=settings, selection=selection, recipes=recipes, template=find_template(), threads=threads
@@ -223,7 +224,7 @@ def _finish(settings: Settings, record: dict[str, Any], status: Status, work: Pa
         print(f"tandem: {record['key']}: {error}", flush=True)
         return getattr(error, "exit_code", IOFailure.exit_code)
     if code == 0 and settings.clean_workdir == "on-success":
-        shutil.rmtree(work, ignore_errors=True)
+        clear_work(work)
     return code
 
 

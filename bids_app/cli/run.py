@@ -88,8 +88,10 @@ def participant_level(settings: Settings) -> int:
         return boilerplate(settings, units) if settings.boilerplate_only else reports(settings, units)
     check_before_work(settings)
     if settings.clean_workdir == "before":
+        from workflows.scratch import clear_work
+
         for unit in units:
-            shutil.rmtree(settings.work / unit.key, ignore_errors=True)
+            clear_work(settings.work / unit.key)
     return run_units(settings, units)
 
 
