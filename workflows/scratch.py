@@ -22,7 +22,7 @@ def clear_work(work: Path) -> None:
 
 
 def prepare_work(work: Path) -> None:
-    """Make the work folder, or take up the one that is there if the same code made it: results of nodes change shape."""
+    """Make the work folder, or take up the one that is there if the same code made it: nodes' results change shape."""
     code = code_digest()
     marker = work / MARKER
     if (work / GRAPH).is_dir() and not (marker.is_file() and marker.read_text(encoding="utf-8") == code):
