@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import traceback
@@ -137,11 +138,22 @@ def run_graph(
         "hash_method": "timestamp",
     }
     if settings.write_graph:
-        workflow.write_graph(dotfilename=str(logs / "graph.dot"), graph2use="colored", format="svg", simple_form=True)
+        record["warnings"] += write_graph(workflow, logs)
     listen = _listener(settings, status)
     graph = workflow.run(plugin="Linear", plugin_args={"status_callback": listen})
     for node in graph.nodes():
         _take_over(node, record, status)
+
+
+def write_graph(workflow: Any, folder: Path) -> list[str]:
+    """Write ``graph.dot`` and, where Graphviz is installed, its picture; returns what a person should know."""
+    draw = {"dotfilename": str(folder / "graph.dot"), "graph2use": "colored", "format": "svg", "simple_form": True}
+    if shutil.which("dot"):
+        workflow.write_graph(**draw)
+        return []
+    with contextlib.suppress(OSError):  # Nipype writes the text, then fails to run the program that draws it
+        workflow.write_graph(**draw)
+    return ["graph.dot was written without its picture: Graphviz (the program dot) is not installed"]
 
 
 def _listener(settings: Settings, status: Status) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from bids_app.errors import CannotWrite
+from bids_app.bids.files import write_text
 from bids_app.group.collect import MEASURES, PRIMARY, STAGES, Collection, collect
 from bids_app.group.participants import choose_group_column
 from bids_app.report.group import write_group_page
@@ -66,13 +65,13 @@ def write_group(output_dir: Path, *, group_column: str | None = None) -> list[Pa
         found.warnings.append(warning)
     long, wide = long_table(found), wide_table(found)
     written = [
-        _write(output_dir / "group_volumes.tsv", _tsv(long)),
-        _write(output_dir / "group_volumes_wide.tsv", _tsv(wide)),
-        _write(
+        write_text(output_dir / "group_volumes.tsv", _tsv(long)),
+        write_text(output_dir / "group_volumes_wide.tsv", _tsv(wide)),
+        write_text(
             output_dir / "group_volumes.json",
             json.dumps(dictionary(found, wide[0]), indent=2, ensure_ascii=False) + "\n",
         ),
-        _write(output_dir / "group_attrition.tsv", _tsv(attrition_table(found))),
+        write_text(output_dir / "group_attrition.tsv", _tsv(attrition_table(found))),
         write_group_page(output_dir, plain(found, column)),
     ]
     return [*written, write_index(output_dir)]
@@ -182,16 +181,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return re.sub(r"[\t\r\n]+", " ", str(value))
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CannotWrite(
-            f"cannot write {path}: {error.strerror}; check space and permission of {path.parent}"
-        ) from error
-    return path

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
-from bids_app.errors import CannotWrite
+from bids_app.bids.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,21 +32,12 @@ def render(template: str, **context: Any) -> str:
 
 
 def write_page(path: Path, text: str) -> Path:
-    """Write through a temporary file beside the page.
+    """Write a page, whole or not at all.
 
     Raises:
-        CannotWrite: the folder does not take it.
+        CannotWrite, IOFailure: as `bids_app.bids.files.write_whole`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CannotWrite(
-            f"cannot write {path}: {error.strerror}; check space and permission of {path.parent}"
-        ) from error
-    return path
+    return write_text(path, text)
 
 
 def number(value: Any, digits: int = 1) -> str:

@@ -70,3 +70,12 @@ def test_a_quantitative_map_keeps_its_scale(build, tmp_path):
         sequence="ADC", image=make_image(tmp_path / "adc.nii.gz"), settings=Settings(Path("in"), Path("out"))
     )
     assert "bias" not in {node.name for node in made._get_all_nodes()}
+
+
+def test_a_graph_can_be_written_without_graphviz(build, tmp_path, monkeypatch):
+    from workflows.run_session import write_graph
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = write_graph(build(), tmp_path)
+    assert "Graphviz" in told[0]
+    assert "reference" in (tmp_path / "graph.dot").read_text()
