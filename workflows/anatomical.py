@@ -20,7 +20,9 @@ TEMPLATE = "MNI152NLin2009cAsym"
 def init_reference_wf(
     *, image: Path, settings: Settings, reference: str = "T1w", name: str = "reference_wf"
 ) -> Workflow:
-    """Conform, denoise on request, correct the bias field, mask the brain.
+    """Conform, mask the brain, denoise on request, correct the bias field.
+
+    The brain is looked for in the image as it came: in one whole head of 1 mm, correction made it harder to find.
 
     Outputs: ``image`` (corrected, on its own grid), ``mask`` (brain), ``stripped`` (it came without its skull),
     ``to_template`` (where finding the brain put it; empty if it did not).
@@ -36,7 +38,7 @@ def init_reference_wf(
     outputnode = Node(IdentityInterface(["image", "mask", "stripped", "to_template"]), name="outputnode")
     workflow.connect(
         [
-            (corrected, mask, [("out_file", "in_file")]),
+            (workflow.get_node("conform"), mask, [("out_file", "in_file")]),
             (corrected, outputnode, [("out_file", "image")]),
             (mask, outputnode, [(name, name) for name in ("mask", "stripped", "to_template")]),
         ]
