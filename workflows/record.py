@@ -43,11 +43,3 @@ def write_record(settings: Settings, record: dict[str, Any]) -> Path:
     partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
     os.replace(partial, path)
     return path
-
-
-def read_record(settings: Settings, key: str) -> dict[str, Any] | None:
-    """The record a session left, or None."""
-    try:
-        return json.loads((settings.output_dir / "logs" / key / "record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

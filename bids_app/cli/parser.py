@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -179,8 +178,3 @@ def executable_spec() -> dict[str, Any]:
 def wants(argv: list[str], flag: str) -> bool:
     """Is a flag that ends the program at once among the words, before a ``--``?"""
     return flag in (argv[: argv.index("--")] if "--" in argv else argv)
-
-
-def plain_terminal() -> bool:
-    """True when output is not a terminal: plain lines, no progress bars."""
-    return not sys.stdout.isatty()

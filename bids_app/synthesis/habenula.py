@@ -163,14 +163,6 @@ def draw_scan(
     return standardise(image)[None], target / target.sum(0, keepdim=True)
 
 
-def draw_batch(
-    sources: Sources, numbers: list[int], seeds: list[int], how: Variation
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scans of several sources, shapes ``(n, 1, 64, 64, 64)`` and ``(n, 3, 64, 64, 64)``."""
-    scans = [draw_scan(sources, number, seed, how) for number, seed in zip(numbers, seeds, strict=True)]
-    return torch.stack([image for image, _ in scans]), torch.stack([target for _, target in scans])
-
-
 def _bent_places(centres: torch.Tensor, generator: torch.Generator, how: Variation) -> torch.Tensor:
     """Where in the source (mm from its middle) every voxel of the scan lies."""
     here = contrast.places((SIDE,) * 3, SPACING_MM)
