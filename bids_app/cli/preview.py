@@ -40,7 +40,7 @@ def preview(settings: Settings, units: list) -> int:
 def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
     """What a session goes through, in words."""
     nonlinear = any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
-    before = ["conform", *(["denoise"] if settings.denoise else []), "N4", "brain mask"]
+    before = ["conform", "brain mask", *(["denoise"] if settings.denoise else []), "N4"]
     registered = [f"{name} rigid to the reference" for name in others]
     template = "affine to the template" + (" and SyN" if nonlinear else "")
     return [*before, *registered, template, *[f"predict {r.name}" for r in recipes if r.regions], "write"]
