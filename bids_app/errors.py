@@ -54,6 +54,14 @@ class BundleError(DataError):
     """A bundle is incomplete, or its weights do not match its manifest."""
 
 
+class LeakageError(DataError):
+    """A test could have been seen in training; names the participants."""
+
+
+class TrainingError(DataError):
+    """A cohort, plan or checkpoint cannot be trained with; says which part and what to do."""
+
+
 class InputMissing(TandemError):
     """A file, participant or session that was asked for is absent or cannot be read."""
 

@@ -21,12 +21,17 @@ class _Part(BaseModel):
 
 
 class SequenceSpec(_Part):
-    """One MRI contrast. ``entities``: BIDS entity to value; ``""`` in the file means that the entity is absent."""
+    """One MRI contrast. ``entities``: BIDS entity to value; ``""`` in the file means that the entity is absent.
+
+    ``quantitative``: a map with a physical scale (ADC), normalised by the training fold's statistics and not by the
+    scan's own, which would throw the scale away.
+    """
 
     name: str = Field(min_length=1)
     suffix: str = Field(pattern=BIDS_WORD)
     entities: dict[str, str | None] = {}
     required: bool = True
+    quantitative: bool = False
 
     @field_validator("entities")
     @classmethod
@@ -35,12 +40,15 @@ class SequenceSpec(_Part):
 
 
 class GridSpec(_Part):
-    """Where the network looks: a cube around a place of the template, or the whole brain.
+    """Where the network looks: a cube around a place of the template, the whole brain, or the image as it is.
 
     ``centre_mm`` is in the template's world (RAS, mm); ``size_mm`` and ``spacing_mm`` are in the participant's own.
+    Kind ``image`` is for images that are prepared already, such as crops: nothing is done to them but resampling.
+    ``flat``: one slice through ``centre_mm``, for a network of two dimensions.
     """
 
-    kind: Literal["region", "whole"]
+    kind: Literal["region", "whole", "image"]
+    flat: bool = False
     spacing_mm: float = Field(gt=0.1, le=5)
     size_mm: float | None = Field(default=None, gt=4, le=260)
     centre_mm: tuple[float, float, float] | None = None
@@ -54,7 +62,10 @@ class GridSpec(_Part):
 
 
 class Region(_Part):
-    """One labelled structure. ``partner`` is the index of the same structure on the other side."""
+    """One labelled structure or lesion. ``partner`` is the index of the same structure on the other side.
+
+    A ``lesion`` may be absent and may have many pieces.
+    """
 
     index: int = Field(ge=1, le=32767)
     name: str = Field(min_length=1)
@@ -62,13 +73,73 @@ class Region(_Part):
     color: str = Field(default="#e6550d", pattern=r"^#[0-9a-fA-F]{6}$")
     side: Literal["left", "right", "none"] = "none"
     partner: int | None = None
+    kind: Literal["structure", "lesion"] = "structure"
+
+
+class Target(_Part):
+    """A participant-level quantity, from a column of participants.tsv or sessions.tsv.
+
+    ``levels``: its values in order, the last of two is the positive one; where none are given, those of the JSON beside
+    the table. ``weight``: of its loss, beside the segmentation's 1.
+    """
+
+    name: str = Field(pattern=BIDS_WORD)
+    kind: Literal["binary", "categorical", "ordinal", "continuous"]
+    column: str = ""
+    table: Literal["participants", "sessions"] = "participants"
+    levels: tuple[str, ...] = ()
+    unit: str = ""
+    weight: float = Field(default=1.0, gt=0, le=100)
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Target:
+        if self.kind == "continuous" and self.levels:
+            raise ValueError(f"target {self.name}: a continuous target has no levels")
+        if self.kind == "binary" and len(self.levels) not in (0, 2):
+            raise ValueError(f"target {self.name}: a binary target has two levels, not {len(self.levels)}")
+        return self
+
+
+class Labels(_Part):
+    """Which file of a derivative holds a session's labels; ``entities`` as in `SequenceSpec`.
+
+    Of a ``dseg``, whole numbers are the regions' indices; a ``mask`` is the recipe's only region.
+    """
+
+    derivative: str = "manual"
+    suffix: Literal["dseg", "mask"] = "dseg"
+    entities: dict[str, str | None] = {}
+
+
+class Learning(_Part):
+    """How the recipe is learned; the command line can say otherwise.
+
+    ``covariates``, ``site``, ``sex``, ``age``: columns of participants.tsv. ``sequence_dropout``: how often a sequence
+    is left out of a training scan. ``balance``: of the losses. ``mirror``: left and right are swapped in half of the
+    scans (never where a target depends on the side).
+    """
+
+    steps: int = Field(default=2000, ge=1)
+    rate: float = Field(default=2e-3, gt=0, lt=1)
+    batch: int | None = Field(default=None, ge=1, le=256)
+    covariates: tuple[str, ...] = ()
+    site: str = "site"
+    sex: str = "sex"
+    age: str = "age"
+    sequence_dropout: float = Field(default=0.0, ge=0, lt=1)
+    balance: Literal["fixed", "uncertainty", "dwa"] = "fixed"
+    mirror: bool = True
 
 
 class NetworkSpec(_Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
-    ``fold``: voxels per axis that are folded into channels before the first convolution.
+    ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
+    target's head.
     """
+
+    dimensions: Literal[2, 3] = 3
+    dropout: float = Field(default=0.3, ge=0, lt=1)
 
     filters: int = Field(default=12, ge=4, le=64)
     blocks: tuple[int, ...] = (1, 2, 2)
@@ -93,6 +164,9 @@ class Recipe(_Part):
     sequences: tuple[SequenceSpec, ...] = Field(min_length=1)
     grid: GridSpec | None = None
     regions: tuple[Region, ...] = ()
+    targets: tuple[Target, ...] = ()
+    labels: Labels = Labels()
+    learning: Learning = Learning()
     network: NetworkSpec = NetworkSpec()
     preprocessing: Preprocessing = Preprocessing()
 
@@ -105,8 +179,14 @@ class Recipe(_Part):
             raise ValueError(f"reference: {self.reference!r} is none of the sequences {names}")
         if not next(s for s in self.sequences if s.name == self.reference).required:
             raise ValueError(f"reference: {self.reference!r} must be a required sequence")
-        if self.regions and self.grid is None:
-            raise ValueError("grid: a recipe with regions needs one")
+        if (self.regions or self.targets) and self.grid is None:
+            raise ValueError("grid: a recipe with regions or targets needs one")
+        if len({target.name for target in self.targets}) != len(self.targets):
+            raise ValueError("targets: a name occurs twice")
+        if self.labels.suffix == "mask" and len(self.regions) > 1:
+            raise ValueError("labels: a mask holds one region; use a dseg for several")
+        if self.grid is not None and self.grid.flat != (self.network.dimensions == 2):
+            raise ValueError("grid: a flat grid goes with network.dimensions = 2, and no other does")
         partners = {region.index: region.partner for region in self.regions}
         if len(partners) != len(self.regions):
             raise ValueError("regions: an index occurs twice")
