@@ -236,7 +236,7 @@ def _tile(bundle: Bundle, network: Any, tile: torch.Tensor, tta: bool, low_mem: 
     temperature = float(bundle.calibration.get("temperature", 1.0))
 
     def run(batch: torch.Tensor) -> torch.Tensor:
-        return (network(batch)[0] / temperature).softmax(1)[:, 1:]
+        return (network(batch).logits[0] / temperature).softmax(1)[:, 1:]
 
     if not tta:
         return run(tile[None])[0]

@@ -162,7 +162,7 @@ def deal(groups: Mapping[str, Sequence[Member]], k: int, *, seed: int) -> list[l
     the hand's size. Unlike drawing until a test is happy, this takes one pass and never fails.
     """
     rng = np.random.default_rng(seed)
-    order = [name for name in sorted(groups)]
+    order = sorted(groups)
     rng.shuffle(order)
     order.sort(key=lambda name: -len(groups[name]))
     hands: list[list[Sequence[Member]]] = [[] for _ in range(k)]

@@ -158,7 +158,7 @@ def fit(
         for group in state.optimiser.param_groups:
             group["lr"] = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         images, targets = next(scans)
-        logits = state.network(images.contiguous(memory_format=torch.channels_last_3d))
+        logits = state.network(images.contiguous(memory_format=torch.channels_last_3d)).logits
         loss = loss_of(logits, targets)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()

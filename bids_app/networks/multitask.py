@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
+
+#: Width of a head's one hidden layer.
+HIDDEN = 32
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """One target's head: its name, ``binary``, ``categorical``, ``ordinal`` or ``continuous``, and how many outputs.
+
+    Outputs: one per level (binary has two), one per step between levels (ordinal), or one (continuous).
+    """
+
+    name: str
+    kind: str
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -19,12 +34,16 @@ class NetworkShape:
 
     Attributes:
         sequences: channels of the input.
-        classes: regions and background.
+        classes: regions and background; 0 for a network that answers targets only.
         filters: of the first level; doubled at each deeper one.
         blocks: residual blocks per level on the way down.
         deep_supervision: scales with an output of their own in training.
         fold: voxels per axis that are folded into channels before the first convolution, and unfolded in every output:
             with 2, a 0.5 mm grid costs what a 1 mm grid would, and no voxel is lost.
+        dimensions: 3, or 2 for single slices.
+        heads: one per target.
+        covariates: numbers per participant that the heads read beside the image.
+        dropout: before a head's last layer.
     """
 
     sequences: int
@@ -33,13 +52,53 @@ class NetworkShape:
     blocks: tuple[int, ...] = (1, 2, 2)
     deep_supervision: int = 2
     fold: int = 1
+    dimensions: int = 3
+    heads: tuple[HeadShape, ...] = ()
+    covariates: int = 0
+    dropout: float = 0.3
 
     def to_plain(self) -> dict[str, Any]:
-        return {**asdict(self), "blocks": list(self.blocks)}
+        return {**asdict(self), "blocks": list(self.blocks), "heads": [asdict(head) for head in self.heads]}
+
+
+class Answer(NamedTuple):
+    """What the network says of a batch.
+
+    Attributes:
+        logits: ``(n, classes, ...)`` at full size, then (in training) at every coarser supervised scale; empty where
+            the network has no decoder.
+        targets: per target ``(n, outputs)``.
+        bottleneck: the features that decoder and heads share, ``(n, bottleneck_channels, ...)``.
+    """
+
+    logits: list[torch.Tensor]
+    targets: dict[str, torch.Tensor]
+    bottleneck: torch.Tensor
+
+
+class Head(nn.Module):
+    """One target's answer from the bottleneck: average and largest feature, a hidden layer, then what is known late.
+
+    Args:
+        channels: of the bottleneck.
+        late: sequence flags and covariates, which join before the last layer.
+        outputs: see `HeadShape`.
+        dropout: before the last layer, of image features only.
+    """
+
+    def __init__(self, channels: int, late: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.LayerNorm(2 * channels), nn.Linear(2 * channels, HIDDEN), nn.GELU(), nn.Dropout(dropout)
+        )
+        self.last = nn.Linear(HIDDEN + late, outputs)
+
+    def forward(self, pooled: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.cat([self.hidden(pooled), late], 1))
 
 
 class MultiTaskNet(nn.Module):
-    """MONAI's SegResNetDS with group normalisation, taken apart at its bottleneck.
+    """MONAI's SegResNetDS with group normalisation, taken apart at its bottleneck, which the heads read too.
 
     Args:
         shape: widths and depths; see `NetworkShape`.
@@ -49,13 +108,19 @@ class MultiTaskNet(nn.Module):
         super().__init__()
         self.shape = shape
         self.unet = SegResNetDS(
-            spatial_dims=3,
+            spatial_dims=shape.dimensions,
             init_filters=shape.filters,
-            in_channels=shape.sequences * shape.fold**3,
-            out_channels=shape.classes * shape.fold**3,
+            in_channels=shape.sequences * shape.fold**shape.dimensions,
+            out_channels=max(shape.classes, 1) * shape.fold**shape.dimensions,
             norm=("GROUP", {"num_groups": min(8, shape.filters)}),
             blocks_down=tuple(shape.blocks),
             dsdepth=shape.deep_supervision,
+        )
+        if not shape.classes:
+            self.unet.up_layers = nn.ModuleList()
+        late = shape.sequences + 2 * shape.covariates
+        self.heads = nn.ModuleDict(
+            {head.name: Head(self.bottleneck_channels, late, head.outputs, shape.dropout) for head in shape.heads}
         )
 
     @property
@@ -85,10 +150,34 @@ class MultiTaskNet(nn.Module):
                 outputs.append(unfold(level["head"](x), self.shape.fold))
         return outputs[::-1]
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Logits per scale in training, a list of the full size alone otherwise."""
-        logits = self.decode(self.encode(x))
-        return logits if self.training else logits[:1]
+    def conclude(
+        self, bottleneck: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Every target's outputs.
+
+        Args:
+            bottleneck: last of `encode`.
+            present: which sequences are there, ``(n, sequences)``; all where None.
+            covariates: ``(n, covariates)``, NaN where not known; all unknown where None.
+        """
+        axes = tuple(range(2, bottleneck.ndim))
+        pooled = torch.cat([bottleneck.mean(axes), bottleneck.amax(axes)], 1)
+        n = len(pooled)
+        flags = pooled.new_ones(n, self.shape.sequences) if present is None else present.to(pooled)
+        if covariates is None:
+            covariates = pooled.new_full((n, self.shape.covariates), float("nan"))
+        known = torch.isfinite(covariates)
+        late = torch.cat([flags, torch.where(known, covariates, 0).to(pooled), known.to(pooled)], 1)
+        return {name: head(pooled, late) for name, head in self.heads.items()}
+
+    def forward(
+        self, x: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None
+    ) -> Answer:
+        """Logits per scale in training, of the full size alone otherwise, and every target's outputs."""
+        features = self.encode(x)
+        logits = self.decode(features) if self.shape.classes else []
+        targets = self.conclude(features[-1], present, covariates)
+        return Answer(logits if self.training else logits[:1], targets, features[-1])
 
 
 def fold(x: torch.Tensor, k: int) -> torch.Tensor:
@@ -96,17 +185,21 @@ def fold(x: torch.Tensor, k: int) -> torch.Tensor:
     if k == 1:
         return x
     n, c, *sides = x.shape
-    i, j, m = (side // k for side in sides)
-    return x.reshape(n, c, i, k, j, k, m, k).permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, c * k**3, i, j, m)
+    d = len(sides)
+    x = x.reshape(n, c, *[part for side in sides for part in (side // k, k)])
+    x = x.permute(0, 1, *[3 + 2 * i for i in range(d)], *[2 + 2 * i for i in range(d)])
+    return x.reshape(n, c * k**d, *[side // k for side in sides])
 
 
 def unfold(x: torch.Tensor, k: int) -> torch.Tensor:
     """The inverse of `fold`."""
     if k == 1:
         return x
-    n, c, i, j, m = x.shape
-    x = x.reshape(n, c // k**3, k, k, k, i, j, m).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(n, c // k**3, i * k, j * k, m * k)
+    n, c, *sides = x.shape
+    d = len(sides)
+    x = x.reshape(n, c // k**d, *[k] * d, *sides)
+    x = x.permute(0, 1, *[axis for i in range(d) for axis in (2 + d + i, 2 + i)])
+    return x.reshape(n, c // k**d, *[side * k for side in sides])
 
 
 def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:
@@ -116,7 +209,8 @@ def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:
         BundleError: fields that `NetworkShape` does not have, or that are missing.
     """
     try:
-        shape = NetworkShape(**{**plain, "blocks": tuple(plain.get("blocks", NetworkShape.blocks))})
-        return MultiTaskNet(shape)
+        blocks = tuple(plain.get("blocks", NetworkShape.blocks))
+        heads = tuple(HeadShape(**head) for head in plain.get("heads", ()))
+        return MultiTaskNet(NetworkShape(**{**plain, "blocks": blocks, "heads": heads}))
     except (TypeError, ValueError) as error:
         raise BundleError(f"network.json does not describe a network: {error}") from error

@@ -3,8 +3,8 @@
     python -m venv NN && NN/bin/pip install torch==2.13.0 nnunetv2==2.5.2 dynamic_network_architectures==0.3.1
     python -m tests.benchmarks.hippocampus_nnunet OUT --nnunet-python NN/bin/python
 
-nnU-Net runs in an environment of its own with its default 3d_fullres plan and its own one-epoch trainer (250 steps and 50
-validation steps: about 30 minutes on 2 idle cores). It always gets its whole epoch, and Tandem gets ``--minutes``;
+nnU-Net runs in an environment of its own with its default 3d_fullres plan and its own one-epoch trainer (250 steps and
+50 validation steps: about 30 minutes on 2 idle cores). It always gets its whole epoch, and Tandem gets ``--minutes``;
 wall-clock and CPU minutes of both are printed. ``--only`` runs one side; the table is made of what lies in OUT.
 """
 
@@ -83,9 +83,7 @@ def run_nnunet(data: Path, out: Path, python: str, fold: Fold, threads: int) -> 
     }
     (folders["preprocessed"] / DATASET / "splits_final.json").write_text(json.dumps([names]))
     started = time.monotonic()
-    cpu = _call(
-        [python, "-c", RUNNER, "4", "3d_fullres", "0", "-tr", "nnUNetTrainer_1epoch", "-device", "cpu"], env
-    )
+    cpu = _call([python, "-c", RUNNER, "4", "3d_fullres", "0", "-tr", "nnUNetTrainer_1epoch", "-device", "cpu"], env)
     found = next(folders["results"].glob(f"{DATASET}/nnUNetTrainer_1epoch__*/fold_0/validation"))
     log = "\n".join(path.read_text() for path in found.parent.glob("training_log_*.txt"))
     epoch = [float(line.rpartition("Epoch time:")[2].split()[0]) for line in log.splitlines() if "Epoch time:" in line]

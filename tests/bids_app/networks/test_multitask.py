@@ -1,41 +1,85 @@
+from __future__ import annotations
+
 import pytest
 import torch
 
 from bids_app.errors import BundleError
-from bids_app.networks.multitask import MultiTaskNet, NetworkShape, build_network, fold, unfold
+from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, build_network, fold, unfold
 
-SMALL = NetworkShape(sequences=2, classes=3, filters=8, blocks=(1, 1, 1), deep_supervision=2, fold=2)
+SMALL = NetworkShape(sequences=1, classes=3, filters=4, blocks=(1, 1, 1), deep_supervision=2, fold=2)
+HEADS = (HeadShape("outcome", "binary", 2), HeadShape("score", "continuous", 1))
+BOTH = NetworkShape(sequences=2, classes=2, filters=4, blocks=(1, 1), heads=HEADS, covariates=1, dropout=0.0)
 
 
-def test_unfolding_undoes_folding():
-    x = torch.rand(2, 3, 4, 6, 8)
+def test_folding_and_unfolding_is_where_it_began():
+    x = torch.randn(2, 3, 4, 6, 8)
     assert torch.equal(unfold(fold(x, 2), 2), x)
 
 
-def test_training_gives_logits_at_every_supervised_scale():
-    logits = MultiTaskNet(SMALL)(torch.rand(1, 2, 16, 16, 16))
-    assert [tuple(scale.shape) for scale in logits] == [(1, 3, 16, 16, 16), (1, 3, 8, 8, 8)]
+def test_slices_fold_and_unfold_too():
+    x = torch.randn(2, 3, 4, 6)
+    assert fold(x, 2).shape == (2, 12, 2, 3)
+    assert torch.equal(unfold(fold(x, 2), 2), x)
 
 
-def test_evaluation_gives_the_full_size_alone():
-    assert len(MultiTaskNet(SMALL).eval()(torch.rand(1, 2, 16, 16, 16))) == 1
+def test_folding_keeps_neighbours_together():
+    x = torch.arange(8.0).reshape(1, 1, 2, 2, 2)
+    assert fold(x, 2).flatten().tolist() == list(range(8))
 
 
-def test_bottleneck_is_open():
-    network = MultiTaskNet(SMALL)
-    features = network.encode(torch.rand(1, 2, 16, 16, 16))
-    assert features[-1].shape == (1, network.bottleneck_channels, 2, 2, 2)
+def test_every_output_has_the_size_of_its_scale():
+    network, x = MultiTaskNet(SMALL), torch.randn(1, 1, 16, 16, 16)
+    assert [tuple(scale.shape) for scale in network(x).logits] == [(1, 3, 16, 16, 16), (1, 3, 8, 8, 8)]
+    assert len(network.eval()(x).logits) == 1
 
 
 def test_decoding_what_was_encoded_is_the_whole_network():
-    network, x = MultiTaskNet(SMALL).eval(), torch.rand(1, 2, 16, 16, 16)
-    torch.testing.assert_close(network.decode(network.encode(x))[0], network(x)[0])
+    network, x = MultiTaskNet(SMALL).eval(), torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(network.decode(network.encode(x))[0], network(x).logits[0])
 
 
-def test_network_json_brings_the_same_network_back():
-    assert build_network(SMALL.to_plain()).shape == SMALL
+@pytest.mark.parametrize("shape", [SMALL, BOTH], ids=["regions", "regions and targets"])
+def test_a_network_is_rebuilt_from_its_description(shape):
+    assert build_network(shape.to_plain()).shape == shape
 
 
-def test_unknown_field_in_network_json_is_an_error():
+def test_an_unknown_field_is_named():
     with pytest.raises(BundleError, match="width"):
         build_network({**SMALL.to_plain(), "width": 3})
+
+
+def test_heads_answer_for_every_scan():
+    answer = MultiTaskNet(BOTH)(torch.randn(3, 2, 8, 8, 8))
+    assert {name: tuple(out.shape) for name, out in answer.targets.items()} == {"outcome": (3, 2), "score": (3, 1)}
+
+
+def test_a_network_without_regions_has_no_decoder():
+    network = MultiTaskNet(NetworkShape(2, 0, filters=4, blocks=(1, 1), heads=HEADS))
+    assert network(torch.randn(1, 2, 8, 8, 8)).logits == []
+    assert not list(network.unet.up_layers.parameters())
+
+
+def test_a_slice_is_segmented_and_judged():
+    network = MultiTaskNet(NetworkShape(1, 2, filters=4, blocks=(1, 1), dimensions=2, heads=HEADS)).eval()
+    answer = network(torch.randn(2, 1, 16, 8))
+    assert answer.logits[0].shape == (2, 2, 16, 8)
+    assert answer.targets["outcome"].shape == (2, 2)
+
+
+def test_an_unknown_covariate_is_not_taken_for_zero():
+    network = MultiTaskNet(BOTH).eval()
+    x = torch.randn(1, 2, 8, 8, 8)
+    unknown, zero = (network(x, None, torch.tensor([[v]])).targets["outcome"] for v in (float("nan"), 0.0))
+    assert not torch.allclose(unknown, zero)
+
+
+def test_the_head_knows_which_sequences_are_there():
+    network, x = MultiTaskNet(BOTH).eval(), torch.randn(1, 2, 8, 8, 8)
+    both, one = (network(x, torch.tensor([flags])).targets["outcome"] for flags in ([1, 1], [1, 0]))
+    assert not torch.allclose(both, one)
+
+
+def test_the_target_teaches_the_encoder():
+    network = MultiTaskNet(BOTH)
+    network(torch.randn(2, 2, 8, 8, 8)).targets["outcome"].sum().backward()
+    assert network.unet.encoder.conv_init.weight.grad.abs().sum() > 0
