@@ -6,6 +6,7 @@ import torch
 from bids_app.errors import ImageError, UsageError
 from bids_app.learning.calibrate import trial_bundle
 from bids_app.learning.predict import corners, locate_and_predict, predict, resolve_device
+from bids_app.networks.multitask import Answer
 from bids_app.recipes.recipe import load_recipe
 
 CALIBRATION = {"threshold": 0.5, "temperature": 1.0}
@@ -20,7 +21,7 @@ class Bright(torch.nn.Module):
         half = torch.linspace(-1, 1, x.shape[2]).reshape(1, 1, -1, 1, 1)
         spot = (x > 2).float()
         left, right = spot * (half < 0), spot * (half > 0)
-        return [20 * torch.cat([0.5 - spot.amax(1, keepdim=True), left - 0.5, right - 0.5], 1)]
+        return Answer([20 * torch.cat([0.5 - spot.amax(1, keepdim=True), left - 0.5, right - 0.5], 1)], {}, x)
 
 
 class Sided(Bright):
@@ -28,7 +29,7 @@ class Sided(Bright):
 
     def forward(self, x):
         half = torch.linspace(-1, 1, x.shape[2]).reshape(1, 1, -1, 1, 1).expand_as(x)
-        return [20 * torch.cat([torch.full_like(x, -1), -half, half], 1)]
+        return Answer([20 * torch.cat([torch.full_like(x, -1), -half, half], 1)], {}, x)
 
 
 @pytest.fixture
