@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from bids_app.recipes.recipe import Recipe, load_recipe
 
 SHIPPED = Path(__file__).parents[1] / "bundles"
 WEIGHTS = "weights.safetensors"
+#: Normalisation and plan of each member's training fold; absent where a scan is normalised by itself alone.
+PLAN = "plan.json"
 #: What every bundle holds beside its weights.
 PARTS = ("recipe.toml", "network.json", "calibration.json", "manifest.json", "metrics.json", "MODEL_CARD.md", "LICENSE")
 
@@ -27,7 +30,7 @@ class Bundle:
         path: the folder.
         recipe: what was trained.
         sha256: of the weights file.
-        calibration: at least ``threshold`` (probability) and ``temperature``.
+        calibration: at least ``threshold`` (probability) and ``temperature``; see `bids_app.learning.out_of_fold`.
         manifest: who and what trained it.
         metrics: what was measured, with where.
     """
@@ -41,22 +44,89 @@ class Bundle:
     metrics: dict[str, Any]
 
     @cached_property
-    def network(self) -> Any:
-        """The network with its weights, in evaluation mode, on the CPU.
+    def networks(self) -> list[Any]:
+        """Every member with its weights, in evaluation mode, on the CPU; several where folds vote together.
 
         Raises:
-            BundleError: weights that do not fit the network.
+            BundleError: weights that are damaged, that do not fit the network, or a member that is missing.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from bids_app.networks.multitask import build_network
 
-        network = build_network(json.loads((self.path / "network.json").read_text(encoding="utf-8")))
+        shape, members = read_shape(self.path)
+        networks = []
         try:
-            network.load_state_dict(load_file(self.path / WEIGHTS))
-        except (RuntimeError, OSError, ValueError) as error:
+            weights = load_file(self.path / WEIGHTS)
+            for state in split_members(weights, members):
+                networks.append(build_network(shape).eval())
+                networks[-1].load_state_dict(state)
+        except (RuntimeError, OSError, ValueError, SafetensorError) as error:
             raise BundleError(f"the weights in {self.path} do not fit the network in network.json: {error}") from error
-        return network.eval()
+        return networks
+
+    @property
+    def network(self) -> Any:
+        """The first member, which is the only one of a bundle that one training made."""
+        return self.networks[0]
+
+    @cached_property
+    def plans(self) -> list[dict[str, Any]]:
+        """Each member's plan, in order; empty objects where the bundle has none.
+
+        Raises:
+            BundleError: another number of plans than members.
+        """
+        _, members = read_shape(self.path) if (self.path / "network.json").is_file() else ({}, 1)
+        if not (self.path / PLAN).is_file():
+            return [{}] * members
+        plan = _read(self.path / PLAN)
+        plans = plan.get("members", [plan] * members)
+        if len(plans) != members:
+            raise BundleError(f"{self.path / PLAN} has {len(plans)} plans for {members} members; train it again")
+        return plans
+
+
+def read_shape(path: Path) -> tuple[dict[str, Any], int]:
+    """Content of a bundle folder's ``network.json``: the network's shape, and the number of members.
+
+    Raises:
+        BundleError: damaged, or no such number of members.
+    """
+    shape = _read(path / "network.json")
+    members = shape.pop("members", 1)
+    if not isinstance(members, int) or members < 1:
+        raise BundleError(f"{path / 'network.json'} says members = {members!r}; it must be a whole number from 1 on")
+    return shape, members
+
+
+def join_members(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The weights of all members as one dictionary: ``member0.NAME`` and so on; plain names where there is one."""
+    if len(states) == 1:
+        return dict(states[0])
+    return {f"member{k}.{name}": value for k, state in enumerate(states) for name, value in state.items()}
+
+
+def split_members(weights: Mapping[str, Any], members: int) -> list[dict[str, Any]]:
+    """The inverse of `join_members`.
+
+    Raises:
+        ValueError: a member without weights, or weights of a member beyond that number.
+    """
+    if members == 1:
+        return [dict(weights)]
+    states: list[dict[str, Any]] = [{} for _ in range(members)]
+    for name, value in weights.items():
+        member, _, rest = name.partition(".")
+        number = member.removeprefix("member")
+        if not number.isdigit() or int(number) >= members:
+            raise ValueError(f"{name} belongs to none of the {members} members")
+        states[int(number)][rest] = value
+    lacking = [str(k) for k, state in enumerate(states) if not state]
+    if lacking:
+        raise ValueError(f"member {', '.join(lacking)} of {members} is missing")
+    return states
 
 
 def shipped() -> list[str]:
@@ -86,6 +156,7 @@ def load_bundle(name: str | Path) -> Bundle:
             f"{str(manifest.get('weights_sha256'))[:12]}); fetch or train the bundle again"
         )
     calibration = _read(path / "calibration.json")
+    read_shape(path)
     if not 0 < float(calibration.get("threshold", 0)) < 1:
         raise BundleError(f"{path / 'calibration.json'} has no threshold between 0 and 1")
     recipe = load_recipe(path / "recipe.toml")

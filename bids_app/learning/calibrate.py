@@ -52,7 +52,7 @@ def draw_pairs(sources: Sources, members: Sequence[int], count: int, seed: int) 
 def trial_bundle(recipe: Recipe, network: torch.nn.Module, calibration: dict[str, Any]) -> Bundle:
     """A bundle in memory: to predict and measure with before anything is written."""
     bundle = Bundle(recipe.name, Path(recipe.name), recipe, "", calibration, {}, {})
-    bundle.__dict__["network"] = network.eval()  # where cached_property keeps it
+    bundle.__dict__["networks"] = [network.eval()]  # where cached_property keeps it
     return bundle
 
 
