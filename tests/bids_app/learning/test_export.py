@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from bids_app.errors import BundleError, IOFailure, LeakageError
 from bids_app.learning.bundle import WEIGHTS, hash_weights, load_bundle
 from bids_app.learning.manifest import refuse_trained, was_trained_on
-from tests.bids_app.learning.small import small_recipe, small_shape, small_states, write_small
+from tests.bids_app.learning.small_bundle import small_recipe, small_shape, small_states, write_small
 
 
 def sign(folder: Path) -> None:
