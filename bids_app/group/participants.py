@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from bids_app.bids.tables import read_rows
 
 MISSING = {"", "n/a", "na", "nan", "none", "null"}
 #: looked for in this order when no group column is given
@@ -29,20 +28,18 @@ def read_participants(path: Path) -> Participants:
     """
     found = Participants()
     try:
-        raw = path.read_bytes()
+        header, rows, found.warnings = read_rows(path)
     except FileNotFoundError:
         found.warnings.append("There is no participants.tsv in the output folder, so there are no groups to compare.")
         return found
     except OSError as error:
         found.warnings.append(f"participants.tsv cannot be read ({error.strerror}).")
         return found
-    header, lines = _parse(_decode(raw, found.warnings))
     if "participant_id" not in header:
         found.warnings.append("participants.tsv has no column participant_id and was not used.")
         return found
     found.columns = [c for c in header if c != "participant_id"]
-    for line in lines:
-        row = dict(zip(header, line + ["n/a"] * (len(header) - len(line)), strict=False))
+    for row in rows:
         identity = row.pop("participant_id").strip()
         if not identity:
             continue
@@ -70,25 +67,3 @@ def choose_group_column(participants: Participants, asked: str | None) -> tuple[
         return None, f"{absent}; sessions are shown as one group."
     by_lower = {c.lower(): c for c in reversed(participants.columns)}
     return next((by_lower[name] for name in GROUP_COLUMNS if name in by_lower), None), ""
-
-
-def _decode(raw: bytes, warnings: list[str]) -> str:
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        warnings.append("participants.tsv is UTF-16, not UTF-8 as BIDS asks; it was read as UTF-16.")
-        return raw.decode("utf-16", errors="replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        warnings.append(
-            "participants.tsv is not UTF-8 as BIDS asks; it was read as Latin-1, so check accented letters."
-        )
-        return raw.decode("latin-1")
-
-
-def _parse(text: str) -> tuple[list[str], list[list[str]]]:
-    rows = [
-        r for r in csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE) if any(c.strip() for c in r)
-    ]
-    if not rows:
-        return [], []
-    return [re.sub(r"\s+", "_", c.strip()) for c in rows[0]], rows[1:]

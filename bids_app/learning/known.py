@@ -1,0 +1,260 @@
+"""What tables know of participants and sessions: targets as numbers, covariates, site, sex, age."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bids_app.bids.tables import read_rows
+from bids_app.recipes.recipe import Recipe, Target
+
+#: How BIDS, and an empty cell, say that a value is not known.
+UNKNOWN = ("", "n/a", "N/A")
+#: Session of a participant without session folders.
+Key = tuple[str, str | None]
+
+
+@dataclass
+class Tables:
+    """participants.tsv, every sessions.tsv, and the JSON beside them.
+
+    Attributes:
+        participants: row by label, without ``sub-``.
+        sessions: row by participant and session.
+        columns: of ``participants`` and of ``sessions``.
+        levels: values of a column that the JSON names, in its order, by table and column.
+        wrong, told: what cannot be right, and what a person should know.
+    """
+
+    bids_dir: Path
+    participants: dict[str, dict[str, str]] = field(default_factory=dict)
+    sessions: dict[Key, dict[str, str]] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=lambda: {"participants": [], "sessions": []})
+    levels: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def value(self, table: str, column: str, key: Key) -> str | None:
+        """One cell; None where it is not known."""
+        row = self.participants.get(key[0], {}) if table == "participants" else self.sessions.get(key, {})
+        value = row.get(column, "").strip()
+        return None if value in UNKNOWN else value
+
+    def file(self, table: str) -> str:
+        return f"{self.bids_dir / f'{table}.tsv'}" if table == "participants" else "sessions.tsv"
+
+
+def read_tables(bids_dir: Path, keys: Sequence[Key]) -> Tables:
+    """Read the tables that are there; an absent one has no columns."""
+    tables = Tables(bids_dir)
+    rows, tables.columns["participants"] = _rows(bids_dir / "participants.tsv", "participant_id", "sub-", tables)
+    tables.participants = rows
+    _levels(bids_dir / "participants.json", "participants", tables)
+    _levels(bids_dir / "sessions.json", "sessions", tables)
+    for participant in dict.fromkeys(participant for participant, _ in keys):
+        path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
+        rows, columns = _rows(path, "session_id", "ses-", tables)
+        tables.sessions |= {(participant, session): row for session, row in rows.items()}
+        tables.columns["sessions"] += [c for c in columns if c not in tables.columns["sessions"]]
+        _levels(path.with_suffix(".json"), "sessions", tables)
+    return tables
+
+
+def _rows(path: Path, column: str, prefix: str, tables: Tables) -> tuple[dict[str, dict[str, str]], list[str]]:
+    try:
+        columns, lines, told = read_rows(path)
+    except FileNotFoundError:
+        return {}, []
+    except OSError as error:
+        tables.wrong.append(f"{path}: cannot be read ({error.strerror})")
+        return {}, []
+    tables.told += told
+    if column not in columns:
+        tables.wrong.append(f"{path}: has no column {column}")
+        return {}, []
+    rows: dict[str, dict[str, str]] = {}
+    for line in lines:
+        label = line[column].removeprefix(prefix)
+        if rows.setdefault(label, line) != line:
+            tables.wrong.append(f"{path}: lists {prefix}{label} twice, with different values")
+    return rows, columns
+
+
+def _levels(path: Path, table: str, tables: Tables) -> None:
+    """Take over what a JSON says about its columns."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        tables.wrong.append(f"{path}: cannot be read ({error})")
+        return
+    for column, about in content.items() if isinstance(content, dict) else ():
+        levels = about.get("Levels") if isinstance(about, dict) else None
+        if isinstance(levels, dict | list) and levels:
+            names = tuple(str(level) for level in levels if str(level) not in UNKNOWN)
+            tables.levels.setdefault((table, column), names)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What tables say of a cohort's sessions.
+
+    Attributes:
+        targets, covariates: one row per session, NaN where not known.
+        levels: of every target, by its name; empty for a continuous one.
+        wrong, told: what cannot be right, and what a person should know.
+    """
+
+    targets: np.ndarray
+    covariates: np.ndarray
+    levels: dict[str, tuple[str, ...]]
+    wrong: list[str]
+    told: list[str]
+
+
+def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> Known:
+    """Every target and covariate of a recipe, as `code_target` and `code_covariates` give them."""
+    wrong, told, levels = list(tables.wrong), list(tables.told), {}
+    targets = np.full((len(keys), len(recipe.targets)), np.nan)
+    for place, target in enumerate(recipe.targets):
+        targets[:, place], levels[target.name], trouble, words = code_target(target, tables, keys)
+        wrong, told = wrong + trouble, told + words
+    covariates, trouble, words = code_covariates(recipe, tables, keys)
+    return Known(targets, covariates, levels, wrong + trouble, told + words)
+
+
+def code_target(
+    target: Target, tables: Tables, keys: Sequence[Key]
+) -> tuple[np.ndarray, tuple[str, ...], list[str], list[str]]:
+    """One target of every session as a number.
+
+    Args:
+        target: of the recipe; its column is named after it where it names none.
+        tables: from `read_tables`.
+        keys: participant and session of each session of the cohort.
+
+    Returns:
+        Position of the level, or the value, NaN where it is not known, shape ``(sessions,)``; the levels; what is
+        wrong; what a person should know.
+    """
+    column, none = target.column or target.name, np.full(len(keys), np.nan)
+    if column not in tables.columns[target.table]:
+        there = ", ".join(tables.columns[target.table]) or "none"
+        trouble = f"{tables.file(target.table)}: has no column {column} for the target {target.name}; it has {there}"
+        return none, target.levels, [trouble], []
+    texts = [tables.value(target.table, column, key) for key in keys]
+    if target.kind == "continuous":
+        values, wrong = _numbers(texts, keys, f"{tables.file(target.table)}, column {column}")
+        return values, (), wrong + _nothing_to_learn(target, values, ()), []
+    levels, wrong, told = _levels_of(target, tables, texts)
+    values, places = none, {level: place for place, level in enumerate(levels)}
+    for index, (key, text) in enumerate(zip(keys, texts, strict=True)):
+        if text is not None:
+            place = places.get(text, places.get(_same_number(text, levels)))
+            values[index] = np.nan if place is None else place
+            if place is None:
+                wrong.append(f"{tables.file(target.table)}: {_who(key)} has {column} {text!r}, none of {list(levels)}")
+    return values, levels, list(dict.fromkeys(wrong)) + _nothing_to_learn(target, values, levels), told
+
+
+def _levels_of(
+    target: Target, tables: Tables, texts: Sequence[str | None]
+) -> tuple[tuple[str, ...], list[str], list[str]]:
+    """The recipe's levels, else the JSON's, else the sorted values; what is wrong and what is to be known of them."""
+    column = target.column or target.name
+    documented = tables.levels.get((target.table, column), ())
+    wrong, told = [], []
+    levels = target.levels or documented
+    if not levels:
+        found = sorted({text for text in texts if text is not None}, key=_in_order)
+        levels = tuple(text for place, text in enumerate(found) if not _same_number(text, found[:place]))
+        told.append(
+            f"target {target.name}: neither the recipe nor {target.table}.json gives the levels of {column}; its "
+            f"values in order are taken ({', '.join(levels) or 'none'})"
+        )
+    strange = [level for level in target.levels if documented and level not in documented]
+    if strange:
+        wrong.append(f"{target.table}.json: {column} has no level {', '.join(strange)}, which the recipe names")
+    if target.kind == "binary" and len(levels) > 2:
+        wrong.append(
+            f"target {target.name} is binary, but {column} has {len(levels)} levels ({', '.join(levels)}): name two in "
+            f"the recipe, or make it categorical"
+        )
+    return levels, wrong, told
+
+
+def _nothing_to_learn(target: Target, values: np.ndarray, levels: tuple[str, ...]) -> list[str]:
+    known = values[np.isfinite(values)]
+    if len(np.unique(known)) > 1:
+        return []
+    if not len(known):
+        return [f"target {target.name}: nobody has a known value: nothing to learn"]
+    what = f"{levels[int(known[0])]!r}" if levels else f"{known[0]:g}"
+    return [f"target {target.name}: one class only, {what} ({len(known)} of {len(known)} known): nothing to learn"]
+
+
+def code_covariates(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> tuple[np.ndarray, list[str], list[str]]:
+    """Covariates of every session, shape ``(sessions, covariates)``; what is wrong; what a person should know.
+
+    Numbers as they are; of words there may be two, 0 and 1 in the order of the JSON's levels or the alphabet.
+    """
+    values = np.full((len(keys), len(recipe.learning.covariates)), np.nan)
+    wrong, told = [], []
+    for place, column in enumerate(recipe.learning.covariates):
+        if column not in tables.columns["participants"]:
+            wrong.append(f"{tables.file('participants')}: has no column {column} for the covariate")
+            continue
+        texts = [tables.value("participants", column, key) for key in keys]
+        words = sorted({text for text in texts if text is not None and _number(text) is None})
+        if words and not any(_number(text) is not None for text in texts if text):
+            order = tables.levels.get(("participants", column), ()) or tuple(words)
+            if len(order) > 2 or not set(words) <= set(order):
+                wrong.append(f"{tables.file('participants')}: the covariate {column} has more than two values {words}")
+                continue
+            told.append(f"covariate {column}: {', '.join(f'{word} is {n}' for n, word in enumerate(order))}")
+            values[:, place] = [np.nan if text is None else order.index(text) for text in texts]
+        else:
+            values[:, place], trouble = _numbers(texts, keys, f"{tables.file('participants')}, column {column}")
+            wrong += trouble
+    return values, wrong, told
+
+
+def _numbers(texts: Sequence[str | None], keys: Sequence[Key], where: str) -> tuple[np.ndarray, list[str]]:
+    values, wrong = np.full(len(texts), np.nan), []
+    for index, (text, key) in enumerate(zip(texts, keys, strict=True)):
+        number = None if text is None else _number(text)
+        if number is not None and math.isfinite(number):
+            values[index] = number
+        elif text is not None:
+            what = "is no number" if number is None else "is not finite; write n/a where it is not known"
+            wrong.append(f"{where}: {text!r} of {_who(key)} {what}")
+    return values, list(dict.fromkeys(wrong))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _same_number(text: str, levels: Sequence[str]) -> str | None:
+    """The level that is the same number written otherwise (``1.0`` for ``1``)."""
+    number = _number(text)
+    return None if number is None else next((level for level in levels if _number(level) == number), None)
+
+
+def _in_order(text: str) -> tuple[float, str]:
+    """Numbers by size, before words by alphabet."""
+    number = _number(text)
+    return (math.inf, text) if number is None or math.isnan(number) else (number, text)
+
+
+def _who(key: Key) -> str:
+    return f"sub-{key[0]}" + (f"_ses-{key[1]}" if key[1] is not None else "")
