@@ -2,42 +2,120 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from bids_app.errors import IOFailure, TrainingError
 
 if TYPE_CHECKING:
     import torch
 
+PARTS = ("network", "mean", "optimiser", "balance", "scaler")
+NUMBERS = ("step", "drawn", "seconds", "history", "best", "digest")
+
 
 @dataclass
 class State:
-    """All that a training is at one moment; a checkpoint is this."""
+    """All that a training is at one moment; a checkpoint is this.
+
+    Attributes:
+        network: whose weights are learned.
+        mean: the running mean of its weights, which is what predicts.
+        optimiser: with its moments.
+        balance: weights between tasks, and what they are fitted from.
+        scaler: of half-precision gradients; None where there is nothing to scale.
+        step: steps taken. Whatever is random in a step depends on the seed and this number alone, so that order,
+            augmentation and dropout go on where they stopped.
+        drawn: scans drawn, where a generator draws them.
+        seconds: time spent in steps.
+        history: what was logged.
+        best: per task, lowest validation loss and its step.
+        digest: of plan, arm, split and seed: a checkpoint is not taken up by another training.
+    """
 
     network: torch.nn.Module
     mean: torch.nn.Module
     optimiser: torch.optim.Optimizer
+    balance: torch.nn.Module | None = None
+    scaler: Any = None
     step: int = 0
     drawn: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)
+    digest: str = ""
 
     def save(self, path: Path) -> None:
+        """Write a checkpoint whole; the one before it is kept beside it as ``*.previous``.
+
+        Raises:
+            IOFailure: it could not be written; earlier checkpoints are as they were.
+        """
         import torch
 
-        plain = {
-            "network": self.network.state_dict(), "mean": self.mean.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step, "drawn": self.drawn, "seconds": self.seconds,
-        }  # fmt: skip
+        plain = {name: part.state_dict() for name in PARTS if (part := getattr(self, name)) is not None}
+        plain |= {name: getattr(self, name) for name in NUMBERS}
+        stream = io.BytesIO()
+        torch.save(plain, stream)
         partial = path.with_suffix(".part")
-        torch.save(plain, partial)
-        partial.replace(path)
+        try:
+            partial.write_bytes(stream.getbuffer())
+            if path.is_file():
+                previous_of(path).unlink(missing_ok=True)
+                os.link(path, previous_of(path))  # so that at no moment there is none under its own name
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise IOFailure(
+                f"the checkpoint {path} could not be written ({error.strerror}); the last good one is kept: "
+                f"make room and run the same command again"
+            ) from error
 
     def load(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            TrainingError: it is cut short, or belongs to another training.
+        """
         import torch
 
-        plain = torch.load(path, weights_only=True)
-        for name in ("network", "mean", "optimiser"):
-            getattr(self, name).load_state_dict(plain[name])
-        self.step, self.drawn, self.seconds = plain["step"], plain["drawn"], plain["seconds"]
+        try:
+            plain = torch.load(path, weights_only=True, map_location="cpu")
+            numbers = {name: plain[name] for name in NUMBERS if name in plain}
+            if self.digest and numbers.get("digest", self.digest) != self.digest:
+                raise TrainingError(
+                    f"the checkpoint {path} belongs to a training with another plan, split, seed or arm; "
+                    f"delete it, or choose another output folder"
+                )
+            for name in PARTS:
+                if (part := getattr(self, name)) is not None:
+                    part.load_state_dict(plain[name])
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+            older = previous_of(path)
+            way_out = f"rename {older} to {path.name} to go on from the one before" if older.is_file() else "delete it"
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise TrainingError(f"the checkpoint {path} cannot be read ({first}); {way_out}") from error
+        except Exception as error:  # torch raises pickle's own error for a file that is none of its own
+            if isinstance(error, TrainingError):
+                raise
+            raise TrainingError(f"{path} is not a checkpoint ({type(error).__name__}); delete it") from error
+        for name, value in numbers.items():
+            setattr(self, name, value)
+        self.best = {name: (float(loss), int(step)) for name, (loss, step) in self.best.items()}
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before the last one lies."""
+    return path.with_name(path.name + ".previous")
+
+
+def track(mean: torch.nn.Module, network: torch.nn.Module, keep: float) -> None:
+    """Move a running mean of weights a step towards the network's."""
+    import torch
+
+    with torch.no_grad():
+        for average, now in zip(mean.parameters(), network.parameters(), strict=True):
+            average.lerp_(now.detach(), 1 - keep)

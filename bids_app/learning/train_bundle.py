@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_app.errors import InputMissing, UsageError
-from bids_app.learning.state import State
+from bids_app.learning.state import State, track
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.synthesis.habenula_sources import HELD_OUT
 
@@ -164,7 +164,7 @@ def fit(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 3.0)
         state.optimiser.step()
-        _average(state, min(plan.average, (state.step + 1) / (state.step + 10)))
+        track(state.mean, state.network, min(plan.average, (state.step + 1) / (state.step + 10)))
         state.step += 1
         state.seconds = time.monotonic() - started
         _note(state, float(loss.detach()), soft_dice(logits[0].detach(), targets), log_path)
@@ -247,14 +247,6 @@ def _progress(state: State, seconds: float, minutes: float | None, steps: int | 
     if steps is not None:
         done.append(state.step / max(steps, 1))
     return max(done)
-
-
-def _average(state: State, keep: float) -> None:
-    import torch
-
-    with torch.no_grad():
-        for mean, now in zip(state.mean.parameters(), state.network.parameters(), strict=True):
-            mean.lerp_(now, 1 - keep)
 
 
 def _note(state: State, loss: float, dice: float, path: Path | None) -> None:

@@ -32,7 +32,7 @@ def small_scans(n: int = 12, *, side: int = 16, seed: int = 0, sequences: int = 
         scans.append(
             Scan(
                 f"sub-{index:02d}", f"{index:02d}", stack.astype(np.float32), np.ones(sequences), ball.astype(np.uint8),
-                1.0, targets, np.array([rng.normal()]), site="AB"[index % 2], sex="FM"[index % 2], age=float(20 + index),
+                1.0, targets, np.array([rng.normal()]), "AB"[index % 2], "FM"[index % 2], 20.0 + index,
             )
         )  # fmt: skip
     return scans
