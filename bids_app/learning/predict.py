@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_app.errors import ImageError, UsageError
-from bids_app.imaging.stacking import Grid, region_grid, stack, transform_points, whole_grid
+from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
 from bids_app.learning.measure import main_piece
+from bids_app.learning.prepare import lay, place_grid
 
 if TYPE_CHECKING:
     import torch
@@ -112,49 +113,39 @@ def predict(
 
 
 def locate_and_predict(
-    bundle: Bundle, images: Mapping[str, Path], to_images: Mapping[str, np.ndarray], reference_to_template: np.ndarray,
-    *, mask: Path | None = None, device: str = "cpu", tta: bool = False, low_mem: bool = False,
-    threads: int | None = None,
+    bundle: Bundle, images: Mapping[str, Path], to_images: Mapping[str, np.ndarray],
+    reference_to_template: np.ndarray | None, *, mask: Path | None = None, device: str = "cpu", tta: bool = False,
+    low_mem: bool = False, threads: int | None = None,
 ) -> RegionPrediction:  # fmt: skip
-    """Predict where the template says the regions are, then again centred on where they were found.
+    """Predict on the recipe's grid; where that is a place of the template, again centred on where the regions are.
 
     Args:
         images: file of every sequence that is there, by the recipe's names.
         to_images: reference world to each image's world, ``(4, 4)``.
-        reference_to_template: affine, reference world to template world, ``(4, 4)``.
-        mask: brain mask on the reference's grid; a recipe for the whole brain lays its grid around it. A region's cube
-            is not masked: a mask that cuts too deep would change what the network sees.
+        reference_to_template: affine, reference world to template world, ``(4, 4)``; None for a grid of kind
+            ``image``.
+        mask: brain mask in the reference's world; see `bids_app.learning.prepare.lay`.
         device, tta, low_mem, threads: as in `predict`.
     """
     grid_of, recipe = bundle.recipe.grid, bundle.recipe
-    template_to_reference = np.linalg.inv(reference_to_template)
-    names = [sequence.name for sequence in recipe.sequences]
-    paths, matrices = [images.get(name) for name in names], [to_images.get(name) for name in names]
 
-    def look(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-        stacked, present = stack(paths, matrices, grid)
+    def look(grid: Grid | None = None) -> tuple[np.ndarray, np.ndarray, Grid]:
+        stacked, present, grid = lay(recipe, images, to_images, reference_to_template, mask, grid=grid)
         options = {"device": device, "tta": tta, "low_mem": low_mem, "threads": threads}
-        return stacked, predict(bundle, stacked, present, **options)
+        return stacked, predict(bundle, stacked, present, **options), grid
 
-    if grid_of.kind == "whole":
-        inside = np.asarray(_load(mask).dataobj) if mask is not None else None
-        native = Grid.of(mask if mask is not None else images[recipe.reference])
-        grid = whole_grid(template_to_reference, native, grid_of.spacing_mm, mask=inside)
-        stacked, probability = look(grid)
-        return RegionPrediction(probability, grid, stacked, np.zeros(3))
-    start = region_grid(template_to_reference, grid_of.centre_mm, grid_of.size_mm, grid_of.spacing_mm)
+    stacked, probability, start = look()
+    if grid_of.kind != "region":
+        return RegionPrediction(probability, start, stacked, np.zeros(3))
     grid, warnings = start, []
-    stacked, probability = look(grid)
     centre = _found_centre(bundle, probability, grid)
     if centre is None:
-        wide = region_grid(
-            template_to_reference, grid_of.centre_mm, grid_of.size_mm + 2 * SEARCH_MM, grid_of.spacing_mm
-        )
+        wide = place_grid(recipe, images[recipe.reference], reference_to_template, mask, margin_mm=SEARCH_MM)
         centre = _found_centre(bundle, look(wide)[1], wide)
         warnings.append(f"{recipe.title}: nothing at the template's place; searched {SEARCH_MM:g} mm around it")
     if centre is not None and np.linalg.norm(centre - grid.centre) > CLOSE_MM:
         grid = start.moved(centre - start.centre)
-        stacked, probability = look(grid)
+        stacked, probability, _ = look(grid)
     shift = grid.centre - start.centre
     if np.linalg.norm(shift) > FAR_MM:
         far = np.linalg.norm(shift)
@@ -243,9 +234,3 @@ def _tile(bundle: Bundle, network: Any, tile: torch.Tensor, tta: bool, low_mem: 
     mirrored = tile.flip(1)
     plain, other = (run(t[None])[0] for t in (tile, mirrored)) if low_mem else run(torch.stack([tile, mirrored]))
     return (plain + other.flip(1)[bundle.recipe.swap()]) / 2
-
-
-def _load(path: Path) -> Any:
-    import nibabel as nib
-
-    return nib.load(path)

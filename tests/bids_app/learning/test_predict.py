@@ -7,7 +7,7 @@ from bids_app.errors import ImageError, UsageError
 from bids_app.learning.calibrate import trial_bundle
 from bids_app.learning.predict import corners, locate_and_predict, predict, resolve_device
 from bids_app.networks.multitask import Answer
-from bids_app.recipes.recipe import load_recipe
+from bids_app.recipes.recipe import GridSpec, load_recipe
 
 CALIBRATION = {"threshold": 0.5, "temperature": 1.0}
 
@@ -116,3 +116,15 @@ def test_a_gpu_that_is_not_there_is_an_error():
 def test_unknown_device_is_an_error():
     with pytest.raises(UsageError, match="none of auto, cpu, cuda"):
         resolve_device("tpu")
+
+
+def test_an_image_that_is_prepared_already_is_predicted_on_its_own_grid(bundle, tmp_path):
+    recipe = bundle.recipe.model_copy(update={"grid": GridSpec(kind="image", spacing_mm=1.0)})
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    nib.save(nib.Nifti1Image(spots((35, 51, 38), (10, 22, 20), (26, 22, 20)), affine), tmp_path / "t1.nii")
+    crop = trial_bundle(recipe, bundle.network, CALIBRATION)
+    found = locate_and_predict(crop, {"T1w": tmp_path / "t1.nii"}, {}, None)
+    assert found.probability.shape == (2, 35, 51, 38)
+    assert found.probability[0, 10, 22, 20] > 0.9
+    assert found.probability[1, 26, 22, 20] > 0.9
+    np.testing.assert_array_equal(found.grid.affine, affine)
