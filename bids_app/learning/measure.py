@@ -10,6 +10,7 @@ import numpy as np
 from bids_app.imaging.stacking import Grid
 from bids_app.learning.bundle import Bundle
 from bids_app.measure.volumes import centroid_mm, hard_volume, soft_volume
+from bids_app.recipes.recipe import Region
 
 #: Probability further than this from the region's main piece is not part of it, mm.
 REACH_MM = 1.5
@@ -27,23 +28,26 @@ class Measured:
 def measure_regions(bundle: Bundle, probability: np.ndarray, grid: Grid) -> Measured:
     """Soft and hard volume, interval and centre of every region.
 
-    Soft volume is the integral of the probability in and within `REACH_MM` of the region's main piece, times the
+    Soft volume is the integral of the probability in and within `REACH_MM` of the region's main piece (of every piece
+    that reaches the threshold, for a lesion, which may be absent and may be many), times the
     bundle's ``volume_gain`` (fitted on scans with known volume). The interval is soft ± 1.96 ``repeat_cv`` · soft:
     where 95 % of repeated scans of the same brain would fall.
 
     Args:
-        bundle: with ``calibration`` of threshold, and optionally ``volume_gain`` and ``repeat_cv``.
+        bundle: with ``calibration`` of threshold, and optionally ``thresholds``, ``volume_gain`` and ``repeat_cv``.
         probability: shape ``(regions, x, y, z)``, values in [0, 1].
         grid: of the probability.
     """
     calibration = bundle.calibration
-    threshold, gain = calibration["threshold"], calibration.get("volume_gain", 1.0)
+    gain = calibration.get("volume_gain", 1.0)
     spread = NORMAL_95 * calibration["repeat_cv"] if "repeat_cv" in calibration else None
     rows, warnings = [], []
     for region, values in zip(bundle.recipe.regions, probability, strict=True):
-        piece = main_piece(values, threshold)
+        threshold, lesion = threshold_of(bundle, region), region.kind == "lesion"
+        piece = values >= threshold if lesion else main_piece(values, threshold)
         found = bool(piece.any())
         row = {"index": region.index, "name": region.name, "color": region.color, "found": found}
+        row |= {"threshold": threshold, "kind": region.kind}
         if found:
             near = np.where(within(piece, grid, REACH_MM), values, 0)
             soft = soft_volume(near, grid.affine) * gain
@@ -51,7 +55,8 @@ def measure_regions(bundle: Bundle, probability: np.ndarray, grid: Grid) -> Meas
             row |= {"centre_mm": [float(c) for c in centroid_mm(near, grid.affine)]}
             low, high = (max(0.0, soft * (1 - spread)), soft * (1 + spread)) if spread is not None else (None, None)
         else:
-            warnings.append(f"{region.name} was not found: no probability reaches {threshold:.2f}")
+            if not lesion:
+                warnings.append(f"{region.name} was not found: no probability reaches {threshold:.2f}")
             row |= {"soft_mm3": 0.0, "hard_mm3": 0.0, "centre_mm": None}
             low = high = None
         rows.append(row | {"soft_low_mm3": low, "soft_high_mm3": high})
@@ -98,8 +103,17 @@ def within(piece: np.ndarray, grid: Grid, millimetres: float) -> np.ndarray:
     return ndimage.distance_transform_edt(~piece, sampling=grid.spacing) <= millimetres
 
 
+def threshold_of(bundle: Bundle, region: Region) -> float:
+    """The region's own probability threshold, or the bundle's one for all."""
+    calibration = bundle.calibration
+    return float((calibration.get("thresholds") or {}).get(region.name, calibration["threshold"]))
+
+
 def label_map(bundle: Bundle, probability: np.ndarray) -> np.ndarray:
-    """Whole numbers of the dseg image: the likelier region where it reaches the threshold; shape ``(x, y, z)``."""
-    best = probability.argmax(0)
-    indices = np.array([region.index for region in bundle.recipe.regions], np.uint8)
-    return np.where(probability.max(0) >= bundle.calibration["threshold"], indices[best], 0).astype(np.uint8)
+    """Whole numbers of the dseg image: the likeliest region of those that reach their threshold; ``(x, y, z)``."""
+    regions = bundle.recipe.regions
+    levels = np.array([threshold_of(bundle, region) for region in regions]).reshape(-1, 1, 1, 1)
+    reaching = np.where(probability >= levels, probability, 0)
+    indices = np.array([region.index for region in regions])
+    kind = np.uint8 if indices.max() < 256 else np.int16
+    return np.where(reaching.max(0) > 0, indices[reaching.argmax(0)], 0).astype(kind)

@@ -86,3 +86,36 @@ def test_labels_are_the_regions_own_numbers(probability):
     assert labels.dtype == np.uint8
     voxel = np.rint(np.linalg.solve(GRID.affine, [4, -23, 3, 1])[:3]).astype(int)
     assert labels[tuple(voxel)] == 2
+
+
+def with_lesion(**calibration):
+    recipe = load_recipe("habenula")
+    lesion = recipe.regions[1].model_copy(update={"kind": "lesion", "partner": None, "side": "none"})
+    structure = recipe.regions[0].model_copy(update={"partner": None, "side": "none"})
+    recipe = recipe.model_copy(update={"regions": (structure, lesion)})
+    return SimpleNamespace(recipe=recipe, calibration={"threshold": 0.5, **calibration})
+
+
+def test_every_piece_of_a_lesion_counts():
+    two = np.maximum(ball((-3, -23, 3), 1.6), ball((-3, -15, 10), 1.6))
+    structure, lesion = measure_regions(with_lesion(), np.stack([two, two]), GRID).rows
+    assert lesion["hard_mm3"] == pytest.approx(2 * structure["hard_mm3"], rel=0.1)
+    assert lesion["soft_mm3"] == pytest.approx(2 * structure["soft_mm3"], rel=0.05)
+
+
+def test_an_absent_lesion_is_no_warning():
+    measured = measure_regions(with_lesion(), np.stack([ball((-3, -23, 3), 1.6), np.zeros(GRID.shape)]), GRID)
+    assert measured.rows[1]["soft_mm3"] == 0
+    assert not measured.warnings
+
+
+def test_each_region_has_its_own_threshold(probability):
+    faint = bundle(thresholds={"left habenula": 0.2})
+    weak = probability * 0.3
+    assert [row["found"] for row in measure_regions(faint, weak, GRID).rows] == [True, False]
+    assert set(np.unique(label_map(faint, weak))) == {0, 1}
+
+
+def test_a_likelier_region_below_its_threshold_gives_way():
+    both = np.stack([np.full((2, 2, 2), 0.3), np.full((2, 2, 2), 0.4)])
+    assert (label_map(bundle(thresholds={"left habenula": 0.2, "right habenula": 0.6}), both) == 1).all()
