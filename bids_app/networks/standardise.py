@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 
 #: Brightness beyond so many standard deviations is cut.
@@ -19,3 +22,19 @@ def standardise(stack: torch.Tensor) -> torch.Tensor:
     mean = (stack * inside).sum((-3, -2, -1), keepdim=True) / count
     spread = (((stack - mean) * inside).square().sum((-3, -2, -1), keepdim=True) / count).sqrt().clamp_min(1e-6)
     return ((stack - mean) / spread).clamp(-CUT, CUT) * inside
+
+
+def normalise(stack: torch.Tensor, how: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    """Every channel as a plan says: by its own mean and spread, or by a cohort's where it has a physical scale.
+
+    Args:
+        stack: shape ``(..., sequences, x, y, z)``.
+        how: per sequence ``{"kind": "scan"}`` or ``{"kind": "cohort", "mean": m, "sd": s}``.
+    """
+    parts = []
+    for channel, one in zip(stack.unbind(-4), how, strict=True):
+        if one["kind"] == "scan":
+            parts.append(standardise(channel))
+        else:
+            parts.append(((channel - one["mean"]) / one["sd"]).clamp(-CUT, CUT) * (channel != 0))
+    return torch.stack(parts, -4)
