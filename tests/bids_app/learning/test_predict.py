@@ -5,7 +5,8 @@ import torch
 
 from bids_app.errors import ImageError, UsageError
 from bids_app.learning.calibrate import trial_bundle
-from bids_app.learning.predict import corners, locate_and_predict, predict, resolve_device
+from bids_app.learning.predict import locate_and_predict, predict, resolve_device
+from bids_app.learning.tiles import corners
 from bids_app.networks.multitask import Answer
 from bids_app.recipes.recipe import GridSpec, load_recipe
 
