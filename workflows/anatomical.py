@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -18,9 +19,12 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 
 def init_reference_wf(
-    *, image: Path, settings: Settings, reference: str = "T1w", name: str = "reference_wf"
-) -> Workflow:
+    *, image: Path, settings: Settings, reference: str = "T1w", bias: bool = True, prepared: bool = False,
+    name: str = "reference_wf",
+) -> Workflow:  # fmt: skip
     """Conform, mask the brain, denoise on request, correct the bias field.
+
+    No brain is looked for in a ``prepared`` image, such as a crop; the outputs about it are then not set.
 
     The brain is looked for in the image as it came: in one whole head of 1 mm, correction made it harder to find.
 
@@ -28,18 +32,20 @@ def init_reference_wf(
     ``to_template`` (where finding the brain put it; empty if it did not).
     """
     workflow = Workflow(name=name)
-    corrected = _corrected(workflow, image, settings, sequence=reference, reference=True)
+    corrected = _corrected(workflow, image, settings, sequence=reference, reference=True, bias=bias)
+    outputnode = Node(IdentityInterface(["image", "mask", "stripped", "to_template"]), name="outputnode")
+    workflow.connect(corrected, "out_file", outputnode, "image")
+    if prepared:
+        return workflow
     mask = Node(
         BrainMask(
             skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed, sloppy=settings.sloppy,
         ),
         name="mask",
     )  # fmt: skip
-    outputnode = Node(IdentityInterface(["image", "mask", "stripped", "to_template"]), name="outputnode")
     workflow.connect(
         [
             (workflow.get_node("conform"), mask, [("out_file", "in_file")]),
-            (corrected, outputnode, [("out_file", "image")]),
             (mask, outputnode, [(name, name) for name in ("mask", "stripped", "to_template")]),
         ]
     )
@@ -48,28 +54,33 @@ def init_reference_wf(
 
 def init_sequence_wf(
     *, sequence: str, image: Path, settings: Settings, reference: str = "T1w", lesion_mask: Path | None = None,
-    name: str | None = None,
+    bias: bool = True, prepared: bool = False, name: str | None = None,
 ) -> Workflow:  # fmt: skip
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
+
+    A ``prepared`` image, such as a crop, is taken to lie on its reference already.
 
     Inputs: ``reference``. A lesion mask is left out of what is compared.
     Outputs: ``image`` (corrected, on its own grid), ``matrix`` (its world to the reference's world).
     """
     workflow = Workflow(name=name or f"{slug(sequence)}_wf")
     inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
-    corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False)
+    corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False, bias=bias)
+    outputnode = Node(IdentityInterface(["image", "matrix"]), name="outputnode")
+    workflow.connect(corrected, "out_file", outputnode, "image")
+    if prepared:
+        outputnode.inputs.matrix = np.eye(4).tolist()
+        return workflow
     rigid = Node(
         RegisterSequence(
             sequence=sequence, reference_name=reference, seed=settings.random_seed, **_lesion(lesion_mask),
         ),
         name="rigid",
     )  # fmt: skip
-    outputnode = Node(IdentityInterface(["image", "matrix"]), name="outputnode")
     workflow.connect(
         [
             (corrected, rigid, [("out_file", "in_file")]),
             (inputnode, rigid, [("reference", "reference")]),
-            (corrected, outputnode, [("out_file", "image")]),
             (rigid, outputnode, [("matrix", "matrix")]),
         ]
     )
@@ -113,12 +124,14 @@ def wants_template_space(settings: Settings) -> bool:
     return any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
 
 
-def _corrected(workflow: Workflow, image: Path, settings: Settings, *, sequence: str, reference: bool) -> Node:
+def _corrected(
+    workflow: Workflow, image: Path, settings: Settings, *, sequence: str, reference: bool, bias: bool
+) -> Node:
     """Add the steps that every sequence goes through; returns the last of them, whose ``out_file`` is the image."""
     last = Node(Conform(in_file=str(image)), name="conform")
     workflow.add_nodes([last])
     steps = [Node(Denoise(), name="denoise")] if settings.denoise else []
-    if sequence not in QUANTITATIVE:
+    if bias and sequence not in QUANTITATIVE:
         steps.append(Node(CorrectBias(reference=reference, sloppy=settings.sloppy), name="bias"))
     for step in steps:
         workflow.connect(last, "out_file", step, "in_file")

@@ -14,12 +14,13 @@ from workflows.naming import slug
 
 
 def init_outputs_wf(
-    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template, threads: int,
+    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template | None, threads: int,
     name: str = "outputs_wf",
 ) -> Workflow:  # fmt: skip
     """Write derivatives.
 
-    Inputs: ``image``, ``mask``, ``stripped``, ``transforms`` (reference to template); for every other sequence
+    Inputs: ``image``, ``mask``, ``stripped``, ``transforms`` (reference to template; neither these nor the mask where
+    the recipes take images as they are); for every other sequence
     ``image_<slug>`` and ``matrix_<slug>``; for every predicting recipe ``dseg_``, ``probseg_``, ``volumes_<slug>``.
     """
     workflow = Workflow(name=name)
@@ -32,7 +33,8 @@ def init_outputs_wf(
     write = Node(
         WriteOutputs(
             sequences=others, predicted=predicted, settings=to_plain(settings), selection=selection.to_plain(),
-            recipes=predicted, threads=threads, template=template.name, template_image=str(template.image),
+            recipes=predicted, threads=threads,
+            **({"template": template.name, "template_image": str(template.image)} if template else {}),
         ),
         name="write",
     )  # fmt: skip

@@ -15,24 +15,26 @@ from workflows.naming import slug
 def init_prediction_wf(*, recipe: Recipe, settings: Settings, threads: int, name: str | None = None) -> Workflow:
     """Predict a recipe's regions and measure them.
 
-    Inputs: ``image`` and ``mask`` of the reference, ``to_template`` (reference world to template world), and for
-    every further sequence ``image_<slug>`` and ``matrix_<slug>``.
+    Inputs: ``image`` and ``mask`` of the reference, ``to_template`` (reference world to template world; it and the mask
+    are left out for images that are taken as they are), and for every further sequence ``image_<slug>`` and
+    ``matrix_<slug>``.
     Outputs: ``dseg`` and ``probseg`` on the reference's grid, ``volumes`` (JSON).
     """
     workflow = Workflow(name=name or f"{slug(recipe.name)}_wf")
     bundle = load_bundle(settings.bundle or recipe.name)
+    tta = settings.tta and bundle.recipe.learning.mirror  # else the network has never seen a mirror image
     others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
     fields = [f"{field}_{slug(sequence)}" for sequence in others for field in ("image", "matrix")]
     inputnode = Node(IdentityInterface(["image", "mask", "to_template", *fields]), name="inputnode")
     predict = Node(
         Predict(
             sequences=others, recipe=recipe.name, bundle=str(bundle.path), weights=bundle.sha256,
-            device=settings.device, tta=settings.tta, low_mem=settings.low_mem,
+            device=settings.device, tta=tta, low_mem=settings.low_mem,
             reproducible=settings.reproducible, threads=threads,
         ),
         name="predict",
     )  # fmt: skip
-    measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=settings.tta), name="measure")
+    measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta), name="measure")
     outputnode = Node(IdentityInterface(["dseg", "probseg", "volumes"]), name="outputnode")
     workflow.connect(
         [

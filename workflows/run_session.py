@@ -22,7 +22,7 @@ from workflows.failure import find_failure, forget_failures, note_failure, write
 from workflows.interfaces.base import peak_rss_mb
 from workflows.record import empty_record, write_record
 from workflows.scratch import clear_work, prepare_work
-from workflows.wanted import expected_hash, load_recipes, queries_of
+from workflows.wanted import expected_hash, is_prepared, load_recipes, queries_of
 
 PREFIX = "session_wf."
 
@@ -124,8 +124,17 @@ def run_graph(
     set_threads(1)
     prepare_work(work)
     _check_space(work)
+    record["warnings"] += [
+        f"{recipe.title}: --tta is left out: its network was trained without mirror images"
+        for recipe in recipes
+        if settings.tta and recipe.regions and not recipe.learning.mirror
+    ]
+    prepared = is_prepared(recipes)
+    if prepared:
+        record["preprocessing"]["prepared"] = True
+    template = None if prepared else find_template()
     workflow = init_session_wf(
-        settings=settings, selection=selection, recipes=recipes, template=find_template(), threads=threads
+        settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
     workflow.base_dir = str(work)
     logs = settings.output_dir / "logs" / selection.key

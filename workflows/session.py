@@ -12,38 +12,47 @@ from workflows.anatomical import init_reference_wf, init_sequence_wf, init_templ
 from workflows.naming import slug
 from workflows.outputs import init_outputs_wf
 from workflows.prediction import init_prediction_wf
+from workflows.wanted import is_prepared, wants_bias_correction
 
 
 def init_session_wf(
-    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template, threads: int
-) -> Workflow:
+    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template | None,
+    threads: int,
+) -> Workflow:  # fmt: skip
     """Reference and other sequences, template, one prediction per recipe, outputs.
 
     A list of what happens: the reference is conformed, corrected and masked; every other sequence is corrected and
     registered to it; the reference is registered to the template; each recipe with a bundle predicts; all is written.
+    Where the recipes take images as they are, there is no mask, no registration and no ``template``.
     """
     workflow = Workflow(name="session_wf")
     reference = selection.reference
     shared = {"settings": settings, "reference": reference}
-    reference_wf = init_reference_wf(image=selection.path_of(reference), **shared)
-    template_wf = init_template_wf(lesion_mask=selection.lesion_mask, **shared)
+    prepared = is_prepared(recipes)
+    how = {**shared, "bias": wants_bias_correction(recipes), "prepared": prepared}
+    reference_wf = init_reference_wf(image=selection.path_of(reference), **how)
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
-    joined = [("outputnode.image", "inputnode.image"), ("outputnode.mask", "inputnode.mask")]
-    start = ("outputnode.to_template", "inputnode.to_template")
-    workflow.connect(
-        [
-            (reference_wf, template_wf, [*joined, start]),
-            (reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")]),
-            (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
-        ]
-    )
+    joined = [("outputnode.image", "inputnode.image")]
+    if prepared:
+        workflow.connect([(reference_wf, outputs_wf, joined)])
+    else:
+        template_wf = init_template_wf(lesion_mask=selection.lesion_mask, **shared)
+        joined.append(("outputnode.mask", "inputnode.mask"))
+        start = ("outputnode.to_template", "inputnode.to_template")
+        workflow.connect(
+            [
+                (reference_wf, template_wf, [*joined, start]),
+                (reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")]),
+                (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
+            ]
+        )
     others = {}
     for name, choice in selection.choices.items():
         if name == reference or choice.path is None:
             continue
-        others[name] = init_sequence_wf(sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, **shared)
+        others[name] = init_sequence_wf(sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, **how)
         workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
         for field in ("image", "matrix"):
             workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
@@ -52,7 +61,8 @@ def init_session_wf(
             continue
         prediction_wf = init_prediction_wf(recipe=recipe, settings=settings, threads=threads)
         workflow.connect([(reference_wf, prediction_wf, joined)])
-        workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")
+        if not prepared:
+            workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")
         for sequence in recipe.sequences:
             if sequence.name in others:
                 for field in ("image", "matrix"):

@@ -26,8 +26,48 @@ class Wanted:
 
 
 def load_recipes(settings: Settings) -> list[Recipe]:
-    """The recipes of a run, each once."""
-    return [load_recipe(name) for name in dict.fromkeys(settings.recipe)]
+    """The recipes of a run, each once.
+
+    Raises:
+        UsageError: recipes that cannot share one preprocessing, or that the bundle given is not for.
+    """
+    recipes = [load_recipe(name) for name in dict.fromkeys(settings.recipe)]
+    _check_together(recipes)
+    if is_prepared(recipes):
+        outside = [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
+        if outside:
+            raise UsageError(f"{recipes[0].name} takes images as they are: they cannot be brought to {outside[0]}")
+    own = settings.bundle / "recipe.toml" if settings.bundle else None
+    if own and own.is_file():
+        name = load_recipe(own).name
+        others = [recipe.name for recipe in recipes if recipe.regions and recipe.name != name]
+        if others:
+            raise UsageError(f"the bundle {settings.bundle} is for the recipe {name}, not for {', '.join(others)}")
+    return recipes
+
+
+def is_prepared(recipes: list[Recipe]) -> bool:
+    """Whether the recipes take images as they are (crops, say): no brain mask, no registration, no template."""
+    return all(recipe.grid is not None and recipe.grid.kind == "image" for recipe in recipes)
+
+
+def wants_bias_correction(recipes: list[Recipe]) -> bool:
+    """Whether N4 runs; the same in all recipes of a run."""
+    return recipes[0].preprocessing.bias
+
+
+def _check_together(recipes: list[Recipe]) -> None:
+    """Refuse recipes of one run that want different preprocessing.
+
+    Raises:
+        UsageError: naming two that differ.
+    """
+    for recipe in recipes[1:]:
+        two = f"{recipes[0].name} and {recipe.name}"
+        if is_prepared([recipe]) != is_prepared(recipes[:1]):
+            raise UsageError(f"{two} cannot run together: one takes images as they are, the other whole heads")
+        if recipe.preprocessing.bias != recipes[0].preprocessing.bias:
+            raise UsageError(f"{two} cannot run together: only one wants its bias field corrected; run them apart")
 
 
 def queries_of(recipes: list[Recipe], extra: tuple[str, ...] = ()) -> tuple[list[Wanted], str]:

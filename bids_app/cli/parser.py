@@ -96,6 +96,8 @@ def parse(argv: list[str]) -> Settings:
     unknown = [level for level in plain.get("levels", ()) if level not in LEVELS]
     if unknown:
         raise UnknownLevel(f"unknown level {unknown[0]!r}; the levels are {', '.join(LEVELS)}")
+    if plain.get("bundle") and "recipe" not in plain and (Path(plain["bundle"]) / "recipe.toml").is_file():
+        plain["recipe"] = [str(Path(plain["bundle"]) / "recipe.toml")]  # a bundle knows what it is for
     return _absolute(from_plain(plain, source=str(config) if config else "command line"))
 
 

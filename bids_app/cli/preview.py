@@ -39,11 +39,18 @@ def preview(settings: Settings, units: list) -> int:
 
 def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
     """What a session goes through, in words."""
+    from workflows.wanted import is_prepared, wants_bias_correction
+
     nonlinear = any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
-    before = ["conform", "brain mask", *(["denoise"] if settings.denoise else []), "N4"]
+    prepared = is_prepared(recipes)
+    cleaned = [*(["denoise"] if settings.denoise else []), *(["N4"] if wants_bias_correction(recipes) else [])]
+    before = ["conform", *([] if prepared else ["brain mask"]), *cleaned]
+    predicted = [f"predict {r.name}" for r in recipes if r.regions]
+    if prepared:
+        return [*before, *predicted, "write"]
     registered = [f"{name} rigid to the reference" for name in others]
     template = "affine to the template" + (" and SyN" if nonlinear else "")
-    return [*before, *registered, template, *[f"predict {r.name}" for r in recipes if r.regions], "write"]
+    return [*before, *registered, template, *predicted, "write"]
 
 
 def _table(rows: list[dict]) -> None:

@@ -79,6 +79,11 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
         return ""
     reference = (record.get("selection") or {}).get("reference") or "the reference"
     sentences = []
+    if done.get("prepared"):
+        sentences.append(
+            "Images were taken as they came, already cut out or prepared: no brain was extracted, and nothing was "
+            "registered."
+        )
     if done.get("denoised"):
         sentences.append("Images were denoised by adaptive non-local means as implemented in ANTs.")
     if _ran(done.get("bias")):

@@ -96,7 +96,9 @@ def _figures(output_dir: Path, record: Mapping[str, Any], problems: list[str]) -
     drawn = [
         _regions(output_dir, record, prediction, pictures, problems) for prediction in record.get("predictions") or []
     ]
-    return [*drawn, brain_figure(pictures), registration_figure(pictures, template), sequences_figure(pictures, name)]
+    prepared = (record.get("preprocessing") or {}).get("prepared")  # then neither mask nor template was looked for
+    brain = [] if prepared else [brain_figure(pictures), registration_figure(pictures, template)]
+    return [*drawn, *brain, sequences_figure(pictures, name)]
 
 
 def _pictures(output_dir: Path, record: Mapping[str, Any], reference: Volume, problems: list[str]) -> Pictures:

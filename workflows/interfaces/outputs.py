@@ -41,7 +41,7 @@ class _OutputsInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     recipes = traits.List(traits.Str, desc="names or files of the recipes that predicted")
     threads = traits.Int(1, usedefault=True)
     image = File(exists=True, mandatory=True, desc="the reference")
-    mask = File(exists=True, mandatory=True)
+    mask = File(exists=True, desc="of the brain; not of an image that is taken as it is")
     stripped = traits.Bool(False, usedefault=True)
     transforms = traits.List(File(exists=True), desc="reference to template")
     template = traits.Str(desc="true name of the template")
@@ -87,7 +87,8 @@ class WriteOutputs(Stage):
         )  # fmt: skip
         sink.clear_unfinished()
         files = self._preprocessed(sink, selection)
-        files |= self._transforms(sink, selection, folder)
+        if self.inputs.transforms:
+            files |= self._transforms(sink, selection, folder)
         for bundle in bundles:
             self._predictions(sink, selection, bundle, files)
         if self._template_space(settings):
@@ -95,7 +96,7 @@ class WriteOutputs(Stage):
         return {"facts": {"outputs": sink.outputs, "files": files, "provenance": origin}}
 
     def _preprocessed(self, sink: Any, selection: Any) -> dict[str, Any]:
-        """The corrected reference, its brain mask, and every other sequence on the reference's grid."""
+        """The corrected reference, its brain mask if it has one, and every other sequence on the reference's grid."""
         import nibabel as nib
 
         from bids_app.bids.naming import source_entities
@@ -110,11 +111,13 @@ class WriteOutputs(Stage):
             sidecar={**stripped, "ChosenBecause": selection.choices[name].reason},
             **{**own, "desc": "preproc"},
         )  # fmt: skip
-        mask = sink.image(
-            Path(self.inputs.mask), "mask", sources=[image], reference=image, sidecar={"Type": "Brain"},
-            **{**own, "space": name, "desc": "brain"},
-        )  # fmt: skip
-        files = {"reference": _name(sink, image), "brain_mask": _name(sink, mask), "sequences": {}}
+        files: dict[str, Any] = {"reference": _name(sink, image), "sequences": {}}
+        if isinstance(self.inputs.mask, str):
+            mask = sink.image(
+                Path(self.inputs.mask), "mask", sources=[image], reference=image, sidecar={"Type": "Brain"},
+                **{**own, "space": name, "desc": "brain"},
+            )  # fmt: skip
+            files["brain_mask"] = _name(sink, mask)
         target = nib.load(self.inputs.image)
         grid = Grid(target.shape, target.affine)
         for sequence in self._sequences:

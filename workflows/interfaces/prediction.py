@@ -11,6 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, DynamicTraitedSpec, F
 from nipype.interfaces.io import add_traits
 
 from workflows.interfaces.base import Stage, StageOutput
+from workflows.interfaces.imaging import optional
 from workflows.naming import slug
 
 
@@ -19,8 +20,8 @@ class _PredictInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     bundle = traits.Str(mandatory=True, desc="name of a shipped bundle, or a folder")
     weights = traits.Str(mandatory=True, desc="hash of the weights: other weights, other result")
     image = File(exists=True, mandatory=True, desc="the reference")
-    mask = File(exists=True, mandatory=True)
-    to_template = traits.List(traits.List(traits.Float), mandatory=True)
+    mask = File(exists=True, desc="of the brain; not for a recipe that takes images as they are")
+    to_template = traits.List(traits.List(traits.Float), desc="as the mask")
     device = traits.Str("auto", usedefault=True)
     tta = traits.Bool(False, usedefault=True)
     low_mem = traits.Bool(False, usedefault=True)
@@ -61,8 +62,9 @@ class Predict(Stage):
             path, matrix = getattr(self.inputs, f"image_{slug(name)}"), getattr(self.inputs, f"matrix_{slug(name)}")
             if isinstance(path, str):
                 images[name], matrices[name] = Path(path), np.linalg.inv(np.array(matrix))
+        to_template = np.array(self.inputs.to_template) if self.inputs.to_template else None
         found = locate_and_predict(
-            bundle, images, matrices, np.array(self.inputs.to_template), mask=Path(self.inputs.mask), device=device,
+            bundle, images, matrices, to_template, mask=optional(self.inputs.mask), device=device,
             tta=self.inputs.tta, low_mem=self.inputs.low_mem, threads=self.inputs.threads,
         )  # fmt: skip
         out = folder / "prediction.npz"
