@@ -42,26 +42,31 @@ class Vote:
     members: int
 
 
-def combine(probabilities: Sequence[np.ndarray], *, background: bool = False) -> Vote:
+def combine(probabilities: Iterable[np.ndarray], *, background: bool = False) -> Vote:
     """Mean probability and mutual information (Houlsby 2011) of an ensemble.
 
     Args:
-        probabilities: one array per member, classes first: ``(regions, x, y, z)`` or ``(levels,)``.
+        probabilities: one array per member, classes first: ``(regions, x, y, z)`` or ``(levels,)``; one is held at a
+            time.
         background: the first class, one minus all others, is left out of the arrays.
 
     Raises:
         BundleError: no member, or one whose answer is not finite: none is left out.
     """
-    if not len(probabilities):
+    mean = each = None
+    members = 0
+    for one in probabilities:
+        if not np.isfinite(one).all():
+            raise BundleError(f"the answer of member {members} is not finite; no member is left out of a vote")
+        own = entropy(one, background=background)
+        mean, each = (one, own) if mean is None else (mean + one, each + own)
+        members += 1
+    if mean is None:
         raise BundleError("no member of the bundle gave an answer")
-    spoilt = [str(k) for k, one in enumerate(probabilities) if not np.isfinite(one).all()]
-    if spoilt:
-        raise BundleError(f"the answer of member {', '.join(spoilt)} is not finite; no member is left out of a vote")
-    mean = np.mean(probabilities, axis=0)
-    if len(probabilities) == 1:
-        return Vote(mean, np.zeros(mean.shape[1:]), 1)
-    each = np.mean([entropy(one, background=background) for one in probabilities], axis=0)
-    return Vote(mean, np.maximum(entropy(mean, background=background) - each, 0), len(probabilities))
+    if members == 1:
+        return Vote(mean, np.zeros_like(each), 1)
+    mean = mean / members
+    return Vote(mean, np.maximum(entropy(mean, background=background) - each / members, 0), members)
 
 
 def entropy(probability: np.ndarray, *, background: bool = False) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,16 @@ import numpy as np
 from bids_app.errors import ImageError, UsageError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
+from bids_app.learning.ensemble import Vote, combine
 from bids_app.learning.measure import main_piece
 from bids_app.learning.prepare import lay, place_grid
+from bids_app.learning.tiles import pad_behind, tiled
 
 if TYPE_CHECKING:
     import torch
 
-#: Part of a tile that it shares with the next one.
-OVERLAP = 0.5
-#: Width of a tile's Gaussian weight, as a part of its side (nnU-Net's value).
-TILE_SIGMA = 0.125
+#: A stack and which of its sequences are there.
+Seen = tuple[np.ndarray, np.ndarray]
 #: A first answer this close to the middle of the grid needs no second look, mm.
 CLOSE_MM = 0.5
 #: Where nothing is found in the region, one this much larger on every side is searched, mm.
@@ -43,6 +42,8 @@ class RegionPrediction:
         stack: shape ``(sequences, x, y, z)``, as the network saw it before standardisation.
         shift_mm: from the template's place to what was found, in the reference's world, shape ``(3,)``.
         warnings: sentences for the report.
+        disagreement: mutual information of the members per voxel, nats, shape ``(x, y, z)``; 0 where there is one.
+        present: one flag per sequence.
     """
 
     probability: np.ndarray
@@ -50,6 +51,8 @@ class RegionPrediction:
     stack: np.ndarray
     shift_mm: np.ndarray
     warnings: list[str] = field(default_factory=list)
+    disagreement: np.ndarray | None = None
+    present: np.ndarray | None = None
 
 
 def resolve_device(name: str = "auto") -> str:
@@ -93,23 +96,46 @@ def predict(
     Raises:
         ImageError: the stack has another number of sequences than the recipe, or a required one is missing.
     """
-    import torch
+    return predict_vote(
+        bundle, stacked, present, device=device, tta=tta, low_mem=low_mem, threads=threads
+    ).mean  # fmt: skip
 
-    from bids_app.networks.standardise import standardise
+
+def predict_vote(
+    bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None = None, *, device: str = "cpu", tta: bool = False,
+    low_mem: bool = False, threads: int | None = None,
+) -> Vote:  # fmt: skip
+    """`predict` with what the bundle's members disagree about; every one of them votes, or an error says why not."""
+    import torch
 
     _check_stack(bundle, stacked, present)
     before = torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
-    try:
-        network = bundle.network.to(device)
-        image = standardise(torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32))).to(device)
-        padded, box = _pad(image, network.factor)
+
+    def answer(network: Any, plan: Mapping[str, Any]) -> np.ndarray:
+        image = normalised(bundle, plan, stacked).to(device)
+        padded, box = pad_behind(image, network.factor), tuple(slice(0, n) for n in image.shape[1:])
         with torch.inference_mode():
-            probability = _tiled(bundle, network, padded, tta=tta, low_mem=low_mem)
+            probability = _tiled(bundle, network.to(device), padded, tta=tta, low_mem=low_mem)
         return probability[(slice(None), *box)].cpu().numpy()
+
+    try:
+        members = zip(bundle.networks, bundle.plans, strict=True)
+        return combine((answer(network, plan) for network, plan in members), background=True)
     finally:
         torch.set_num_threads(before)
+
+
+def normalised(bundle: Bundle, plan: Mapping[str, Any], stacked: np.ndarray) -> torch.Tensor:
+    """A stack as a member wants it: each sequence by itself, or by the scans that trained where its plan says so."""
+    import torch
+
+    from bids_app.networks.standardise import normalise
+
+    how = plan.get("normalisation", {})
+    kinds = [how.get(sequence.name, {"kind": "scan"}) for sequence in bundle.recipe.sequences]
+    return normalise(torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32)), kinds)
 
 
 def locate_and_predict(
@@ -129,28 +155,30 @@ def locate_and_predict(
     """
     grid_of, recipe = bundle.recipe.grid, bundle.recipe
 
-    def look(grid: Grid | None = None) -> tuple[np.ndarray, np.ndarray, Grid]:
+    def look(grid: Grid | None = None) -> tuple[Seen, Vote, Grid]:
         stacked, present, grid = lay(recipe, images, to_images, reference_to_template, mask, grid=grid)
+        if not recipe.regions:
+            return (stacked, present), Vote(np.zeros((0, *grid.shape)), np.zeros(grid.shape), 0), grid
         options = {"device": device, "tta": tta, "low_mem": low_mem, "threads": threads}
-        return stacked, predict(bundle, stacked, present, **options), grid
+        return (stacked, present), predict_vote(bundle, stacked, present, **options), grid
 
-    stacked, probability, start = look()
-    if grid_of.kind != "region":
-        return RegionPrediction(probability, start, stacked, np.zeros(3))
+    seen, vote, start = look()
+    if grid_of.kind != "region" or not recipe.regions:
+        return RegionPrediction(vote.mean, start, seen[0], np.zeros(3), [], vote.mutual_information, seen[1])
     grid, warnings = start, []
-    centre = _found_centre(bundle, probability, grid)
+    centre = _found_centre(bundle, vote.mean, grid)
     if centre is None:
         wide = place_grid(recipe, images[recipe.reference], reference_to_template, mask, margin_mm=SEARCH_MM)
-        centre = _found_centre(bundle, look(wide)[1], wide)
+        centre = _found_centre(bundle, look(wide)[1].mean, wide)
         warnings.append(f"{recipe.title}: nothing at the template's place; searched {SEARCH_MM:g} mm around it")
     if centre is not None and np.linalg.norm(centre - grid.centre) > CLOSE_MM:
         grid = start.moved(centre - start.centre)
-        stacked, probability, _ = look(grid)
+        seen, vote, _ = look(grid)
     shift = grid.centre - start.centre
     if np.linalg.norm(shift) > FAR_MM:
         far = np.linalg.norm(shift)
         warnings.append(f"{recipe.title}: found {far:.1f} mm from the template's place; check the registration")
-    return RegionPrediction(probability, grid, stacked, shift, warnings)
+    return RegionPrediction(vote.mean, grid, seen[0], shift, warnings, vote.mutual_information, seen[1])
 
 
 def _found_centre(bundle: Bundle, probability: np.ndarray, grid: Grid) -> np.ndarray | None:
@@ -176,48 +204,13 @@ def _check_stack(bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None
             raise ImageError(f"the recipe {bundle.recipe.name} cannot be used without {', '.join(lacking)}")
 
 
-def _pad(image: torch.Tensor, factor: int) -> tuple[torch.Tensor, tuple[slice, ...]]:
-    """Zeros behind the last voxels up to a multiple of ``factor``, and where the image lies in the result."""
-    import torch.nn.functional as F
-
-    missing = [-n % factor for n in image.shape[1:]]
-    box = tuple(slice(0, n) for n in image.shape[1:])
-    return F.pad(image, [side for n in reversed(missing) for side in (0, n)]), box
-
-
 def _tiled(bundle: Bundle, network: Any, image: torch.Tensor, *, tta: bool, low_mem: bool) -> torch.Tensor:
     """Weighted mean of the tiles' probabilities, regions first, background left out."""
-    import torch
-
     grid = bundle.recipe.grid
     side = round(grid.size_mm / grid.spacing_mm) if grid.kind == "region" else WHOLE_TILE
     sides = [min(-(-side // network.factor) * network.factor, n) for n in image.shape[1:]]
-    total = image.new_zeros((len(bundle.recipe.regions), *image.shape[1:]))
-    weights, weight = image.new_zeros(image.shape[1:]), _gaussian(sides).to(image)
-    for corner in corners(image.shape[1:], sides):
-        box = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
-        total[(slice(None), *box)] += weight * _tile(bundle, network, image[(slice(None), *box)], tta, low_mem)
-        weights[box] += weight
-    return torch.clamp(total / weights, 0, 1)
-
-
-def corners(shape: tuple[int, ...], sides: list[int]) -> Iterator[tuple[int, ...]]:
-    """First voxels of tiles that cover ``shape``, evenly spread, neighbours overlapping by at least `OVERLAP`."""
-    starts = []
-    for n, side in zip(shape, sides, strict=True):
-        count = 1 + int(np.ceil((n - side) / (side * (1 - OVERLAP))))
-        starts.append(np.rint(np.linspace(0, n - side, count)).astype(int).tolist())
-    return itertools.product(*starts)
-
-
-def _gaussian(sides: list[int]) -> torch.Tensor:
-    import torch
-
-    weight = torch.ones(())
-    for n in sides:
-        away = (torch.arange(n) - (n - 1) / 2) / (TILE_SIGMA * n)
-        weight = weight[..., None] * torch.exp(-0.5 * away**2).clamp_min(1e-4)
-    return weight
+    regions = len(bundle.recipe.regions)
+    return tiled(lambda tile: _tile(bundle, network, tile, tta, low_mem), image, sides, regions)
 
 
 def _tile(bundle: Bundle, network: Any, tile: torch.Tensor, tta: bool, low_mem: bool) -> torch.Tensor:
