@@ -105,6 +105,7 @@ class Cohort:
 def load_cohort(
     recipe: Recipe, bids_dir: Path, derivatives: Mapping[str, Path], output_dir: Path,
     *, participants: Iterable[str] | None = None, site_column: str | None = None, group_column: str | None = None,
+    sessions: Sequence[CohortSession] | None = None,
 ) -> Cohort:  # fmt: skip
     """Gather every finished session of an output folder that has labels or a target.
 
@@ -116,6 +117,7 @@ def load_cohort(
         participants: labels to keep, with or without ``sub-``; None for everybody.
         site_column: of participants.tsv, instead of the recipe's; it must be there if named here.
         group_column: who must stay together (family, twin pair).
+        sessions: images that are prepared already (see `bids_app.learning.raw`), instead of those in ``output_dir``.
 
     Raises:
         DataError: every wrong or inconsistent label and target, one a line; or nobody left.
@@ -123,7 +125,9 @@ def load_cohort(
         UsageError, InputMissing: the labels' folder was not given or is not there; a participant who is not there.
     """
     root = _labels_folder(recipe, derivatives)
-    sessions, notes = _finished(recipe, Path(output_dir), participants)
+    sessions, notes = (
+        (list(sessions), []) if sessions is not None else _finished(recipe, Path(output_dir), participants)
+    )
     keys: list[Key] = [(session.participant, session.session) for session in sessions]
     tables = read_tables(Path(bids_dir), keys)
     known = code_all(recipe, tables, keys)
@@ -297,6 +301,8 @@ def _labelled(
 
 def _hashes(session: CohortSession, bids_dir: Path, output_dir: Path) -> tuple[str, ...]:
     """Of the raw images, which other preprocessing leaves as they are; of the derivative where a raw one is gone."""
+    if session.mask is None and session.to_template is None:  # the raw images themselves
+        return tuple(content_hash(path) for path in session.images.values())
     chosen = (read_session(output_dir, session.key).get("selection") or {}).get("sequences") or []
     raw = {str(row["sequence"]): bids_dir / row["file"] for row in chosen if row.get("file")}
     return tuple(

@@ -51,7 +51,7 @@ class SessionProcess(SimpleInterface):
         threads = 1 if settings.reproducible else self.inputs.threads
         command = [sys.executable, "-m", "bids_app", "session", self.inputs.settings_file, self.inputs.participant]
         started = time.time()
-        code, peak_mb = _run(
+        code, peak_mb = run_process(
             [*command, session or "", str(threads)],
             environment(settings, threads),
             logs / "session.log",
@@ -90,7 +90,7 @@ def environment(settings: Settings, threads: int) -> dict[str, str]:
     }
 
 
-def _run(command: list[str], env: dict[str, str], log: Path, *, samples: Path | None) -> tuple[int, float]:
+def run_process(command: list[str], env: dict[str, str], log: Path, *, samples: Path | None = None) -> tuple[int, float]:
     """Exit code (negative: signal) and peak memory in MB of a process whose output goes to ``log``."""
     with log.open("ab") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
