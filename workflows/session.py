@@ -11,7 +11,7 @@ from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
 from workflows.naming import slug
 from workflows.outputs import init_outputs_wf
-from workflows.prediction import init_prediction_wf
+from workflows.prediction import init_prediction_wf, predicted_fields
 from workflows.wanted import is_prepared, wants_bias_correction
 
 
@@ -36,7 +36,7 @@ def init_session_wf(
     )
     joined = [("outputnode.image", "inputnode.image")]
     if prepared:
-        workflow.connect([(reference_wf, outputs_wf, joined)])
+        workflow.connect([(reference_wf, outputs_wf, [*joined])])
     else:
         template_wf = init_template_wf(lesion_mask=selection.lesion_mask, **shared)
         joined.append(("outputnode.mask", "inputnode.mask"))
@@ -57,10 +57,11 @@ def init_session_wf(
         for field in ("image", "matrix"):
             workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
     for recipe in recipes:
-        if not recipe.regions:
+        if not recipe.predicts:
             continue
-        prediction_wf = init_prediction_wf(recipe=recipe, settings=settings, threads=threads)
-        workflow.connect([(reference_wf, prediction_wf, joined)])
+        key = (selection.participant, selection.session)
+        prediction_wf = init_prediction_wf(recipe=recipe, settings=settings, threads=threads, key=key)
+        workflow.connect([(reference_wf, prediction_wf, [*joined])])  # a copy: Nipype keeps and empties the list
         if not prepared:
             workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")
         for sequence in recipe.sequences:
@@ -70,6 +71,6 @@ def init_session_wf(
                         others[sequence.name], f"outputnode.{field}", prediction_wf,
                         f"inputnode.{field}_{slug(sequence.name)}",
                     )  # fmt: skip
-        for field in ("dseg", "probseg", "volumes"):
+        for field in predicted_fields(recipe):
             workflow.connect(prediction_wf, f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(recipe.name)}")
     return workflow

@@ -81,7 +81,8 @@ def place_grid(
     """
     spec = recipe.grid
     if spec.kind == "image":
-        grid = image_grid(Grid.of(reference), spec.spacing_mm)
+        straight = _straight(reference)  # a raw image and the participant level's copy of it give the same grid
+        grid = image_grid(Grid(straight.shape[:3], straight.affine), spec.spacing_mm)
         return _slice_of(grid, grid.centre) if spec.flat else grid
     if reference_to_template is None or (spec.kind == "whole" and mask is None):
         raise ImageError(f"{reference}: a grid of kind {spec.kind!r} needs the brain mask and the way to the template")
@@ -179,13 +180,19 @@ def lay_labels(path: Path, recipe: Recipe, grid: Grid) -> np.ndarray:
 
 
 def _on_grid(path: Path, to_image: np.ndarray, grid: Grid) -> np.ndarray:
-    """One image on a grid; its voxels as they are where it lies there already."""
-    own = Grid.of(path)
-    if own.shape == grid.shape and np.allclose(
-        np.linalg.inv(own.affine) @ to_image @ grid.affine, np.eye(4), atol=1e-4
-    ):
-        return _values(path)
+    """One image on a grid; its voxels as they are where they lie there already, in whatever order."""
+    own = _straight(path)
+    to_voxel = np.linalg.inv(own.affine) @ to_image @ grid.affine
+    if own.shape[:3] == grid.shape and np.allclose(to_voxel, np.eye(4), atol=1e-4):
+        return np.asarray(own.dataobj, dtype=np.float32).reshape(grid.shape)
     return sample(path, to_image, grid)
+
+
+def _straight(path: Path) -> Any:
+    """An image with its axes closest to right, front, top, as `bids_app.imaging.conform` writes it."""
+    import nibabel as nib
+
+    return nib.as_closest_canonical(nib.load(path))
 
 
 def _values(path: Path) -> np.ndarray:

@@ -55,6 +55,16 @@ def test_an_image_with_the_recipes_spacing_is_used_as_it_is(t1):
     assert not stack[1].any()
 
 
+def test_voxels_stored_in_another_order_give_the_same_stack(t1, tmp_path):
+    image = nib.load(t1)
+    turned = image.as_reoriented(np.array([[1, -1], [0, 1], [2, -1]]))
+    nib.save(turned, tmp_path / "turned.nii")
+    one, _, grid = lay(recipe(IMAGE), {"T1w": t1}, {})
+    other, _, same = lay(recipe(IMAGE), {"T1w": tmp_path / "turned.nii"}, {})
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(grid.affine, same.affine)
+
+
 def test_another_spacing_keeps_field_of_view_and_middle(t1):
     stack, _, grid = lay(recipe({**IMAGE, "spacing_mm": 2.5}), {"T1w": t1}, {})
     assert stack.shape == (2, 64, 64, 64)
