@@ -13,13 +13,18 @@ from typing import Any
 from bids_app.errors import UsageError
 
 DEFAULT_SEED = 20240229
-PATHS = {"bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "bundle", "use_plugin", "work_dir"}
+PATHS = {"bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "bundle", "use_plugin", "work_dir", "plan"}
+#: What only the train level reads.
+TRAINING = {
+    "folds", "repeats", "nested", "group_by", "site_column", "compare", "controls", "plan", "steps", "minutes",
+    "patience", "gpus",
+}  # fmt: skip
 #: What two runs may differ in and still give the same derivatives: a finished session is not run again for these.
 NOT_IN_RESULT = {
     "levels", "participant_label", "exclude_participant_label", "session_label", "skip_bids_validation",
     "bids_database_dir", "nprocs", "mem_gb", "use_plugin", "work_dir", "clean_workdir", "resource_monitor",
     "write_graph", "stop_on_first_crash", "reports_only", "boilerplate_only", "dry_run", "verbose", "group_column",
-}  # fmt: skip
+} | TRAINING  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,19 @@ class Settings:
     denoise: bool = False
     tta: bool = False
     sloppy: bool = False
+    # training
+    folds: int = 5
+    repeats: int = 1
+    nested: bool = False
+    group_by: str | None = None
+    site_column: str | None = None
+    compare: tuple[str, ...] = ()
+    controls: bool = False
+    plan: Path | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    patience: int = 0
+    gpus: int = 1
     # machine
     nprocs: int | None = None
     omp_nthreads: int | None = None

@@ -18,7 +18,7 @@ def prepare_dataset(settings: Settings) -> list[str]:
         What a person should know (files of another version, an unusual folder name).
     """
     recipes = load_recipes(settings)
-    bundles = [load_bundle(settings.bundle or recipe.name) for recipe in recipes if recipe.regions]
+    bundles = [load_bundle(settings.bundle or recipe.name) for recipe in recipes if recipe.predicts]
     told = write_dataset_files(settings.output_dir, settings, bundles, recipes=recipes)
     (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
     return told + _keep_participants(settings)

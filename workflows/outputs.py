@@ -11,6 +11,7 @@ from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings, to_plain
 from workflows.interfaces.outputs import WriteOutputs
 from workflows.naming import slug
+from workflows.prediction import predicted_fields
 
 
 def init_outputs_wf(
@@ -21,19 +22,20 @@ def init_outputs_wf(
 
     Inputs: ``image``, ``mask``, ``stripped``, ``transforms`` (reference to template; neither these nor the mask where
     the recipes take images as they are); for every other sequence
-    ``image_<slug>`` and ``matrix_<slug>``; for every predicting recipe ``dseg_``, ``probseg_``, ``volumes_<slug>``.
+    ``image_<slug>`` and ``matrix_<slug>``; for every predicting recipe ``dseg_``, ``probseg_``,
+    ``volumes_<slug>`` of its regions and ``scores_<slug>`` of its targets.
     """
     workflow = Workflow(name=name)
     others = [n for n, c in selection.choices.items() if n != selection.reference and c.path]
-    predicted = [recipe.name for recipe in recipes if recipe.regions]
+    predicted = {recipe.name: list(predicted_fields(recipe)) for recipe in recipes if recipe.predicts}
     fields = ["image", "mask", "stripped", "transforms"]
     fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "matrix")]
-    fields += [f"{field}_{slug(n)}" for n in predicted for field in ("dseg", "probseg", "volumes")]
+    fields += [f"{field}_{slug(n)}" for n, found in predicted.items() for field in found]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     write = Node(
         WriteOutputs(
             sequences=others, predicted=predicted, settings=to_plain(settings), selection=selection.to_plain(),
-            recipes=predicted, threads=threads,
+            recipes=list(predicted), threads=threads,
             **({"template": template.name, "template_image": str(template.image)} if template else {}),
         ),
         name="write",

@@ -26,6 +26,7 @@ def empty_record(settings: Settings, participant: str, session: str | None) -> d
         "preflight": [],
         "preprocessing": {},
         "predictions": [],
+        "scores": [],
         "methods": {"paragraphs": [], "references": []},
         "provenance": {},
         "stages": [],

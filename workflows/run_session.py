@@ -196,7 +196,7 @@ def _take_over(node: Any, record: dict[str, Any], status: Status) -> None:
         return
     facts = plain(facts)
     record["warnings"] += facts.pop("warnings", [])
-    for row in ("registrations", "predictions"):
+    for row in ("registrations", "predictions", "scores"):
         target = record["preprocessing"].setdefault(row, []) if row == "registrations" else record[row]
         target += facts.pop(row, [])
     status.outputs.update(facts.pop("outputs", {}))

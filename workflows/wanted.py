@@ -40,7 +40,7 @@ def load_recipes(settings: Settings) -> list[Recipe]:
     own = settings.bundle / "recipe.toml" if settings.bundle else None
     if own and own.is_file():
         name = load_recipe(own).name
-        others = [recipe.name for recipe in recipes if recipe.regions and recipe.name != name]
+        others = [recipe.name for recipe in recipes if recipe.predicts and recipe.name != name]
         if others:
             raise UsageError(f"the bundle {settings.bundle} is for the recipe {name}, not for {', '.join(others)}")
     return recipes
@@ -112,7 +112,7 @@ def expected_hash(settings: Settings, recipes: list[Recipe]) -> str:
     parts = [settings.result_hash(), __version__]
     for recipe in recipes:
         parts.append(recipe.model_dump_json())
-        if recipe.regions:
+        if recipe.predicts:
             parts.append(load_bundle(settings.bundle or recipe.name).sha256)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

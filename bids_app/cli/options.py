@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LEVELS = ("participant", "group")
+LEVELS = ("participant", "group", "train")
 SPACES = ("T1w", "orig", "MNI152NLin2009cAsym")
 UNITS = {"": None, "K": 1 / 1024**2, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
 
@@ -96,7 +96,18 @@ def _option(name: str, flags: tuple[str, ...], help: str, group: str, **more: An
     return Option(name, _spellings(*flags), help, group, **more)
 
 
-DATA, WORK, MACHINE, HOUSE = "selecting data", "what is done", "machine", "housekeeping"
+def amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
+DATA, WORK, TRAIN = "selecting data", "what is done", "training"
+MACHINE, HOUSE = "machine", "housekeeping"
 
 OPTIONS: tuple[Option, ...] = (
     _option(
@@ -153,6 +164,30 @@ OPTIONS: tuple[Option, ...] = (
     _option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),
     _option("tta", ("--tta",), "predict on mirror images too and average; slower, steadier", WORK, kind=None),
     _option("sloppy", ("--sloppy",), "poor quality, fast: for trying things out", WORK, kind=None),
+    _option("folds", ("--folds",), "folds of the cross-validation, by participant (default: 5)", TRAIN, kind=count,
+            metavar="K"),
+    _option("repeats", ("--repeats",), "how often the cross-validation is repeated with other folds", TRAIN, kind=count,
+            metavar="N"),
+    _option("nested", ("--nested",), "choose the weight of the targets by folds inside each training fold", TRAIN,
+            kind=None),
+    _option("group_by", ("--group-by",), "column of participants.tsv whose people stay on one side, such as family",
+            TRAIN, metavar="COLUMN"),
+    _option("site_column", ("--site-column",), "column that says where a participant was scanned; with two sites or "
+            "more each is left out once (default: the recipe's)", TRAIN, metavar="COLUMN"),
+    _option("compare", ("--compare",), "tasks: multi-task beside each task alone and a frozen encoder; sequences: all "
+            "beside each alone, and with and without sequence dropout", TRAIN, nargs="+",
+            choices=("tasks", "sequences")),
+    _option("controls", ("--controls",), "negative control: targets are permuted, and must come out at chance", TRAIN,
+            kind=None),
+    _option("plan", ("--plan",), "a plan.json to train by, instead of one made from the training fold", TRAIN,
+            kind=Path, metavar="FILE"),
+    _option("steps", ("--steps",), "steps of each fold (default: the recipe's)", TRAIN, kind=count, metavar="N"),
+    _option("minutes", ("--minutes",), "end each fold after so many minutes of training, if its steps are not done",
+            TRAIN, kind=amount, metavar="M"),
+    _option("patience", ("--patience",), "end a fold after so many looks at its validation side without a better loss "
+            "(default: never)", TRAIN, kind=count, metavar="N"),
+    _option("gpus", ("--gpus",), "GPUs that share the batches of one fold (default: 1; folds run side by side)", TRAIN,
+            kind=count, metavar="N"),
     _option(
         "nprocs", ("--nprocs", "--nthreads", "--n-cpus"),
         "CPUs for everything together (default: those this process may use)", MACHINE, kind=count, metavar="N",

@@ -13,7 +13,8 @@ from bids_app.errors import UnknownLevel, UsageError
 from bids_app.settings import Settings, from_plain, read_toml
 
 DESCRIPTION = """\
-Tandem segments brain MRI and measures what it found, one BIDS session at a time.
+Tandem segments brain MRI and measures what it found, one BIDS session at a time, and trains and compares what it
+segments with.
 Scores, not diagnoses: for research use only.
 
 tools beside it:
@@ -29,7 +30,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are a `UsageError` (exit code 64)."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\nusage: tandem BIDS_DIR OUTPUT_DIR participant|group [options]; see tandem --help")
+        usage = "tandem BIDS_DIR OUTPUT_DIR participant|group|train [options]; see tandem --help"
+        raise UsageError(f"{message}\nusage: {usage}")
 
 
 def build_parser() -> Parser:
@@ -80,7 +82,7 @@ def parse(argv: list[str]) -> Settings:
 
     Raises:
         UsageError: an option or value that is not known, or a file that cannot be used.
-        UnknownLevel: the analysis level is neither participant nor group.
+        UnknownLevel: the analysis level is none of participant, group, train.
     """
     given = vars(build_parser().parse_intermixed_args(argv))
     for name in ("notrack", "bids_exec_spec"):
@@ -92,7 +94,8 @@ def parse(argv: list[str]) -> Settings:
     plain = read_toml(config) if config else {}
     plain.update({name: _plain(name, value) for name, value in given.items()})
     if not config and not {"bids_dir", "output_dir", "levels"} <= set(plain):
-        raise UsageError("tandem needs BIDS_DIR OUTPUT_DIR and a level (participant or group); see tandem --help")
+        levels = ", ".join(LEVELS[:-1]) + f" or {LEVELS[-1]}"
+        raise UsageError(f"tandem needs BIDS_DIR OUTPUT_DIR and a level ({levels}); see tandem --help")
     unknown = [level for level in plain.get("levels", ()) if level not in LEVELS]
     if unknown:
         raise UnknownLevel(f"unknown level {unknown[0]!r}; the levels are {', '.join(LEVELS)}")
@@ -125,6 +128,7 @@ def _absolute(settings: Settings) -> Settings:
             "bids_database_dir",
             "bundle",
             "use_plugin",
+            "plan",
         )
         if getattr(settings, name) is not None
     }

@@ -45,7 +45,7 @@ def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
     prepared = is_prepared(recipes)
     cleaned = [*(["denoise"] if settings.denoise else []), *(["N4"] if wants_bias_correction(recipes) else [])]
     before = ["conform", *([] if prepared else ["brain mask"]), *cleaned]
-    predicted = [f"predict {r.name}" for r in recipes if r.regions]
+    predicted = [f"predict {r.name}" for r in recipes if r.predicts]
     if prepared:
         return [*before, *predicted, "write"]
     registered = [f"{name} rigid to the reference" for name in others]

@@ -117,7 +117,7 @@ def check_before_work(settings: Settings) -> None:
 
     for name in settings.recipe:
         recipe = load_recipe(name)
-        if recipe.regions:
+        if recipe.predicts:
             load_bundle(settings.bundle or recipe.name)
     if settings.device.startswith("cuda"):
         from bids_app.learning.predict import resolve_device

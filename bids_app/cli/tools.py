@@ -68,8 +68,13 @@ def recipes(argv: list[str]) -> int:
     for name in list_recipes():
         recipe = load_recipe(name)
         wanted = " ".join(s.name if s.required else f"[{s.name}]" for s in recipe.sequences)
-        state = "bundle ships" if name in shipped() else "no bundle needed" if not recipe.regions else "no bundle"
-        print(f"{name:16} {recipe.title}\n{'':16} sequences: {wanted}; {len(recipe.regions)} regions; {state}")
+        state = "bundle ships" if name in shipped() else "no bundle needed" if not recipe.predicts else "no bundle"
+        found = (
+            f"{len(recipe.regions)} regions, {len(recipe.targets)} targets"
+            if recipe.targets
+            else (f"{len(recipe.regions)} regions")
+        )
+        print(f"{name:16} {recipe.title}\n{'':16} sequences: {wanted}; {found}; {state}")
     return 0
 
 

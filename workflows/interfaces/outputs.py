@@ -51,18 +51,21 @@ class _OutputsInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
 class WriteOutputs(Stage):
     """Name, write and remember every derivative of a session.
 
-    Further sequences come as ``image_<slug>`` and ``matrix_<slug>``, predictions as ``dseg_``, ``probseg_`` and
-    ``volumes_<slug>``. It runs each time: outputs that somebody deleted come back.
+    Further sequences come as ``image_<slug>`` and ``matrix_<slug>``, predictions as ``dseg_``, ``probseg_``,
+    ``volumes_`` and ``scores_<slug>``, those that ``predicted`` names by recipe. It runs each time: outputs
+    that somebody deleted come back.
     """
 
     input_spec, output_spec = _OutputsInput, StageOutput
     _always_run = True
 
-    def __init__(self, sequences: list[str] | None = None, predicted: list[str] | None = None, **inputs: Any) -> None:
+    def __init__(
+        self, sequences: list[str] | None = None, predicted: dict[str, list[str]] | None = None, **inputs: Any
+    ) -> None:  # fmt: skip
         super().__init__(**inputs)
-        self._sequences, self._predicted = sequences or [], predicted or []
+        self._sequences, self._predicted = sequences or [], predicted or {}
         fields = [f"{field}_{slug(name)}" for name in self._sequences for field in ("image", "matrix")]
-        fields += [f"{field}_{slug(name)}" for name in self._predicted for field in ("dseg", "probseg", "volumes")]
+        fields += [f"{field}_{slug(name)}" for name, found in self._predicted.items() for field in found]
         add_traits(self.inputs, fields)
 
     def _work(self, folder: Path) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class WriteOutputs(Stage):
         from bids_app.bids.selection import Selection
         from bids_app.bids.sink import Sink
         from bids_app.learning.bundle import load_bundle
+        from bids_app.learning.manifest import trained_before
         from bids_app.learning.predict import resolve_device
         from bids_app.settings import from_plain
 
@@ -89,11 +93,18 @@ class WriteOutputs(Stage):
         files = self._preprocessed(sink, selection)
         if self.inputs.transforms:
             files |= self._transforms(sink, selection, folder)
+        warnings = []
         for bundle in bundles:
-            self._predictions(sink, selection, bundle, files)
+            paths = [c.path for s in bundle.recipe.sequences if (c := selection.choices.get(s.name)) and c.path]
+            trained = trained_before(bundle, selection.participant, paths)
+            warnings += trained
+            if bundle.recipe.regions:
+                self._predictions(sink, selection, bundle, files)
+            if bundle.recipe.targets:
+                self._scores(sink, bundle, files, trained)
         if self._template_space(settings):
             self._in_template(sink, selection, bundles, files, settings)
-        return {"facts": {"outputs": sink.outputs, "files": files, "provenance": origin}}
+        return {"facts": {"outputs": sink.outputs, "files": files, "provenance": origin, "warnings": warnings}}
 
     def _preprocessed(self, sink: Any, selection: Any) -> dict[str, Any]:
         """The corrected reference, its brain mask if it has one, and every other sequence on the reference's grid."""
@@ -157,13 +168,27 @@ class WriteOutputs(Stage):
         )  # fmt: skip
         dseg = sink.image(
             nib.load(getattr(self.inputs, f"dseg_{names}")), "dseg", sources=[probseg], reference=reference,
-            sidecar={**about, "Manual": False, "Threshold": bundle.calibration["threshold"]}, **entities,
+            sidecar={**about, "Manual": False, "Threshold": thresholds(bundle)}, **entities,
         )  # fmt: skip
         rows = json.loads(Path(getattr(self.inputs, f"volumes_{names}")).read_text())
         columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
         table = sink.table(table_rows(rows, bundle, selection.reference), "volumes", columns=columns, desc=recipe.name)
         for field, path in (("dseg", dseg), ("probseg", probseg), ("volumes", table)):
             files.setdefault(field, {})[recipe.name] = _name(sink, path)
+
+    def _scores(self, sink: Any, bundle: Any, files: dict[str, Any], trained: list[str]) -> None:
+        """Every target's answer, or why there is none."""
+        row = json.loads(Path(getattr(self.inputs, f"scores_{slug(bundle.recipe.name)}")).read_text())
+        sources = [sink.output_dir / path for path in (files["reference"], *files["sequences"].values())]
+        content = {
+            "ResearchUseOnly": True, "Use": f"{RESEARCH_ONLY}: scores, not diagnoses", "Recipe": bundle.recipe.name,
+            "Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Device": row["device"],
+            "Sequences": row["sequences"], "Covariates": row["covariates"],
+            "Targets": row["targets"], "TrainedThisBundle": trained,
+            "Sources": [sink.uri(path) for path in sources],
+        }  # fmt: skip
+        path = sink.json(content, "prediction", desc=bundle.recipe.name)
+        files.setdefault("scores", {})[bundle.recipe.name] = _name(sink, path)
 
     def _template_space(self, settings: Any) -> list[str]:
         return [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
@@ -188,7 +213,7 @@ class WriteOutputs(Stage):
             sidecar={**about, "SkullStripped": bool(self.inputs.stripped)}, **entities, desc="preproc",
         )  # fmt: skip
         files["template_space"] = {"reference": _name(sink, written)}
-        for bundle in bundles:
+        for bundle in (b for b in bundles if b.recipe.regions):
             native = Path(getattr(self.inputs, f"dseg_{slug(bundle.recipe.name)}"))
             labels = nib.Nifti1Image(resample(native, grid, transforms, interpolation="nearest"), grid.affine)
             source = sink.output_dir / files["dseg"][bundle.recipe.name]
@@ -203,6 +228,11 @@ def own_suffix(path: Path) -> str:
     return parse_name(path)[1]
 
 
+def thresholds(bundle: Any) -> Any:
+    """One number, or one per region by name."""
+    return bundle.calibration.get("thresholds") or bundle.calibration["threshold"]
+
+
 def table_rows(rows: list[dict[str, Any]], bundle: Any, space: str) -> list[dict[str, Any]]:
     """Measured regions as rows of the volumes table."""
     plain = []
@@ -211,7 +241,7 @@ def table_rows(rows: list[dict[str, Any]], bundle: Any, space: str) -> list[dict
         plain.append(
             {
                 **{name: row[name] for name in ROW},
-                "threshold": bundle.calibration["threshold"], "space": space,
+                "threshold": row.get("threshold", bundle.calibration["threshold"]), "space": space,
                 **{f"centre_{axis}_mm": value for axis, value in zip("xyz", centre, strict=True)},
             }
         )  # fmt: skip

@@ -27,15 +27,18 @@ class _PredictInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     low_mem = traits.Bool(False, usedefault=True)
     reproducible = traits.Bool(False, usedefault=True, desc="deterministic kernels only; an error where there is none")
     threads = traits.Int(1, usedefault=True, nohash=True)
+    covariates = traits.Dict(desc="what the network reads beside the image, by name; what is not known is left out")
+    warn = traits.List(traits.Str, desc="what a person should know of the covariates")
 
 
 class _PredictOutput(StageOutput):
     prediction = File(exists=True, desc="npz: probability (region, x, y, z), affine of its grid")
+    scores = File(exists=True, desc="JSON: every target's answer")
     device = traits.Str()
 
 
 class Predict(Stage):
-    """Stack the sequences once on the recipe's grid, and predict there.
+    """Stack the sequences once on the recipe's grid, and predict regions and targets there.
 
     Further sequences come in as ``image_<slug>`` and ``matrix_<slug>`` (their world to the reference's).
     """
@@ -69,8 +72,28 @@ class Predict(Stage):
         )  # fmt: skip
         out = folder / "prediction.npz"
         np.savez(out, probability=found.probability.astype(np.float32), affine=found.grid.affine)
-        facts = {"warnings": list(found.warnings)}
-        return {"prediction": str(out), "device": device, "facts": facts}
+        outputs = {"prediction": str(out), "device": device}
+        facts: dict[str, Any] = {"warnings": [*found.warnings, *self.inputs.warn]}
+        if bundle.recipe.targets:
+            row = self._scores(bundle, found, device)
+            (folder / "scores.json").write_text(json.dumps(row))
+            outputs["scores"] = str(folder / "scores.json")
+            facts["scores"] = [row]
+        return {**outputs, "facts": facts}
+
+    def _scores(self, bundle: Any, found: Any, device: str) -> dict[str, Any]:
+        """Every target's answer, and what it was made from."""
+        from bids_app.learning.predict_targets import predict_targets
+
+        given = dict(self.inputs.covariates)
+        names = [sequence.name for sequence in bundle.recipe.sequences]
+        return {
+            "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
+            "weights_sha256": bundle.sha256, "device": device,
+            "sequences": {name: bool(there) for name, there in zip(names, found.present, strict=True)},
+            "covariates": {name: given.get(name) for name in bundle.recipe.learning.covariates},
+            "targets": predict_targets(bundle, found.stack, found.present, given, device=device),
+        }  # fmt: skip
 
 
 class _MeasureInput(BaseInterfaceInputSpec):
@@ -117,7 +140,7 @@ class Measure(Stage):
         row = {
             "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
             "weights_sha256": bundle.sha256, "device": self.inputs.device, "tta": self.inputs.tta,
-            "threshold": bundle.calibration["threshold"],
+            "threshold": bundle.calibration["threshold"], "members": len(bundle.networks),
             "grid": {"shape": list(grid.shape), "spacing": round(spacing, 4)},
             "regions": measured.rows, "warnings": measured.warnings,
         }  # fmt: skip

@@ -90,7 +90,9 @@ def environment(settings: Settings, threads: int) -> dict[str, str]:
     }
 
 
-def run_process(command: list[str], env: dict[str, str], log: Path, *, samples: Path | None = None) -> tuple[int, float]:
+def run_process(
+    command: list[str], env: dict[str, str], log: Path, *, samples: Path | None = None
+) -> tuple[int, float]:
     """Exit code (negative: signal) and peak memory in MB of a process whose output goes to ``log``."""
     with log.open("ab") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
