@@ -44,7 +44,7 @@ def run_session(settings: Settings, participant: str, session: str | None, *, th
         record["warnings"] += selection.warnings
         status.inputs = fingerprints(watched(selection))
         status.settings_hash = expected_hash(settings, recipes)
-        record["preflight"] = preflight(settings, selection)
+        record["preflight"] = preflight(settings, selection, head=not is_prepared(recipes))
         forget_failures(work, settings.output_dir / "logs" / record["key"])
         run_graph(settings, selection, recipes, record, status, work, threads)
         record["state"] = "done"
@@ -76,13 +76,13 @@ def watched(selection: Selection) -> list[Path]:
     return files + sorted({path.parent for path in files})
 
 
-def preflight(settings: Settings, selection: Selection) -> list[dict[str, Any]]:
-    """Check every chosen file before any work; the first that fails ends the session."""
+def preflight(settings: Settings, selection: Selection, *, head: bool = True) -> list[dict[str, Any]]:
+    """Check every chosen file before any work; the first that fails ends the session. ``head``: see `check_image`."""
     rows = []
     for choice in selection.choices.values():
         if choice.path is None:
             continue
-        facts = check_image(choice.path)
+        facts = check_image(choice.path, head=head)
         rows.append(
             {
                 "file": _relative(choice.path, settings.bids_dir), "shape": list(facts.shape),

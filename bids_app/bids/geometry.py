@@ -22,7 +22,7 @@ FORM_NAMES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI"
 
 
 def check_geometry(
-    header: nib.Nifti1Header, shape: tuple[int, ...], path: Path
+    header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, *, head: bool = True
 ) -> tuple[tuple[float, ...], str, list[str]]:
     """Check voxel sizes, affine, the agreement of qform and sform, and the field of view.
 
@@ -30,6 +30,7 @@ def check_geometry(
         header: as read from disk, unmended.
         shape: spatial, ``(x, y, z)``.
         path: for messages.
+        head: a whole head is expected; False for a part that was cut out, of whatever size.
 
     Returns:
         Voxel sizes in mm from the affine, orientation letters, warnings.
@@ -54,7 +55,7 @@ def check_geometry(
         warnings.append(f"voxel sizes differ: {_row(pixdim)} mm in pixdim, {_row(zooms)} mm in the affine (used)")
     if int(header["xyzt_units"]) & 7 in (1, 3):
         warnings.append("the header gives its lengths in another unit than mm; they are read as mm")
-    warnings += _check_field(zooms * shape, path) + _odd_position(affine, zooms, shape)
+    warnings += (_check_field(zooms * shape, path) if head else []) + _odd_position(affine, zooms, shape)
     if zooms.max() / zooms.min() > MAX_ANISOTROPY:
         warnings.append(f"thick slices: voxels of {_row(zooms)} mm, small regions are uncertain along the thick axis")
     orientation = "".join(nib.aff2axcodes(affine))

@@ -49,12 +49,13 @@ class ImageFacts:
         return plain | {"path": str(self.path), "file": self.path.name}
 
 
-def check_image(path: Path, dims: int = 3) -> ImageFacts:
+def check_image(path: Path, dims: int = 3, *, head: bool = True) -> ImageFacts:
     """Check one NIfTI file from its first byte to its last.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
         dims: 3 for a volume (a fourth axis of length 1 is fine), 4 for a series.
+        head: a whole head is expected; False for a part that was cut out, of whatever size.
 
     Returns:
         What was seen; things a person should know but that stop nothing are in ``warnings``.
@@ -69,7 +70,7 @@ def check_image(path: Path, dims: int = 3) -> ImageFacts:
         with _open(path) as stream:
             header = _read_header(stream, path)
             shape, series = _check_shape(header, path, dims)
-            zooms, orientation, warnings = check_geometry(header, shape, path)
+            zooms, orientation, warnings = check_geometry(header, shape, path, head=head)
             low, high = _check_values(stream, header, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ImageError(f"{path} is damaged: {_gzip_trouble(error)}; copy or download it again") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bids_app.errors import DataError, InputMissing, LeakageError, UsageError
+from bids_app.bids.preflight import check_image
+from bids_app.errors import DataError, ImageError, InputMissing, LeakageError, TandemError, UsageError
 from bids_app.imaging.stacking import Grid
 from bids_app.learning.known import Key, Tables, code_all, read_tables
 from bids_app.learning.labels import check_labels, declared, find_labels
@@ -143,18 +145,18 @@ def load_cohort(
         session, trouble, told = _labelled(session, recipe, root, tables)
         wrong, notes = wrong + trouble, notes + told
         complete.append(session)
-    if wrong:
-        lines = "\n".join(f"  {line}" for line in dict.fromkeys(wrong))
-        raise DataError(f"the cohort cannot be trained with; mend these, or leave the participants out:\n{lines}")
     useful = [s for s in complete if s.labels is not None or np.isfinite(s.targets).any()]
     if len(useful) < len(complete):
         idle = [s.key for s in complete if s.labels is None and not np.isfinite(s.targets).any()]
         notes.append(f"{len(idle)} sessions have neither labels nor a target and are left out: {_some(idle)}")
+    hashed, damaged = _hashed(useful, Path(bids_dir), Path(output_dir))
+    if wrong := list(dict.fromkeys(wrong + damaged)):
+        lines = "\n".join(f"  {line}" for line in wrong)
+        raise DataError(f"the cohort cannot be trained with; mend these, or leave the participants out:\n{lines}")
     if not useful:
-        raise DataError(f"no session in {output_dir} has a label or a target of the recipe {recipe.name}")
-    hashed = tuple(replace(s, hashes=_hashes(s, Path(bids_dir), Path(output_dir))) for s in useful)
+        raise DataError(f"no session has a label or a target of the recipe {recipe.name}; is -d the right folder?")
     _check_twins(hashed)
-    return Cohort(recipe, hashed, known.levels, list(dict.fromkeys(notes)))
+    return Cohort(recipe, tuple(hashed), known.levels, list(dict.fromkeys(notes + _gaps(recipe, hashed, known.levels))))
 
 
 def describe(cohort: Cohort) -> dict[str, Any]:
@@ -192,11 +194,18 @@ def describe(cohort: Cohort) -> dict[str, Any]:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of an image's voxels (float32, axes closest to RAS) and affine (0.001 mm): the same after repacking."""
+    """SHA-256 of an image's voxels (float32, axes closest to RAS) and affine (0.001 mm): the same after repacking.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
     import nibabel as nib
 
-    image = nib.load(path)
-    straight = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine))
+    try:
+        image = nib.load(path)
+        straight = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine))
+    except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise ImageError(f"{path} cannot be read ({error}); copy it again, or run the participant level") from error
     values = np.ascontiguousarray(np.asarray(straight.dataobj).reshape(straight.shape[:3]))
     digest = hashlib.sha256(np.asarray(values.shape, np.int64).tobytes())
     digest.update(values.tobytes())
@@ -299,9 +308,41 @@ def _labelled(
     return replace(session, labels=path, lesion=any_there), wrong, told
 
 
+def _gaps(recipe: Recipe, sessions: Sequence[CohortSession], levels: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """What is not known of everybody, and levels that nobody has."""
+    notes = []
+    labelled = sum(session.labels is not None for session in sessions)
+    if recipe.regions and labelled < len(sessions):
+        notes.append(f"{labelled} of {len(sessions)} sessions are labelled")
+    for place, target in enumerate(recipe.targets):
+        values = [session.targets[place] for session in sessions]
+        known = int(np.isfinite(values).sum())
+        if known < len(sessions):
+            notes.append(f"target {target.name} is known of {known} of {len(sessions)} sessions")
+        absent = [level for number, level in enumerate(levels[target.name]) if number not in values]
+        if absent:
+            notes.append(f"target {target.name}: nobody has {', '.join(absent)}")
+    return notes
+
+
+def _hashed(
+    sessions: Sequence[CohortSession], bids_dir: Path, output_dir: Path
+) -> tuple[list[CohortSession], list[str]]:
+    """The sessions with the hashes of their images, and which images cannot be read."""
+    hashed, damaged = [], []
+    for session in sessions:
+        try:
+            hashed.append(replace(session, hashes=_hashes(session, bids_dir, output_dir)))
+        except TandemError as error:
+            damaged.append(str(error))
+    return hashed, damaged
+
+
 def _hashes(session: CohortSession, bids_dir: Path, output_dir: Path) -> tuple[str, ...]:
     """Of the raw images, which other preprocessing leaves as they are; of the derivative where a raw one is gone."""
-    if session.mask is None and session.to_template is None:  # the raw images themselves
+    if session.mask is None and session.to_template is None:  # images as they came: nobody has checked them before
+        for path in session.images.values():
+            check_image(path, head=False)
         return tuple(content_hash(path) for path in session.images.values())
     chosen = (read_session(output_dir, session.key).get("selection") or {}).get("sequences") or []
     raw = {str(row["sequence"]): bids_dir / row["file"] for row in chosen if row.get("file")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,34 +130,40 @@ def prepare_cohort(
         The scans' files, in the cohort's order.
 
     Raises:
-        DataError: labelled structures that lie outside the recipe's grid, all sessions together.
+        DataError: images that cannot be read and labelled structures outside the recipe's grid, all sessions together.
         CannotWrite, IOFailure: as `bids_app.bids.files.write_whole`.
     """
     with told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
     _forget_others(folder, {session.key for session in cohort.sessions})
-    outside, paths = [], []
+    troubles, paths = [], []
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         answers = pool.map(lambda session: _prepare(session, recipe, folder), cohort.sessions)
         for done, (session, trouble) in enumerate(zip(cohort.sessions, answers, strict=True), 1):
-            outside += [trouble] if trouble else []
+            troubles += [trouble] if trouble else []
             paths.append(folder / f"{session.key}.npz")
             if told:
                 told(done, len(cohort.sessions), session.key)
-    if outside:
-        raise DataError("labels outside the recipe's grid:\n" + "\n".join(f"  {line}" for line in outside))
+    if troubles:
+        raise DataError(
+            f"these sessions cannot be prepared for the recipe {recipe.name}:\n"
+            + "\n".join(f"  {line}" for line in troubles)
+        )
     return paths
 
 
 def _prepare(session: CohortSession, recipe: Recipe, folder: Path) -> str | None:
-    """Lay one session; what is wrong with its labels, or None."""
+    """Lay one session; what is wrong with it, or None."""
     path, note = folder / f"{session.key}.npz", folder / f"{session.key}.json"
     digest = _digest(session, recipe)
     if path.is_file() and _noted(note) == digest:
         return None
     margin = MARGIN_MM if recipe.grid.kind == "region" else 0.0
-    stack, present, grid = lay(recipe, session.images, {}, session.to_template, session.mask, margin_mm=margin)
-    labels = None if session.labels is None else lay_labels(session.labels, recipe, grid)
+    try:
+        stack, present, grid = lay(recipe, session.images, {}, session.to_template, session.mask, margin_mm=margin)
+        labels = None if session.labels is None else lay_labels(session.labels, recipe, grid)
+    except (OSError, EOFError, ValueError, zlib.error, ImageError) as error:
+        return f"{session.key}: cannot be laid on the grid ({error}); run the participant level on it again"
     structures = [region.name for region in recipe.regions if region.kind == "structure"]
     if labels is not None and structures and not labels.any():
         return f"{session.labels}: no labelled voxel lies on the grid of the recipe {recipe.name}"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bids_app.__main__ import main
+from bids_app.cli.preview import steps
 from bids_app.errors import UsageError
 from bids_app.learning.cohort import load_cohort
 from bids_app.recipes.recipe import Recipe, load_recipe
@@ -29,7 +30,7 @@ NAMES = {
 def run(tmp_path_factory):
     """One crop, predicted by a bundle with random weights; the folder with ``bids``, ``bundle`` and ``out``."""
     root = tmp_path_factory.mktemp("crops")
-    tiny_dataset(root / "bids", ["sub-01/anat/sub-01_T1w.nii.gz"], shape=(22, 26, 18))
+    tiny_dataset(root / "bids", ["sub-01/anat/sub-01_T1w.nii.gz"], shape=(22, 26, 4))
     recipe = load_recipe("hippocampus").model_dump(mode="json")
     recipe["grid"]["spacing_mm"] = 5.0  # as the images of tiny_dataset
     write_small(root / "bundle", recipe=Recipe.model_validate(recipe))
@@ -78,7 +79,7 @@ def test_mirror_images_are_left_out_aloud_where_the_network_never_saw_one(record
 
 def test_the_bundle_brings_its_recipe(run, record):
     assert record["predictions"][0]["recipe"] == "hippocampus"
-    assert record["predictions"][0]["grid"] == {"shape": [22, 26, 18], "spacing": 5.0}
+    assert record["predictions"][0]["grid"] == {"shape": [22, 26, 4], "spacing": 5.0}
 
 
 def test_a_cohort_can_be_gathered_from_what_was_written(run):
@@ -119,3 +120,14 @@ def test_a_crop_is_not_brought_to_the_template():
 def test_a_bundle_for_another_recipe_is_refused(run):
     with pytest.raises(UsageError, match="is for the recipe hippocampus, not for habenula"):
         load_recipes(settings(recipe=("habenula",), bundle=run / "bundle"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("hippocampus", ["conform", "predict hippocampus", "write"]),
+        ("anatomical", ["conform", "brain mask", "N4", "affine to the template", "write"]),
+    ],
+)
+def test_the_dry_run_names_the_steps_of_the_recipe(recipe, expected):
+    assert steps(settings(recipe=(recipe,)), [load_recipe(recipe)], []) == expected

@@ -301,3 +301,10 @@ def test_real_images_pass(name):
 def test_a_real_image_whose_forms_differ_by_design_passes_with_a_warning():
     facts = check_image(real("depression") / "sub-56/anat/sub-56_T1w.nii.gz")
     assert "18.3 mm apart; the sform is used" in facts.warnings[0]
+
+
+def test_a_part_that_was_cut_out_may_be_of_any_size(tmp_path):
+    path = make_image(tmp_path / "crop.nii.gz", zoom=0.5)
+    with pytest.raises(ImageError, match="which is no head"):
+        check_image(path)
+    assert check_image(path, head=False).warnings == ()

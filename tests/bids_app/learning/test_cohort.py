@@ -13,7 +13,7 @@ from bids_app.learning.cohort import content_hash, describe, load_cohort
 from bids_app.recipes.recipe import Recipe, load_recipe
 from tests.bids_app.learning.finished import finish
 from tests.data import real
-from tests.phantoms import TINY_AFFINE, save, tiny_dataset, tiny_image
+from tests.phantoms import TINY_AFFINE, damage, save, tiny_dataset, tiny_image
 
 KEYS = [f"sub-0{n}" for n in range(1, 5)]
 
@@ -268,6 +268,35 @@ def test_description_counts(world):
     assert facts["age_range"] == [20, 40]
 
 
+def test_images_that_nobody_checked_before_are_checked_and_listed(world):
+    world()
+    damage(world.bids.parent / "out/sub-01/anat/sub-01_desc-preproc_T1w.nii", "nan_voxels")
+    damage(world.bids.parent / "out/sub-02/anat/sub-02_desc-preproc_T1w.nii", "constant")
+    with pytest.raises(DataError) as error:
+        load_cohort(recipe(), world.bids, {"manual": world.bids.parent / "manual"}, world.bids.parent / "out")
+    assert "sub-01_desc-preproc_T1w.nii has" in str(error.value)
+    assert "sub-02_desc-preproc_T1w.nii is constant" in str(error.value)
+
+
+def test_what_is_not_known_of_everybody_is_noted(world):
+    target = {"name": "stage", "kind": "categorical", "levels": ["a", "b", "c"]}
+    notes = world(rows(stage=["a", "b", "n/a", "a"]), recipe("lesion", target)).notes
+    assert "target stage is known of 3 of 4 sessions" in notes
+    assert "target stage: nobody has c" in notes
+
+
+def test_real_ms_sequences_and_lesion_masks_are_found(tmp_path):
+    data, names = real("ms"), ("T1w", "FLAIR")
+    out = finish(tmp_path, data, ["sub-07"], sequences=names)
+    asked = recipe(
+        sequences=[{"name": name, "suffix": name} for name in names], labels={"suffix": "mask"},
+        grid={"kind": "image", "spacing_mm": 1.0},
+    )  # fmt: skip
+    session = load_cohort(asked, data, {"manual": data / "derivatives" / "manual"}, out).sessions[0]
+    assert list(session.images) == list(names)
+    assert session.lesion
+
+
 def test_content_hash_knows_another_image(tmp_path):
     one, other = (tiny_image(tmp_path / f"{n}.nii", shape=(6, 6, 6), seed=n) for n in (1, 2))
     assert content_hash(one) != content_hash(other)
@@ -275,7 +304,7 @@ def test_content_hash_knows_another_image(tmp_path):
 
 def test_real_hippocampi_are_whole(tmp_path):
     data = real("hippocampus")
-    keys = sorted(path.name for path in data.glob("sub-*"))[:10]
+    keys = ["sub-243", *sorted(path.name for path in data.glob("sub-*"))[:9]]  # sub-243 is 24 mm high: no head
     out = finish(tmp_path, data, keys)
     cohort = load_cohort(load_recipe("hippocampus"), data, {"manual": data / "derivatives" / "manual"}, out)
     assert len(cohort.sessions) == 10

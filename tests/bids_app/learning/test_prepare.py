@@ -150,13 +150,14 @@ def prepared(tmp_path):
     tiny_dataset(bids, [f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in (1, 2)])
     finish(out, bids, ["sub-01", "sub-02"], whole=True)
 
-    def prepare(grid=IMAGE, labels=(10, 10), jobs=1, participants=None):
+    def prepare(grid=IMAGE, labels=(10, 10), jobs=1, participants=None, before=lambda: None):
         for n, first in enumerate(labels, 1):
             array = np.zeros((32, 32, 32), np.int16)
             array[first : first + 3, 10:13, 10:13] = 5
             save(manual / f"sub-0{n}" / "anat" / f"sub-0{n}_dseg.nii.gz", array)
         cohort = load_cohort(recipe(grid), bids, {"manual": manual}, out, participants=participants)
         heard = []
+        before()
         paths = prepare_cohort(cohort, recipe(grid), tmp_path / "scans", jobs=jobs, told=lambda *row: heard.append(row))
         return paths, heard
 
@@ -194,6 +195,13 @@ def test_structures_outside_the_grid_are_listed_together(prepared):
         prepared(REGION, (0, 0))
     assert "sub-01_dseg.nii.gz" in str(error.value)
     assert "sub-02_dseg.nii.gz" in str(error.value)
+
+
+def test_an_image_that_was_damaged_since_is_named(prepared):
+    paths, _ = prepared()
+    image = paths[0].parents[1] / "out/sub-01/anat/sub-01_desc-preproc_T1w.nii"
+    with pytest.raises(DataError, match="sub-01: cannot be laid on the grid"):
+        prepared(before=lambda: image.write_bytes(image.read_bytes()[:5000]))
 
 
 def test_real_crops_keep_every_labelled_voxel(tmp_path):
