@@ -53,7 +53,8 @@ def init_session_wf(
         if name == reference or choice.path is None:
             continue
         others[name] = init_sequence_wf(sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, **how)
-        workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
+        if not prepared:
+            workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
         for field in ("image", "matrix"):
             workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
     for recipe in recipes:

@@ -149,7 +149,8 @@ def _values(output_dir: Path, record: Mapping[str, Any], warnings: list[str]) ->
         regions = _regions(record, str(recipe))
         for row in rows:
             name = str(row.get("name"))
-            there = regions.get(name, {}).get("found", True)
+            known = regions.get(name, {})
+            there = known.get("found", True) or known.get("kind") == "lesion"  # a lesion may be absent: 0 mm³
             for column in (c for c in MEASURES if c in row):
                 measure, unit = MEASURES[column]
                 value, qc = (_float(row[column]), "ok") if there else (None, "not found")

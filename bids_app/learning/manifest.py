@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from bids_app import __version__
@@ -57,6 +58,32 @@ def was_trained_on(bundle: Bundle, participants: Iterable[str] = (), images: Ite
     people, files = (set(bundle.manifest.get(name, ())) for name in ("participants", "trained_on"))
     found = [label for label in map(_label, participants) if salted(salt, label) in people]
     return list(dict.fromkeys(found + [image for image in images if salted(salt, image) in files]))
+
+
+def trained_before(bundle: Bundle, participant: str, images: Iterable[Path]) -> list[str]:
+    """What to tell a reader of a result whose participant trained the bundle; nothing where nobody did.
+
+    Args:
+        participant: label.
+        images: the participant's raw images.
+    """
+    from bids_app.bids.digest import sha256_of
+    from bids_app.learning.cohort import content_hash
+
+    if not bundle.manifest.get("trained_on") and not bundle.manifest.get("participants"):
+        return []
+    paths = list(images)
+    hashes = [sha256_of(path) for path in paths]
+    if bundle.manifest.get("participants"):
+        hashes += [content_hash(path) for path in paths]
+    if was_trained_on(bundle, images=hashes):
+        return [f"this participant trained the bundle {bundle.name}: the result says nothing about others"]
+    if was_trained_on(bundle, [participant]):
+        return [
+            f"a participant named sub-{_label(participant)} trained the bundle {bundle.name}: if this is the same "
+            "person, the result says nothing about others"
+        ]
+    return []
 
 
 def refuse_trained(bundle: Bundle, participants: Iterable[str], images: Iterable[str] = ()) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,36 @@ def predict_targets(
         answer |= {"abstained": strange, "reason": UNFAMILIAR if strange else None, "strangeness": strangeness}
         answers[target.name] = answer
     return answers
+
+
+def known_covariates(
+    bundle: Bundle, bids_dir: Path, key: tuple[str, str | None]
+) -> tuple[dict[str, float], list[str]]:  # fmt: skip
+    """What participants.tsv knows of a participant that the bundle reads beside the image.
+
+    A word (sex) becomes its position in the manifest's ``covariate_levels``; without them it stays unknown, for another
+    dataset may have another order.
+
+    Returns:
+        By name, without what is not known; what a person should know.
+    """
+    from bids_app.learning.known import read_tables
+
+    names = bundle.recipe.learning.covariates
+    if not names:
+        return {}, []
+    tables, found, told = read_tables(bids_dir, [key]), {}, []
+    for name in names:
+        text = tables.value("participants", name, key)
+        levels = (bundle.manifest.get("covariate_levels") or {}).get(name) or []
+        try:
+            found[name] = float(levels.index(text)) if text in levels else float(text or "nan")
+        except ValueError:
+            told.append(f"covariate {name}: {text!r} is nothing that trained the bundle {bundle.name}")
+        if not math.isfinite(found.get(name, math.nan)):
+            found.pop(name, None)
+            told.append(f"covariate {name} of sub-{key[0]} is not known; the scores are made without it")
+    return found, told
 
 
 def how_strange(bundle: Bundle, stacked: np.ndarray, present: np.ndarray) -> tuple[float | None, bool]:

@@ -195,6 +195,11 @@ class Recipe(_Part):
                 raise ValueError(f"regions: {index} names {partner} as its partner, which does not name it back")
         return self
 
+    @property
+    def predicts(self) -> bool:
+        """Whether a bundle is needed: there are regions or targets to answer."""
+        return bool(self.regions or self.targets)
+
     def swap(self) -> list[int]:
         """Position of each region's partner (or of itself): the order of regions in a mirror image."""
         positions = {region.index: position for position, region in enumerate(self.regions)}

@@ -61,6 +61,7 @@ def _context(record: Mapping[str, Any], figures: list[Figure], problems: list[st
         "warnings": view.all_warnings(record) + problems,
         "figures": figures,
         "volumes": view.volume_tables(record),
+        "scores": view.score_tables(record),
         "registrations": view.registration_rows(record),
         "preprocessing": record.get("preprocessing") or {},
         "stages": view.stage_rows(record),
@@ -71,11 +72,17 @@ def _context(record: Mapping[str, Any], figures: list[Figure], problems: list[st
         "provenance": view.flatten(record.get("provenance") or {}),
         "bundles": [
             (str(p.get("bundle") or p.get("recipe")), str(p.get("weights_sha256") or "–"), str(p.get("device") or "–"))
-            for p in record.get("predictions") or []
+            for p in [*(record.get("predictions") or []), *_scored_alone(record)]
         ],
         "files": view.flatten(record.get("files") or {}),
         "crash": record.get("crash") or "",
     }
+
+
+def _scored_alone(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Scores of recipes that have no regions, whose bundle no prediction names."""
+    named = {p.get("recipe") for p in record.get("predictions") or []}
+    return [s for s in record.get("scores") or [] if s.get("recipe") not in named]
 
 
 def split_doi(reference: str) -> tuple[str, str]:

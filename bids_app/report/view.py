@@ -30,6 +30,8 @@ def glance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(
             (str(prediction.get("title") or prediction.get("recipe")), f"{found} of {len(regions)} regions found")
         )
+    for scores in record.get("scores") or []:
+        facts += [(f"{name} (score)", text) for name, text, _ in (score_text(*s) for s in score_items(scores))]
     preprocessing = record.get("preprocessing") or {}
     if _is_number(preprocessing.get("brain_ml")):
         facts.append(("Brain mask", f"{preprocessing['brain_ml']:.0f} ml"))
@@ -71,6 +73,57 @@ def all_warnings(record: Mapping[str, Any]) -> list[str]:
     for prediction in record.get("predictions") or []:
         found += [str(w) for w in prediction.get("warnings") or []]
     return list(dict.fromkeys(found))
+
+
+def score_items(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Targets of one recipe with their answers."""
+    return [(str(n), a) for n, a in (scores.get("targets") or {}).items() if isinstance(a, Mapping)]
+
+
+def score_text(name: str, answer: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A target's name, its answer in words, and how much its members disagree."""
+    if answer.get("abstained"):
+        return name, f"no score: {answer.get('reason') or 'the bundle abstained'}", "–"
+    members = answer.get("members") or 1
+    if answer.get("kind") == "continuous":
+        value, unit = answer.get("value"), f" {answer['unit']}" if answer.get("unit") else ""
+        text = f"{value:.3g}{unit}" if _is_number(value) else "–"
+        if _is_number(answer.get("low")) and _is_number(answer.get("high")):
+            text += f" ({answer['low']:.3g} to {answer['high']:.3g})"
+        spread = answer.get("members_sd")
+        return name, text, f"SD {spread:.2g} of {members}" if members > 1 and _is_number(spread) else "one member"
+    levels = answer.get("levels") or {}
+    text = ", ".join(f"{level} {p:.2f}" for level, p in levels.items() if _is_number(p))
+    shared = answer.get("mutual_information")
+    return name, text or "–", f"{shared:.3f} nats of {members}" if members > 1 and _is_number(shared) else "one member"
+
+
+def score_tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Per recipe: title, one row per target, and what the answers depend on."""
+    tables = []
+    for scores in record.get("scores") or []:
+        rows = []
+        for item in score_items(scores):
+            name, text, disagreement = score_text(*item)
+            heat = item[1].get("temperature")
+            calibrated = f"temperature {heat:g}" if _is_number(heat) else "–"
+            if _is_number(item[1].get("coverage")):
+                calibrated = f"{100 * item[1]['coverage']:.0f} % of participants lay in the range out of fold"
+            strange = bool(item[1].get("abstained"))
+            rows.append(
+                {"name": name, "text": text, "disagreement": disagreement, "how": calibrated, "abstained": strange}
+            )
+        used = [name for name, there in (scores.get("sequences") or {}).items() if there]
+        late = [f"{n} {'not known' if v is None else v}" for n, v in (scores.get("covariates") or {}).items()]
+        tables.append(
+            {
+                "title": str(scores.get("title") or scores.get("recipe")),
+                "rows": rows,
+                "from": ", ".join([*used, *late]),
+                "bundle": str(scores.get("bundle") or scores.get("recipe")),
+            }
+        )
+    return tables
 
 
 def volume_tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from bids_app.errors import BundleError, IOFailure, LeakageError
 from bids_app.learning.bundle import WEIGHTS, hash_weights, load_bundle
-from bids_app.learning.manifest import refuse_trained, was_trained_on
-from tests.bids_app.learning.small_bundle import small_recipe, small_shape, small_states, write_small
+from bids_app.learning.cohort import content_hash
+from bids_app.learning.manifest import refuse_trained, trained_before, was_trained_on
+from tests.bids_app.bids.samples import make_image
+from tests.bids_app.learning.small_bundle import small_manifest, small_recipe, small_shape, small_states, write_small
 
 
 def sign(folder: Path) -> None:
@@ -131,6 +133,14 @@ def test_an_evaluation_on_those_who_trained_is_refused_with_their_names(tmp_path
     with pytest.raises(LeakageError, match="02"):
         refuse_trained(bundle, ["02", "77"])
     refuse_trained(bundle, ["77"])
+
+
+def test_an_image_that_trained_is_known_under_another_name(tmp_path):
+    image = make_image(tmp_path / "other.nii.gz", shape=(8, 8, 8))
+    bundle = write_small(tmp_path / "b", manifest=small_manifest(images=[content_hash(image)]))
+    assert "this participant trained the bundle" in trained_before(bundle, "77", [image])[0]
+    assert "named sub-01" in trained_before(bundle, "01", [])[0]
+    assert trained_before(bundle, "77", []) == []
 
 
 def test_the_shipped_bundle_names_no_participant():
