@@ -26,12 +26,14 @@ class Wanted:
 
 
 def load_recipes(settings: Settings) -> list[Recipe]:
-    """The recipes of a run, each once.
+    """The recipes of a run, each once; without regions and targets where sessions are only preprocessed for training.
 
     Raises:
         UsageError: recipes that cannot share one preprocessing, or that the bundle given is not for.
     """
     recipes = [load_recipe(name) for name in dict.fromkeys(settings.recipe)]
+    if settings.levels == ("train",):
+        recipes = [recipe.model_copy(update={"regions": (), "targets": ()}) for recipe in recipes]
     _check_together(recipes)
     if is_prepared(recipes):
         outside = [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]

@@ -14,11 +14,9 @@ from bids_app.settings import Settings, write_toml
 def run(settings: Settings) -> int:
     """Run the levels asked for, in order; a level that fails ends the run with its exit code."""
     check_folders(settings)
-    for level in ("participant", "group"):
-        if level not in settings.levels:
-            continue
-        code = participant_level(settings) if level == "participant" else group_level(settings)
-        if code:
+    levels = {"participant": participant_level, "group": group_level, "train": train_level}
+    for name, level in levels.items():
+        if name in settings.levels and (code := level(settings)):
             return code
     return 0
 
@@ -169,3 +167,10 @@ def group_level(settings: Settings) -> int:
     for path in written:
         print(f"tandem: wrote {path}")
     return 0
+
+
+def train_level(settings: Settings) -> int:
+    """Train a recipe on a labelled cohort, compare the arms asked for, leave a bundle and a page."""
+    from bids_app.cli.train import train
+
+    return train(settings)

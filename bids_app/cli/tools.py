@@ -193,7 +193,18 @@ def session(argv: list[str]) -> int:
     return run_session(settings, options.participant, options.session or None, threads=options.threads)
 
 
+def fold(argv: list[str]) -> int:
+    """One arm and one fold in this process; what the nodes of a training call, and ``torchrun``."""
+    parser = _parser("fold", "Train one arm on one fold in this process (used by the program itself).")
+    parser.add_argument("task_file", type=Path)
+    options = parser.parse_args(argv)
+    from bids_app.learning.fold import FoldTask, run_fold
+
+    run_fold(FoldTask.read(options.task_file))
+    return 0
+
+
 TOOLS = {
     "demo": demo, "recipes": recipes, "doctor": doctor, "status": status, "train-bundle": train_bundle,
-    "session": session,
+    "session": session, "fold": fold,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from bids_app.bids.files import write_text
 from bids_app.errors import TrainingError, UsageError
 from bids_app.learning.arms import Arm
 from bids_app.learning.batches import Patches, permute
-from bids_app.learning.fit import JOINT, Course, Worker, fit, mixed_seed
+from bids_app.learning.fit import JOINT, Course, Worker, fit, keep_weights, mixed_seed
 from bids_app.learning.plan import parse_plan, standardise
 from bids_app.learning.scans import Scan, load_scans
 from bids_app.learning.split import Fold
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bids_app.learning.augment import Augmentation
     from bids_app.networks.losses import TaskLosses
 
-STATE, LOG, DONE, TASK = "state.pt", "log.csv", "done.json", "task.json"
+STATE, LOG, DONE, TASK, WEIGHTS = "state.pt", "log.csv", "done.json", "task.json", "weights.pt"
 FULL = "answers"
 
 
@@ -177,9 +177,9 @@ class Trial:
     def _freeze(self, network: torch.nn.Module) -> None:
         import torch
 
-        if not self.task.start or not (path := Path(self.task.start) / STATE).is_file():
+        if not self.task.start or not (path := Path(self.task.start) / WEIGHTS).is_file():
             raise TrainingError(f"a frozen encoder needs the segmentation-only arm of {self.fold.name} to be trained")
-        stored = torch.load(path, weights_only=True, map_location="cpu")["mean"]
+        stored = torch.load(path, weights_only=True, map_location="cpu")
         prefix = "unet.encoder."
         encoder = {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
         network.unet.encoder.load_state_dict(encoder)
@@ -255,6 +255,7 @@ def finish(trial: Trial, state: State, scans: int) -> None:
     network = state.mean.to("cpu").eval()
     if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
         network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+    keep_weights(network, out / WEIGHTS)
     network.to(task.device)
     if task.answer:
         test = load_scans(Path(task.scans), trial.fold.test)

@@ -17,12 +17,23 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from bids_app.learning.split import Fold, Member, draw_folds
+from bids_app.learning.arms import base_arm
+from bids_app.learning.cohort import load_cohort
+from bids_app.learning.evaluate import decide
+from bids_app.learning.fold import FoldTask, run_fold
+from bids_app.learning.plan import make_plan
+from bids_app.learning.prepare import prepare_cohort
+from bids_app.learning.raw import raw_sessions
+from bids_app.learning.scans import load_scans
+from bids_app.learning.split import Fold, Member, Split, draw_folds
+from bids_app.recipes.recipe import load_recipe
+from bids_app.settings import Settings
 from tests.data import real
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +107,37 @@ def run_nnunet(data: Path, out: Path, python: str, fold: Fold, threads: int) -> 
     (out / "nnunet.json").write_text(json.dumps({**minutes, "rows": rows}, indent=1))
 
 
+def run_tandem(data: Path, out: Path, fold: Fold, minutes: float, threads: int) -> None:
+    """The recipe that ships, on the same fold, for so many minutes by the clock."""
+    recipe = load_recipe("hippocampus")
+    settings = Settings(bids_dir=data, output_dir=out / "tandem")
+    sessions, _ = raw_sessions(settings, recipe)
+    manual = {"manual": data / "derivatives" / "manual"}
+    cohort = load_cohort(recipe, data, manual, settings.output_dir, sessions=sessions)
+    scans = out / "tandem" / "scans"
+    prepare_cohort(cohort, recipe, scans, jobs=threads)
+    plan = make_plan(recipe, load_scans(scans, fold.all_training), memory_gb=6, fold_name=fold.name, steps=10**6)
+    plain = Split((fold,)).to_plain()
+    task = FoldTask(
+        recipe=recipe.model_dump(mode="json"), levels={}, plan=json.loads(json.dumps(asdict(plan))),
+        fold=plain["folds"][0], split=plain["digest"], arm=base_arm(recipe).to_plain(), scans=str(scans),
+        out=str(out / "tandem" / "fold"), steps=10**6, minutes=minutes, threads=threads,
+    )  # fmt: skip
+    started, cpu = time.monotonic(), time.process_time()
+    run_fold(task)
+    found = {
+        "training_minutes": json.loads((Path(task.out) / "done.json").read_text())["seconds"] / 60,
+        "with_prediction_minutes": (time.monotonic() - started) / 60,
+        "cpu_minutes": (time.process_time() - cpu) / 60,
+    }
+
+    def answer_of(participant: str) -> nib.Nifti1Image:
+        with np.load(Path(task.out) / "answers" / f"sub-{participant}.npz") as parts:
+            return nib.Nifti1Image(decide(parts["probability"].astype(np.float32), recipe, 0.5).astype(np.uint8), None)
+
+    (out / "tandem.json").write_text(json.dumps({**found, "rows": score(data, fold, answer_of)}, indent=1))
+
+
 def score(data: Path, fold: Fold, answer_of) -> list[dict]:
     """Dice per held-out participant and region, on the label's own grid."""
     rows = []
@@ -142,6 +184,8 @@ def main() -> None:
     fold = the_fold(data)
     if options.only in (None, "nnunet"):
         run_nnunet(data, out, options.nnunet_python, fold, options.threads)
+    if options.only in (None, "tandem"):
+        run_tandem(data, out, fold, options.minutes, options.threads)
     report(out)
 
 
