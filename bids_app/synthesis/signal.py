@@ -90,11 +90,12 @@ def tissue_signal(sequence: str, tissue: str, *, factor: float = 1.0) -> float:
     9:e96899), ``T2w`` a spin echo, ``FLAIR`` an inversion-recovery spin echo; magnitudes. ``factor`` scales the
     inversion time of a T1w or the echo time of a T2w, and so moves the contrast a little.
     """
-    return _magnitude(sequence, tissue, factor) / _magnitude(sequence, "white", factor)
+    return magnitude(sequence, TISSUES[tissue], factor) / magnitude(sequence, TISSUES["white"], factor)
 
 
-def _magnitude(sequence: str, tissue: str, factor: float) -> float:
-    t1, t2, density = TISSUES[tissue]
+def magnitude(sequence: str, relaxation: tuple[float, float, float], factor: float = 1.0) -> float:
+    """Signal of what has these T1 (ms), T2 (ms) and proton density; ``factor`` as in `tissue_signal`."""
+    t1, t2, density = relaxation
     timing = TIMING[sequence]
     tr, te, ti = timing["RepetitionTime"], timing["EchoTime"], timing.get("InversionTime", 0.0)
     if sequence == "T1w":
