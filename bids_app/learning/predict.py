@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from bids_app.learning.ensemble import Vote, combine
 from bids_app.learning.measure import main_piece
 from bids_app.learning.prepare import lay, place_grid
 from bids_app.learning.tiles import pad_behind, tiled
+from bids_app.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -115,9 +116,10 @@ def predict_vote(
 
     def answer(network: Any, plan: Mapping[str, Any]) -> np.ndarray:
         image = normalised(bundle, plan, stacked).to(device)
-        padded, box = pad_behind(image, network.factor), tuple(slice(0, n) for n in image.shape[1:])
+        padded, box = _padded(image, network.factor, plan.get("patch"), flat=bundle.recipe.grid.flat)
+        sides = tile_sides(bundle.recipe, plan, network.factor, padded.shape[1:])
         with torch.inference_mode():
-            probability = _tiled(bundle, network.to(device), padded, tta=tta, low_mem=low_mem)
+            probability = _tiled(bundle, network.to(device), padded, sides, tta=tta, low_mem=low_mem)
         return probability[(slice(None), *box)].cpu().numpy()
 
     try:
@@ -204,11 +206,35 @@ def _check_stack(bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None
             raise ImageError(f"the recipe {bundle.recipe.name} cannot be used without {', '.join(lacking)}")
 
 
-def _tiled(bundle: Bundle, network: Any, image: torch.Tensor, *, tta: bool, low_mem: bool) -> torch.Tensor:
+def tile_sides(recipe: Recipe, plan: Mapping[str, Any], factor: int, shape: Sequence[int]) -> list[int]:
+    """Sides of what a network looks at, voxels: the patch it was trained with, where the plan says so."""
+    side = round(recipe.grid.size_mm / recipe.grid.spacing_mm) if recipe.grid.kind == "region" else WHOLE_TILE
+    wanted = plan.get("patch") or [-(-side // factor) * factor] * 3
+    return [min(side, n) for side, n in zip(wanted, shape, strict=True)]
+
+
+def _padded(
+    image: torch.Tensor, factor: int, patch: Sequence[int] | None, *, flat: bool
+) -> tuple[torch.Tensor, tuple[slice, ...]]:  # fmt: skip
+    """Zeros around an image up to the training's patch, as in training, and behind it up to what the network halves.
+
+    Returns:
+        The padded image, and where the image lies in it.
+    """
+    import torch.nn.functional as F
+
+    shape = image.shape[1:]
+    lacking = [max(side - n, 0) for side, n in zip(patch or shape, shape, strict=True)]
+    image = F.pad(image, [part for n in reversed(lacking) for part in (n // 2, n - n // 2)])
+    image = pad_behind(image, factor)
+    box = tuple(slice(extra // 2, extra // 2 + n) for extra, n in zip(lacking, shape, strict=True))
+    return image[..., :1] if flat else image, box
+
+
+def _tiled(
+    bundle: Bundle, network: Any, image: torch.Tensor, sides: Sequence[int], *, tta: bool, low_mem: bool
+) -> torch.Tensor:  # fmt: skip
     """Weighted mean of the tiles' probabilities, regions first, background left out."""
-    grid = bundle.recipe.grid
-    side = round(grid.size_mm / grid.spacing_mm) if grid.kind == "region" else WHOLE_TILE
-    sides = [min(-(-side // network.factor) * network.factor, n) for n in image.shape[1:]]
     regions = len(bundle.recipe.regions)
     return tiled(lambda tile: _tile(bundle, network, tile, tta, low_mem), image, sides, regions)
 
@@ -220,6 +246,8 @@ def _tile(bundle: Bundle, network: Any, tile: torch.Tensor, tta: bool, low_mem: 
     temperature = float(bundle.calibration.get("temperature", 1.0))
 
     def run(batch: torch.Tensor) -> torch.Tensor:
+        if bundle.recipe.grid.flat:
+            return (network(batch[..., 0]).logits[0] / temperature).softmax(1)[:, 1:, ..., None]
         return (network(batch).logits[0] / temperature).softmax(1)[:, 1:]
 
     if not tta:

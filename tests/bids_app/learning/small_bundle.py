@@ -43,7 +43,8 @@ def small_shape(recipe: Recipe) -> NetworkShape:
     heads = tuple(HeadShape(t.name, t.kind, outputs[t.kind](len(t.levels))) for t in recipe.targets)
     classes = len(recipe.regions) + 1 if recipe.regions else 0
     covariates = len(recipe.learning.covariates)
-    return NetworkShape(len(recipe.sequences), classes, 4, (1, 1), 1, heads=heads, covariates=covariates)
+    how = {"dimensions": recipe.network.dimensions, "heads": heads, "covariates": covariates}
+    return NetworkShape(len(recipe.sequences), classes, 4, (1, 1), 1, **how)
 
 
 def small_states(recipe: Recipe, members: int = 1) -> list[dict[str, torch.Tensor]]:

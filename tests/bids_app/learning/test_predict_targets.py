@@ -10,6 +10,7 @@ from bids_app.errors import BundleError
 from bids_app.learning.ensemble import Familiarity
 from bids_app.learning.predict import predict, predict_vote
 from bids_app.learning.predict_targets import fitted, predict_targets
+from bids_app.networks.standardise import standardise
 from tests.bids_app.learning.small_bundle import CALIBRATION, small_recipe, write_small
 
 STACK = np.random.default_rng(0).normal(100, 20, (2, 16, 16, 16)).astype(np.float32)
@@ -114,3 +115,24 @@ def test_an_image_gets_the_field_of_view_of_the_training():
 def test_a_bundle_without_regions_answers_too(tmp_path):
     bundle = write_small(tmp_path / "b", recipe=small_recipe(regions=False))
     assert set(predict_targets(bundle, STACK)) == {"group", "stage", "age"}
+
+
+def test_an_image_smaller_than_the_training_patch_is_seen_as_in_training(tmp_path):
+    recipe = small_recipe(targets=False, grid={"kind": "image", "spacing_mm": 1.0})
+    bundle = write_small(tmp_path / "b", recipe=recipe, plan={"patch": [16, 20, 16]})
+    small = STACK[:, :13, :16, :11]
+    image = standardise(torch.from_numpy(small.copy()))
+    around = torch.nn.functional.pad(image, [2, 3, 2, 2, 1, 2])
+    with torch.inference_mode():
+        wanted = (bundle.network(around[None]).logits[0] / CALIBRATION["temperature"]).softmax(1)[0, 1:]
+    np.testing.assert_allclose(predict(bundle, small), wanted[:, 1:14, 2:18, 2:13].numpy(), atol=1e-6)
+
+
+def test_a_flat_network_predicts_a_slice(tmp_path):
+    recipe = small_recipe(
+        network={"filters": 4, "blocks": [1, 1], "deep_supervision": 1, "dimensions": 2},
+        grid={"kind": "image", "spacing_mm": 1.0, "flat": True},
+    )  # fmt: skip
+    bundle = write_small(tmp_path / "b", recipe=recipe, plan={"patch": [16, 16, 1]})
+    assert predict(bundle, STACK[:, :13, :, :1]).shape == (2, 13, 16, 1)
+    assert set(predict_targets(bundle, STACK[:, :13, :, :1])) == {"group", "stage", "age"}
