@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from bids_app import __version__
+from bids_app.cli.bundle import bundle
 from bids_app.cli.parser import Parser
 from bids_app.errors import InputMissing, UsageError
 from bids_app.settings import from_plain, read_toml
@@ -206,5 +207,5 @@ def fold(argv: list[str]) -> int:
 
 TOOLS = {
     "demo": demo, "recipes": recipes, "doctor": doctor, "status": status, "train-bundle": train_bundle,
-    "session": session, "fold": fold,
+    "session": session, "fold": fold, "bundle": bundle,
 }  # fmt: skip
