@@ -159,3 +159,13 @@ def test_a_card_without_figures_says_that_nothing_was_measured(tmp_path):
     card = (write_small(tmp_path / "b").path / "MODEL_CARD.md").read_text()
     assert "Nothing was measured" in card
     assert "No negative control" in card
+
+
+def test_the_card_takes_a_summary_with_its_sites_and_without_single_people(tmp_path):
+    interval = {"value": 0.8, "low": 0.7, "high": 0.9, "participants": 9, "sessions": 9}
+    region = {"dice": interval, "by_site": {"A": {"dice": interval}}, "bland_altman": {"bias": 1.5, "truth": [123.4]}}
+    metrics = {"cross_validation": {"regions": {"left thing": region}, "unanswered": []}}
+    card = (write_small(tmp_path / "b", metrics=metrics).path / "MODEL_CARD.md").read_text()
+    assert "dice: 0.8 (0.7 to 0.9)" in card
+    assert "123.4" not in card
+    assert "Figures per subgroup are listed above" in card
