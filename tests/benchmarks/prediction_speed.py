@@ -9,8 +9,8 @@ same threads. nnU-Net's `nnUNetPredictor` runs Tandem's network, so that only wh
 stack to probabilities, without loading, imports and resampling; the faster of ``--rounds`` counts.
 
 Small trials mislead: torch computes convolutions of a single small tile with its slow fallback and those of two with
-oneDNN (8 filters, tile of 48: 0.48 against 0.08 CPU seconds a tile), so that a mirrored batch of two looks many times as
-fast. At 16 filters and a tile of 96 the two cost the same (2.36 and 2.33).
+oneDNN (8 filters, tile of 48: 0.48 against 0.08 CPU seconds a tile), so that a mirrored batch of two looks much
+faster. At 16 filters and a tile of 96 the two cost the same (2.36 and 2.33).
 """
 
 from __future__ import annotations
