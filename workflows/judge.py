@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ import numpy as np
 from bids_app import __version__
 from bids_app.bids.files import write_text
 from bids_app.learning.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, Arm
+from bids_app.learning.baselines import answer_baseline, baselines_of, measured_volumes
 from bids_app.learning.bundle import Bundle, load_bundle
 from bids_app.learning.cohort import describe
 from bids_app.learning.compare import compare_arms, on_common_sessions
@@ -68,7 +70,7 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
                     course, recipe, done(course.tasks_of(name, arm.name)), settings.random_seed
                 ),
             }
-        baselines[name] = baseline_evaluations(course, recipe, split, evaluations)
+        baselines[name] = baseline_evaluations(course, recipe, name)
         comparisons[name] = compared(course, recipe, {**evaluations, **baselines[name]}, settings.random_seed)
     results = {
         "recipe": {"name": recipe.name, "title": recipe.title}, "research_use_only": True,
@@ -157,16 +159,26 @@ def compared(course: Course, recipe: Any, evaluations: dict[str, Evaluation], se
     return compare_arms(common, reference, recipe, seed, splits=kinds)
 
 
-def baseline_evaluations(
-    course: Course, recipe: Any, split: Split, evaluations: dict[str, Evaluation]
-) -> dict[str, Evaluation]:
-    """What volumes and covariates alone would answer, on the same folds."""
-    from bids_app.learning.baselines import baseline_answers
+def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Evaluation]:
+    """What volumes and covariates alone would answer, on the same folds.
 
-    if not recipe.targets or course.arms[0].name not in evaluations:
-        return {}
-    folds = Split(tuple(f for f in split.folds if f.name in first_folds(split)), split.how)
-    return baseline_answers(recipe, list(scans_of(course)), folds, evaluations[course.arms[0].name])
+    Volumes are those that an arm without targets measured, where there is one: a network that learned both has seen
+    in its other folds the targets of those it is tested on.
+    """
+    split = course.splits[name]
+    folds = Split(tuple(fold for fold in split.folds if fold.name in first_folds(split)), split.how)
+    scans, found, volumes = list(scans_of(course)), {}, None
+    segmenting = [arm.name for arm in course.arms if arm.segmentation and not arm.permuted]
+    if recipe.regions and segmenting:
+        arm = SEGMENTATION_ONLY if SEGMENTATION_ONLY in segmenting else segmenting[0]
+        tasks = first_repeat(done(course.tasks_of(name, arm)), split)
+        volumes = measured_volumes(scans, [Path(task.out) / FULL for task in tasks], recipe)
+    for baseline in baselines_of(recipe):
+        folder = course.folder / "baselines" / name / baseline
+        shutil.rmtree(folder, ignore_errors=True)
+        folders = answer_baseline(baseline, scans, folds, recipe, folder, volumes=volumes)
+        found[baseline] = evaluate_answers(scans, folders, recipe)
+    return found
 
 
 def baseline_summaries(baselines: dict[str, dict[str, Evaluation]], recipe: Any, seed: int) -> dict[str, Any]:
@@ -201,6 +213,7 @@ def keep_bundle(settings: Settings, course: Course, recipe: Any, results: dict[s
         sites=results["cohort"]["sites"], counts=counts, command=command_line(), seed=settings.random_seed,
         split=split.digest, plan=digest_of([task.plan for task in tasks]), arms=[a.name for a in course.arms],
         sex=results["cohort"]["sexes"], age=results["cohort"]["age_range"], steps=tasks[0].steps,
+        covariate_levels={name: list(words) for name, words in course.cohort.covariate_levels.items()},
         minutes=round(sum(fact["seconds"] for fact in facts) / 60, 1),
     )  # fmt: skip
     metrics = {

@@ -67,12 +67,14 @@ class Cohort:
         recipe: what is to be learned.
         sessions: in the order of their keys.
         levels: of every target, by its name; empty for a continuous one.
+        covariate_levels: the words of covariates that are words, in the order of their numbers.
         notes: sentences for the report: who was left out and why, how values were read.
     """
 
     recipe: Recipe
     sessions: tuple[CohortSession, ...]
     levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    covariate_levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def members(self) -> list[Member]:

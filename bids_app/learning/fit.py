@@ -160,6 +160,8 @@ class Step:
         state.optimiser.zero_grad(set_to_none=True)
         scaled = state.scaler.scale(total) if state.scaler else total
         scaled.backward()
+        for weight in state.balance.parameters():  # the network's own gradients are averaged by its wrapper
+            weight.grad = self.worker.share(weight.grad) / self.worker.processes
         if state.scaler:
             state.scaler.unscale_(state.optimiser)
         learned = [p for group in state.optimiser.param_groups for p in group["params"]]

@@ -108,12 +108,14 @@ class Known:
     Attributes:
         targets, covariates: one row per session, NaN where not known.
         levels: of every target, by its name; empty for a continuous one.
+        covariate_levels: the words of covariates that are words, in the order of their numbers.
         wrong, told: what cannot be right, and what a person should know.
     """
 
     targets: np.ndarray
     covariates: np.ndarray
     levels: dict[str, tuple[str, ...]]
+    covariate_levels: dict[str, tuple[str, ...]]
     wrong: list[str]
     told: list[str]
 
@@ -125,8 +127,10 @@ def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> Known:
     for place, target in enumerate(recipe.targets):
         targets[:, place], levels[target.name], trouble, words = code_target(target, tables, keys)
         wrong, told = wrong + trouble, told + words
-    covariates, trouble, words = code_covariates(recipe, tables, keys)
-    return Known(targets, covariates, levels, wrong + trouble, told + words)
+    covariates, words, trouble = code_covariates(recipe, tables, keys)
+    for name, order in words.items():
+        told.append(f"covariate {name}: " + ", ".join(f"{word} is {number}" for number, word in enumerate(order)))
+    return Known(targets, covariates, levels, words, wrong + trouble, told)
 
 
 def code_target(
@@ -199,13 +203,15 @@ def _nothing_to_learn(target: Target, values: np.ndarray, levels: tuple[str, ...
     return [f"target {target.name}: one class only, {what} ({len(known)} of {len(known)} known): nothing to learn"]
 
 
-def code_covariates(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> tuple[np.ndarray, list[str], list[str]]:
-    """Covariates of every session, shape ``(sessions, covariates)``; what is wrong; what a person should know.
+def code_covariates(
+    recipe: Recipe, tables: Tables, keys: Sequence[Key]
+) -> tuple[np.ndarray, dict[str, tuple[str, ...]], list[str]]:
+    """Covariates of every session, shape ``(sessions, covariates)``; the words of those that are words; what is wrong.
 
     Numbers as they are; of words there may be two, 0 and 1 in the order of the JSON's levels or the alphabet.
     """
     values = np.full((len(keys), len(recipe.learning.covariates)), np.nan)
-    wrong, told = [], []
+    wrong, found = [], {}
     for place, column in enumerate(recipe.learning.covariates):
         if column not in tables.columns["participants"]:
             wrong.append(f"{tables.file('participants')}: has no column {column} for the covariate")
@@ -217,12 +223,12 @@ def code_covariates(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> tupl
             if len(order) > 2 or not set(words) <= set(order):
                 wrong.append(f"{tables.file('participants')}: the covariate {column} has more than two values {words}")
                 continue
-            told.append(f"covariate {column}: {', '.join(f'{word} is {n}' for n, word in enumerate(order))}")
+            found[column] = tuple(order)
             values[:, place] = [np.nan if text is None else order.index(text) for text in texts]
         else:
             values[:, place], trouble = _numbers(texts, keys, f"{tables.file('participants')}, column {column}")
             wrong += trouble
-    return values, wrong, told
+    return values, found, wrong
 
 
 def _numbers(texts: Sequence[str | None], keys: Sequence[Key], where: str) -> tuple[np.ndarray, list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def load_scan(path: Path) -> Scan:
                 float(parts["spacing"]), parts["targets"], parts["covariates"], str(parts["site"]) or None,
                 str(parts["sex"]) or None, float(parts["age"]),
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise TrainingError(f"the prepared scan {path} is damaged ({error}); delete it and run again") from error
 
 
