@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 360.0, 250.0
@@ -56,7 +56,7 @@ def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top
     """
     numbers = [v["value"] for v in values]
     marks = ticks(min([0.0, *numbers]), top)
-    scale = _scale(marks[0], marks[-1], HEIGHT - BOTTOM, TOP)
+    scale = axis(marks[0], marks[-1], HEIGHT - BOTTOM, TOP)
     width = (WIDTH - LEFT - RIGHT) / max(1, len(groups))
     columns, dots = [], []
     for position, group in enumerate(groups):
@@ -91,7 +91,7 @@ def pair(
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
     room = 0.08 * (high - low) or 1.0
     marks = ticks(max(0.0, low - room), high + room)
-    across, up = _scale(marks[0], marks[-1], LEFT, WIDTH - RIGHT), _scale(marks[0], marks[-1], HEIGHT - BOTTOM, TOP)
+    across, up = axis(marks[0], marks[-1], LEFT, WIDTH - RIGHT), axis(marks[0], marks[-1], HEIGHT - BOTTOM, TOP)
     dots = [
         {
             **left[k],
@@ -121,5 +121,6 @@ def swarm(heights: Iterable[float], half: float) -> list[float]:
     return [x for x, _ in placed]
 
 
-def _scale(low: float, high: float, start: float, end: float):
+def axis(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Where a value lies on a line from ``start`` to ``end``."""
     return lambda value: start + (value - low) / ((high - low) or 1.0) * (end - start)
