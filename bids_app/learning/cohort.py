@@ -158,7 +158,10 @@ def load_cohort(
     if not useful:
         raise DataError(f"no session has a label or a target of the recipe {recipe.name}; is -d the right folder?")
     _check_twins(hashed)
-    return Cohort(recipe, tuple(hashed), known.levels, list(dict.fromkeys(notes + _gaps(recipe, hashed, known.levels))))
+    return Cohort(
+        recipe, tuple(hashed), known.levels, known.covariate_levels,
+        list(dict.fromkeys(notes + _gaps(recipe, hashed, known.levels))),
+    )  # fmt: skip
 
 
 def describe(cohort: Cohort) -> dict[str, Any]:

@@ -248,7 +248,8 @@ def summarise_target(
         found["reliability"] = reliability_bins(answers.probability[:, 1], answers.truth == 1)
     if target.kind == "continuous":
         people = answers.participants
-        found["bland_altman"] = bland_altman(*(by_participant(x, people)[1] for x in (answers.truth, answers.value)))
+        truth, value = (by_participant(x, people)[1] for x in (answers.truth, answers.value))
+        found["bland_altman"] = bland_altman(truth, value) | {"truth": truth.tolist(), "answer": value.tolist()}
     return found
 
 

@@ -115,6 +115,7 @@ class Trial:
         targets = np.stack([scan.targets for scan in scans])
         if training and self.arm.permuted:
             targets = permute(targets, [scan.participant for scan in scans], self.task.seed)
+        targets = targets if self.arm.targets else targets[:, :0]
         if training:
             self._check_classes(targets)
         classes = [i for i, target in enumerate(self.targets) if target.kind != "continuous"]

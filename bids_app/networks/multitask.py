@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -112,7 +113,7 @@ class MultiTaskNet(nn.Module):
             init_filters=shape.filters,
             in_channels=shape.sequences * shape.fold**shape.dimensions,
             out_channels=max(shape.classes, 1) * shape.fold**shape.dimensions,
-            norm=("GROUP", {"num_groups": min(8, shape.filters)}),
+            norm=("GROUP", {"num_groups": math.gcd(8, shape.filters)}),
             blocks_down=tuple(shape.blocks),
             dsdepth=shape.deep_supervision,
         )
