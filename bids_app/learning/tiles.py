@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,20 +16,24 @@ if TYPE_CHECKING:
 OVERLAP = 0.5
 #: Width of a tile's Gaussian weight, as a part of its side (nnU-Net's value).
 TILE_SIGMA = 0.125
+#: Sides of a fitted tile, relative to the patch's. Further from it, normalisation over a tile would see another field.
+REACH = (0.75, 4 / 3)
 
 
-def tiled(
-    answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, sides: Sequence[int], regions: int
-) -> torch.Tensor:
+def tiled_many(
+    answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, sides: Sequence[int], regions: int, *,
+    at_once: int = 1,
+) -> torch.Tensor:  # fmt: skip
     """Weighted mean of the tiles' probabilities.
 
     A tile in which nothing was measured (zero in every sequence) is not looked at: there is no region in it.
 
     Args:
-        answer: a tile ``(sequences, *sides)`` to probabilities ``(regions, *sides)``.
+        answer: tiles ``(n, sequences, *sides)`` to probabilities ``(n, regions, *sides)``.
         image: standardised, ``(sequences, x, y, z)``; sides no smaller than a tile's.
         sides: of a tile, voxels.
         regions: how many there are.
+        at_once: tiles per call of ``answer``.
 
     Returns:
         Shape ``(regions, x, y, z)``.
@@ -37,21 +42,55 @@ def tiled(
 
     total = image.new_zeros((regions, *image.shape[1:]))
     weights, weight = image.new_zeros(image.shape[1:]), gaussian(sides).to(image)
+    boxes = []
     for corner in corners(image.shape[1:], sides):
         box = tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
-        tile = image[(slice(None), *box)]
-        if tile.any():
-            total[(slice(None), *box)] += weight * answer(tile)
         weights[box] += weight
+        if image[(slice(None), *box)].any():
+            boxes.append(box)
+    for start in range(0, len(boxes), at_once):
+        some = boxes[start : start + at_once]
+        for box, one in zip(some, answer(torch.stack([image[(slice(None), *box)] for box in some])), strict=True):
+            total[(slice(None), *box)] += weight * one
     return torch.clamp(total / weights, 0, 1)
+
+
+def tiled(answer, image, sides, regions):
+    import torch
+
+    return tiled_many(lambda tiles: torch.stack([answer(tile) for tile in tiles]), image, sides, regions)
+
+
+def fitted_sides(shape: Sequence[int], patch: Sequence[int], multiple: int) -> list[int]:
+    """Sides of the tiles that cover a scan with the fewest voxels, near those of the patch that trained.
+
+    Tiles of a fixed side overlap by far more than they must wherever the scan is not a multiple of half a tile: 160
+    voxels take three tiles of 96, or two of 112. Per axis: one tile where the patch covers the scan, else the side
+    within `REACH` of the patch's that looks at the fewest voxels.
+
+    Args:
+        shape: of the scan.
+        patch: that the network was trained with.
+        multiple: sides must be multiples of this.
+    """
+    sides = []
+    for n, side in zip(shape, patch, strict=True):
+        least, most = math.ceil(REACH[0] * side / multiple), math.floor(REACH[1] * side / multiple)
+        candidates = [side, *(k * multiple for k in range(max(least, 1), most + 1) if k * multiple <= n)]
+        sides.append(side if n <= side else min(candidates, key=lambda t: (count_of(n, t) * t, abs(t - side))))
+    return sides
+
+
+def count_of(n: int, side: int) -> int:
+    """Tiles along one axis."""
+    return 1 + math.ceil((n - side) / (side * (1 - OVERLAP)))
 
 
 def corners(shape: Sequence[int], sides: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """First voxels of tiles that cover ``shape``, evenly spread, neighbours overlapping by at least `OVERLAP`."""
     starts = []
     for n, side in zip(shape, sides, strict=True):
-        count = 1 + int(np.ceil((n - side) / (side * (1 - OVERLAP))))
-        starts.append(np.rint(np.linspace(0, n - side, count)).astype(int).tolist())
+        starts.append(np.rint(np.linspace(0, n - side, count_of(n, side))).astype(int).tolist())
     return itertools.product(*starts)
 
 
