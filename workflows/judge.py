@@ -287,13 +287,20 @@ def headlines(results: dict[str, Any]) -> list[str]:
     arm, found = next(iter(results["arms"].items()))
     for split, one in sorted(found["splits"].items(), key=lambda pair: pair[0] != SITES):
         where = "each site left out once" if split == SITES else "cross-validation"
-        for name, region in one["summary"]["regions"].items():
-            said.append(f"{arm}, {where}: Dice of {name} {interval(region['dice'])}")
-        for name, target in one["summary"]["targets"].items():
-            for measure in ("auc", "balanced_accuracy", "mae", "r2"):
-                if measure in target["measures"]:
-                    said.append(f"{arm}, {where}: {measure} for {name} {interval(target['measures'][measure])}")
+        said += summary_lines(one["summary"], f"{arm}, {where}")
     return [*said, *results["sentences"]]
+
+
+def summary_lines(summary: dict[str, Any], whose: str) -> list[str]:
+    """A summary in a line per region and target."""
+    said = []
+    for name, region in summary["regions"].items():
+        said.append(f"{whose}: Dice of {name} {interval(region['dice'])}")
+    for name, target in summary["targets"].items():
+        for measure in ("auc", "balanced_accuracy", "mae", "r2"):
+            if measure in target["measures"]:
+                said.append(f"{whose}: {measure} for {name} {interval(target['measures'][measure])}")
+    return said
 
 
 def interval(row: dict[str, Any]) -> str:

@@ -61,7 +61,8 @@ Made with: {how}.
 def phantom_recipe(
     sequences: Sequence[str] = SEQUENCES, *, targets: Sequence[str] = ("outcome", "score"), regions: bool = True,
     spacing: float = SPACING_MM, mirror: bool = True, steps: int = 600, rate: float = 2e-3, batch: int | None = None,
-    sequence_dropout: float = 0.0, filters: int = 8, blocks: Sequence[int] = (1, 1, 1, 1), dropout: float = 0.3,
+    sequence_dropout: float = 0.0, filters: int = 8, blocks: Sequence[int] = (1, 1, 1, 1), fold: int = 1,
+    dropout: float = 0.3,
 ) -> Recipe:  # fmt: skip
     """The recipe of phantom cohorts: lesions, outcome and score, from images that are prepared already.
 
@@ -71,7 +72,7 @@ def phantom_recipe(
         regions: with lesions.
         mirror: False where the target depends on the side (``truth="left"``).
         steps, rate, batch, sequence_dropout: of `Learning`.
-        filters, blocks, dropout: of the network.
+        filters, blocks, fold, dropout: of the network.
     """
     if unknown := set(targets) - set(TARGETS):
         raise UsageError(f"phantoms have the targets {', '.join(TARGETS)}, not {', '.join(sorted(unknown))}")
@@ -88,7 +89,7 @@ def phantom_recipe(
         targets=tuple(TARGETS[name] for name in targets),
         labels=Labels(derivative="manual", suffix="mask", entities={"label": "L", "space": "orig"}),
         learning=Learning(steps=steps, rate=rate, batch=batch, mirror=mirror, sequence_dropout=sequence_dropout),
-        network=NetworkSpec(filters=filters, blocks=tuple(blocks), dropout=dropout),
+        network=NetworkSpec(filters=filters, blocks=tuple(blocks), fold=fold, dropout=dropout),
         preprocessing=Preprocessing(bias=False),
     )
 

@@ -135,8 +135,8 @@ def by_person(evaluation: Evaluation) -> dict[str, float]:
 def main() -> None:
     options = read_options(parser_of(__doc__, train=80, test=60, steps=800, replicates=3))
     recipe = phantom_recipe(
-        targets=(), spacing=spacing_of(options), filters=options.filters, batch=options.batch, rate=options.rate,
-        steps=options.steps,
+        targets=(), spacing=spacing_of(options), filters=options.filters, blocks=options.blocks,
+        fold=options.fold, batch=options.batch, rate=options.rate, steps=options.steps,
     )  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
     phantom, real = run(options, recipe)

@@ -34,12 +34,14 @@ def small_recipe(**changes) -> Recipe:
     return Recipe.model_validate(plain)
 
 
-def write_small_cohort(root: Path, n: int = 12, *, sites: bool = False, recipe: Recipe | None = None) -> Path:
+def write_small_cohort(
+    root: Path, n: int = 12, *, sites: bool = False, recipe: Recipe | None = None, seed: int = 0
+) -> Path:  # fmt: skip
     """The dataset in ``root/bids`` with labels in its derivatives, and ``root/balls.toml``; returns ``root``."""
     bids = root / "bids"
     manual = bids / "derivatives" / "manual"
     rows = ["participant_id\tage\tsex\toutcome\tscore" + ("\tsite" if sites else "")]
-    for scan in small_scans(n):
+    for scan in small_scans(n, seed=seed):
         name, affine = f"sub-{scan.participant}", np.eye(4)
         for folder in (bids / name / "anat", manual / name / "anat"):
             folder.mkdir(parents=True)

@@ -73,6 +73,27 @@ def test_the_bundle_is_used_at_once_and_names_those_who_trained_it(trained, capf
     assert list(out.rglob("*_dseg.nii.gz"))
 
 
+def evaluation(trained: Path, data: Path, out: Path) -> list[str]:
+    folder = str(trained / "out" / "training" / "balls" / "bundle")
+    manual = f"manual={data}/bids/derivatives/manual"
+    return ["bundle", "evaluate", folder, str(data / "bids"), str(out), "-d", manual, "-w", str(out / "w")]
+
+
+def test_a_bundle_is_not_evaluated_on_those_who_trained_it(trained, tmp_path, capfd):
+    assert main(evaluation(trained, trained, tmp_path / "out")) == LeakageError.exit_code
+    assert "trained on" in capfd.readouterr().err
+
+
+def test_a_bundle_is_evaluated_on_others(trained, tmp_path, capfd):
+    others = write_small_cohort(tmp_path, 6, seed=5)
+    assert main(evaluation(trained, others, tmp_path / "out")) == 0
+    assert "research use only" in capfd.readouterr().out
+    found = json.loads((tmp_path / "out" / "evaluation" / "bundle" / "results.json").read_text())
+    assert found["summary"]["participants"] == 6
+    assert found["summary"]["targets"]["outcome"]["measures"]["brier"]["value"] is not None
+    assert "sub-00" in " ".join(found["notes"]) or "00" in " ".join(found["notes"])
+
+
 def test_the_same_command_trains_nothing_again(trained, capfd):
     state = trained / "out" / "training" / "balls" / "arms" / "multi-task" / "fold-1" / "state.pt"
     before = state.stat().st_mtime_ns

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -35,7 +37,7 @@ def test_fitted_tiles_look_at_fewer_voxels_and_still_overlap_by_half():
         assert side <= n
         assert count_of(n, side) * side <= count_of(n, 96) * 96
         starts = [start for (start,) in corners((n,), (side,))]
-        assert all(later - earlier <= side / 2 + 1 for earlier, later in zip(starts, starts[1:], strict=False))
+        assert all(later - earlier <= side / 2 + 1 for earlier, later in pairwise(starts))
         assert starts[-1] + side == n
 
 
