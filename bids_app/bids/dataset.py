@@ -27,6 +27,7 @@ BIDS_VERSION = "1.10.0"
 #: Names without a rule in BIDS yet. `figures`, never `figures/`: bids-validator 3 does not understand the slash.
 BIDSIGNORE = (
     "*_xfm.*", "*_volumes.*", "*_lesions.*", "*_prediction.json", "*.html", "group_*", "figures", "logs",
+    "training", "evaluation",
 )  # fmt: skip
 DESCRIPTIONS = {
     "preproc": "Image after conforming, optional denoising and correction of the intensity bias; grid not resampled",

@@ -26,6 +26,7 @@ def train(settings: Settings) -> int:
     """
     from bids_app.learning.predict import resolve_device
     from bids_app.recipes.recipe import load_recipe
+    from workflows.dataset import prepare_dataset
     from workflows.judge import judge
     from workflows.learn import set_out
     from workflows.training import run_training, share_out_training
@@ -41,6 +42,8 @@ def train(settings: Settings) -> int:
     told = Told()
     (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
     write_toml(settings, settings.output_dir / "logs" / f"train-{recipe.name}.toml")
+    for warning in prepare_dataset(settings.replace(levels=("train",))):
+        told.say(warning)
     preprocess(settings.replace(levels=("train",)), recipe)
     shared = share_out_training(settings, [])
     course = set_out(

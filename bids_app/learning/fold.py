@@ -18,6 +18,7 @@ from bids_app.errors import TrainingError, UsageError
 from bids_app.learning.arms import Arm
 from bids_app.learning.batches import Patches, permute
 from bids_app.learning.fit import JOINT, Course, Worker, fit, keep_weights, mixed_seed
+from bids_app.learning.memory import peak_gb
 from bids_app.learning.plan import parse_plan, standardise
 from bids_app.learning.scans import Scan, load_scans
 from bids_app.learning.split import Fold
@@ -265,7 +266,7 @@ def finish(trial: Trial, state: State, scans: int) -> None:
             write_answers(trial, network, test, out / subset_folder(subset), keep=subset)
     facts = {
         "digest": task.digest, "steps": state.step, "seconds": round(state.seconds, 1), "scans": scans,
-        "best": state.best, "peak_gb": peak_gb(task.device), "shape": network.shape.to_plain(),
+        "best": state.best, "peak_gb": round(peak_gb(task.device), 2), "shape": network.shape.to_plain(),
     }  # fmt: skip
     write_text(out / DONE, json.dumps(facts, indent=1) + "\n")
 
@@ -341,17 +342,6 @@ def join(device: str) -> Worker:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
     return Worker(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device, rank, processes)
-
-
-def peak_gb(device: str) -> float:
-    """Most memory this process held, GiB: of the GPU where it trained there."""
-    if device.startswith("cuda"):
-        import torch
-
-        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
 def subset_folder(subset: Sequence[str]) -> str:

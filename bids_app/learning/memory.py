@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 
 #: Bytes of a number: everything is counted in single precision, also where a GPU computes part of it in half.
 FLOAT = 4
@@ -44,3 +47,19 @@ def step_gb(
         if classes and level < min(deep_supervision, len(blocks) - 1):
             numbers += PER_CLASS * min(fold, 2) * classes * full / 2 ** (dimensions * level)
     return FLOAT * (numbers + PER_WEIGHT * weights) / 2**30
+
+
+def peak_gb(device: str = "cpu") -> float:
+    """Most memory this process ever held, GiB: of the GPU where it trains there.
+
+    On Linux the kernel's own count of this program: that of `resource` begins with what the parent process held.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    status = Path("/proc/self/status")
+    if status.is_file():
+        rows = dict(row.split(":", 1) for row in status.read_text().splitlines() if ":" in row)
+        return int(rows["VmHWM"].split()[0]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,7 +14,7 @@ import numpy as np
 
 from bids_app.errors import TrainingError
 from bids_app.learning.fitted import describe_fold, fit_covariates, fit_normalisation, fit_targets
-from bids_app.learning.memory import step_gb
+from bids_app.learning.memory import peak_gb, step_gb
 from bids_app.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -264,16 +262,14 @@ def check_plan(
             f"the plan does not fit into the memory of {device} (batch {plan.batch}, patch {plan.patch}, "
             f"{plan.filters} filters): allow less memory, or make one of them smaller in plan.json and use --plan"
         ) from error
-    peak = torch.cuda.max_memory_allocated(device) / 2**30 if cuda else _peak_gb()
     # the first step also builds what later ones use again
     return replace(
-        plan, checked={"seconds_per_step": round(float(np.median(took[1:] or took)), 4), "peak_gb": round(peak, 3)}
+        plan,
+        checked={
+            "seconds_per_step": round(float(np.median(took[1:] or took)), 4),
+            "peak_gb": round(peak_gb(device), 3),
+        },
     )
-
-
-def _peak_gb() -> float:
-    """Most memory that this process ever had; Linux counts in KiB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def write_plan(plan: Plan, path: Path) -> Path:

@@ -17,6 +17,7 @@ What is not counted is NaN. `dice` and `soft_dice` know no truth and call two em
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -167,9 +168,11 @@ def normalised_surface_distance(
     from monai.metrics import compute_surface_dice
 
     one, other, sizes = _tensors(answer, truth, spacing)
-    found = compute_surface_dice(
-        one, other, class_thresholds=[tolerance_mm], include_background=True, spacing=sizes
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of an argument that it sets itself
+        found = compute_surface_dice(
+            one, other, class_thresholds=[tolerance_mm], include_background=True, spacing=sizes
+        )
     return float(found)
 
 
@@ -181,7 +184,9 @@ def hausdorff95(answer: np.ndarray, truth: np.ndarray, spacing: Sequence[float])
     from monai.metrics import compute_hausdorff_distance
 
     one, other, sizes = _tensors(answer, truth, spacing)
-    return float(compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=sizes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return float(compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=sizes))
 
 
 def diagonal_mm(shape: Sequence[int], spacing: Sequence[float]) -> float:

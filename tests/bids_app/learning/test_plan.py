@@ -236,12 +236,11 @@ def test_another_error_of_a_step_is_not_taken_for_memory():
 
 
 MEASURED = """
-import resource, sys, torch
+import sys, torch
+from bids_app.learning.memory import peak_gb as peak
 from bids_app.networks.losses import ScaledDiceCELoss
 from bids_app.networks.multitask import MultiTaskNet, NetworkShape
 torch.set_num_threads(1)
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 def step(side, batch, fold):
     network = MultiTaskNet(NetworkShape(2, 3, 16, (1, 2, 2), 2, fold))
     labels = torch.softmax(torch.randn(batch, 3, side, side, side), 1)
