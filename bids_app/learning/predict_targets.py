@@ -103,7 +103,7 @@ def _ask(
     bundle: Bundle, network: Any, plan: Mapping[str, Any], stacked: np.ndarray, present: np.ndarray,
     covariates: Mapping[str, float], device: str,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """One member's outputs; the decoder is not run."""
+    """One member's outputs."""
     import torch
 
     names = [head.name for head in network.shape.heads]
@@ -116,8 +116,7 @@ def _ask(
     network = network.to(device)
     with torch.inference_mode():
         flags = torch.tensor(present, dtype=torch.float32)[None]
-        features = network.encode(torch.from_numpy(image)[None].to(device))
-        found = network.conclude(features[-1], flags.to(device), late.to(device))
+        found = network(torch.from_numpy(image)[None].to(device), flags.to(device), late.to(device)).targets
     outputs = {name: logits[0].float().cpu().numpy() for name, logits in found.items()}
     for target in bundle.recipe.targets:
         if target.kind == "continuous":

@@ -13,6 +13,8 @@ from torch import nn
 
 from bids_app.errors import BundleError
 
+#: Part of the field of view below which amounts of a region are told apart no more.
+LEAST = 1e-5
 #: Width of a head's one hidden layer.
 HIDDEN = 32
 
@@ -45,6 +47,8 @@ class NetworkShape:
         heads: one per target.
         covariates: numbers per participant that the heads read beside the image.
         dropout: before a head's last layer.
+        reads_regions: the heads also read how much of every region the network's own mask holds. From the bottleneck
+            alone, which small lesions hardly reach, heads learned their training participants by heart.
     """
 
     sequences: int
@@ -57,6 +61,7 @@ class NetworkShape:
     heads: tuple[HeadShape, ...] = ()
     covariates: int = 0
     dropout: float = 0.3
+    reads_regions: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         return {**asdict(self), "blocks": list(self.blocks), "heads": [asdict(head) for head in self.heads]}
@@ -119,7 +124,7 @@ class MultiTaskNet(nn.Module):
         )
         if not shape.classes:
             self.unet.up_layers = nn.ModuleList()
-        late = shape.sequences + 2 * shape.covariates
+        late = shape.sequences + 2 * shape.covariates + (shape.classes - 1 if shape.reads_regions else 0)
         self.heads = nn.ModuleDict(
             {head.name: Head(self.bottleneck_channels, late, head.outputs, shape.dropout) for head in shape.heads}
         )
@@ -152,7 +157,11 @@ class MultiTaskNet(nn.Module):
         return outputs[::-1]
 
     def conclude(
-        self, bottleneck: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None
+        self,
+        bottleneck: torch.Tensor,
+        present: torch.Tensor | None = None,
+        covariates: torch.Tensor | None = None,
+        logits: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Every target's outputs.
 
@@ -160,6 +169,8 @@ class MultiTaskNet(nn.Module):
             bottleneck: last of `encode`.
             present: which sequences are there, ``(n, sequences)``; all where None.
             covariates: ``(n, covariates)``, NaN where not known; all unknown where None.
+            logits: of the regions at full size, where the heads read them. Targets do not bend the mask: no gradient
+                goes this way.
         """
         axes = tuple(range(2, bottleneck.ndim))
         pooled = torch.cat([bottleneck.mean(axes), bottleneck.amax(axes)], 1)
@@ -169,6 +180,8 @@ class MultiTaskNet(nn.Module):
             covariates = pooled.new_full((n, self.shape.covariates), float("nan"))
         known = torch.isfinite(covariates)
         late = torch.cat([flags, torch.where(known, covariates, 0).to(pooled), known.to(pooled)], 1)
+        if self.shape.reads_regions:
+            late = torch.cat([late, amounts(logits.detach())], 1)
         return {name: head(pooled, late) for name, head in self.heads.items()}
 
     def forward(
@@ -177,8 +190,17 @@ class MultiTaskNet(nn.Module):
         """Logits per scale in training, of the full size alone otherwise, and every target's outputs."""
         features = self.encode(x)
         logits = self.decode(features) if self.shape.classes else []
-        targets = self.conclude(features[-1], present, covariates)
+        targets = self.conclude(features[-1], present, covariates, logits[0] if logits else None)
         return Answer(logits if self.training else logits[:1], targets, features[-1])
+
+
+def amounts(logits: torch.Tensor) -> torch.Tensor:
+    """How much of every region there is: the logarithm of its part of the field of view, ``(n, regions)``.
+
+    `LEAST` is added to each part, so that nothing at all has a value too; it and all of it lie alike far from zero.
+    """
+    parts = logits.float().softmax(1)[:, 1:].mean(tuple(range(2, logits.ndim)))
+    return (parts + LEAST).log() - math.log(LEAST) / 2
 
 
 def fold(x: torch.Tensor, k: int) -> torch.Tensor:

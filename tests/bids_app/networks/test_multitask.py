@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bids_app.errors import BundleError
-from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, build_network, fold, unfold
+from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, amounts, build_network, fold, unfold
 
 SMALL = NetworkShape(sequences=1, classes=3, filters=4, blocks=(1, 1, 1), deep_supervision=2, fold=2)
 HEADS = (HeadShape("outcome", "binary", 2), HeadShape("score", "continuous", 1))
@@ -83,3 +83,25 @@ def test_the_target_teaches_the_encoder():
     network = MultiTaskNet(BOTH)
     network(torch.randn(2, 2, 8, 8, 8)).targets["outcome"].sum().backward()
     assert network.unet.encoder.conv_init.weight.grad.abs().sum() > 0
+
+
+def test_a_head_reads_how_much_the_mask_holds_and_does_not_bend_it():
+    torch.manual_seed(0)
+    shape = NetworkShape(2, 2, filters=4, blocks=(1, 1), heads=HEADS, covariates=1, dropout=0.0, reads_regions=True)
+    network, x = MultiTaskNet(shape), torch.randn(2, 2, 8, 8, 8)
+    before = network(x).targets["outcome"]
+    before.sum().backward()
+    assert all(p.grad is None for p in network.unet.up_layers.parameters())
+    with torch.no_grad():
+        network.unet.up_layers[-1]["head"].bias += torch.tensor([0.0, 3.0])
+    assert not torch.allclose(network(x).targets["outcome"], before)
+    assert build_network(shape.to_plain()).shape == shape
+
+
+def test_more_of_a_region_is_a_larger_amount():
+    logits = torch.zeros(2, 2, 4, 4, 4)
+    logits[:, 1] = -20
+    logits[1, 1, :2] = 20
+    none, half = amounts(logits)[:, 0].tolist()
+    assert none < -5
+    assert half > none + 10
