@@ -313,7 +313,7 @@ def whole_probability(
     """Probability of every region on the scan's own grid, ``(regions, x, y, z)``, by tiles where a patch is smaller."""
     import torch
 
-    from bids_app.learning.tiles import pad_behind, tiled
+    from bids_app.learning.tiles import fitted_sides, pad_behind, tiled
 
     shape = patches.stacks[index].shape[1:]
     if all(n <= side for n, side in zip(shape, patches.patch, strict=True)):
@@ -323,11 +323,11 @@ def whole_probability(
         return probability[(slice(None), *(slice(a, a + n) for a, n in zip(start, shape, strict=True)))]
     stack = patches.stacks[index].clone()
     stack[gone] = 0
+    image = pad_behind(stack.to(trial.task.device), network.factor, patches.patch)
+    sides = fitted_sides(image.shape[1:], patches.patch, network.factor)
     with torch.inference_mode():
         return tiled(
-            lambda tile: network(tile[None]).logits[0].softmax(1)[0, 1:],
-            pad_behind(stack.to(trial.task.device), network.factor, patches.patch), patches.patch,
-            len(trial.recipe.regions),
+            lambda tiles: network(tiles).logits[0].softmax(1)[:, 1:], image, sides, len(trial.recipe.regions)
         )[(slice(None), *(slice(0, n) for n in shape))].float().cpu().numpy()  # fmt: skip
 
 

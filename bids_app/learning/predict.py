@@ -15,7 +15,7 @@ from bids_app.learning.bundle import Bundle
 from bids_app.learning.ensemble import Vote, combine
 from bids_app.learning.measure import main_piece
 from bids_app.learning.prepare import lay, place_grid
-from bids_app.learning.tiles import fitted_sides, pad_behind, tiled_many
+from bids_app.learning.tiles import fitted_sides, pad_behind, tiled
 from bids_app.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _tiled(
     """
     at_once = 1 if tta or low_mem else 2
     regions = len(bundle.recipe.regions)
-    return tiled_many(
+    return tiled(
         lambda tiles: _answer(bundle, network, tiles, tta, low_mem), image, sides, regions, at_once=at_once
     )
 

@@ -20,7 +20,7 @@ TILE_SIGMA = 0.125
 REACH = (0.75, 4 / 3)
 
 
-def tiled_many(
+def tiled(
     answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, sides: Sequence[int], regions: int, *,
     at_once: int = 1,
 ) -> torch.Tensor:  # fmt: skip
@@ -53,12 +53,6 @@ def tiled_many(
         for box, one in zip(some, answer(torch.stack([image[(slice(None), *box)] for box in some])), strict=True):
             total[(slice(None), *box)] += weight * one
     return torch.clamp(total / weights, 0, 1)
-
-
-def tiled(answer, image, sides, regions):
-    import torch
-
-    return tiled_many(lambda tiles: torch.stack([answer(tile) for tile in tiles]), image, sides, regions)
 
 
 def fitted_sides(shape: Sequence[int], patch: Sequence[int], multiple: int) -> list[int]:

@@ -5,26 +5,26 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bids_app.learning.tiles import corners, count_of, fitted_sides, pad_behind, tiled_many
+from bids_app.learning.tiles import corners, count_of, fitted_sides, pad_behind, tiled
 
 
 def test_a_constant_answer_stays_constant_whatever_the_tiles():
     image = torch.rand(1, 20, 24, 16) + 0.1
-    found = tiled_many(lambda tiles: torch.full((len(tiles), 2, *tiles.shape[2:]), 0.25), image, (8, 12, 16), 2)
+    found = tiled(lambda tiles: torch.full((len(tiles), 2, *tiles.shape[2:]), 0.25), image, (8, 12, 16), 2)
     torch.testing.assert_close(found, torch.full((2, 20, 24, 16), 0.25))
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_every_tile_is_answered_where_it_lies(at_once):
     image = torch.rand(1, 20, 24, 16)
-    found = tiled_many(lambda tiles: tiles, image, (8, 12, 16), 1, at_once=at_once)
+    found = tiled(lambda tiles: tiles, image, (8, 12, 16), 1, at_once=at_once)
     torch.testing.assert_close(found, image)
 
 
 def test_tiles_without_any_signal_are_not_looked_at():
     image, seen = torch.zeros(1, 32, 8, 8), []
     image[:, :8] = 1
-    found = tiled_many(lambda tiles: seen.append(len(tiles)) or tiles, image, (8, 8, 8), 1)
+    found = tiled(lambda tiles: seen.append(len(tiles)) or tiles, image, (8, 8, 8), 1)
     assert sum(seen) < len(list(corners((32, 8, 8), (8, 8, 8))))
     assert not found[0, 16:].any()
 
