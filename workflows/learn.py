@@ -10,7 +10,7 @@ from typing import Any
 
 from bids_app.bids.files import write_text
 from bids_app.errors import DataError, TrainingError, UsageError
-from bids_app.learning.arms import FROZEN, SEGMENTATION_ONLY, Arm, arms_of, base_arm, subsets_of
+from bids_app.learning.arms import SEGMENTATION_ONLY, Arm, arms_of, base_arm, subsets_of
 from bids_app.learning.cohort import Cohort, CohortSession, load_cohort
 from bids_app.learning.fold import FoldTask, Trial
 from bids_app.learning.plan import Plan, check_plan, make_plan, read_plan, write_plan
@@ -267,8 +267,3 @@ def inner_tasks(course: Course, settings: Settings) -> Iterator[tuple[str, float
                     task, fold=plain, split=inner.digest, plan=plain_plan(plan), arm=own.to_plain(), out=str(out),
                     subsets=[],
                 )  # fmt: skip
-
-
-def frozen_last(tasks: Sequence[FoldTask]) -> list[FoldTask]:
-    """Tasks in an order in which none waits for a later one."""
-    return sorted(tasks, key=lambda task: task.arm["name"] == FROZEN)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_app.learning.fold import DONE, TASK, FoldTask
+from bids_app.learning.fold import TASK, FoldTask, is_done
 from bids_app.settings import Settings, write_toml
 from workflows.cohort import POLL_SECONDS, choose_plugin, configure_nipype
 from workflows.resources import Resources, available_cpus, available_memory_gb
@@ -27,7 +27,7 @@ def run_training(settings: Settings, tasks: Sequence[FoldTask], *, told: Told | 
     Returns:
         The tasks that failed; each has said why in its ``train.log``.
     """
-    todo = [task for task in tasks if not (Path(task.out) / DONE).is_file()]
+    todo = [task for task in tasks if not is_done(task)]
     settings.work.mkdir(parents=True, exist_ok=True)
     configure_nipype(settings)
     scratch = Path(tempfile.mkdtemp(prefix="training_", dir=settings.work))
@@ -44,7 +44,7 @@ def run_training(settings: Settings, tasks: Sequence[FoldTask], *, told: Told | 
             workflow.run(plugin=plugin, plugin_args=arguments)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return [task for task in todo if not (Path(task.out) / DONE).is_file()]
+    return [task for task in todo if not is_done(task)]
 
 
 def init_training_wf(*, settings: Settings, tasks: Sequence[FoldTask], shared: Resources, settings_file: Path) -> Any:

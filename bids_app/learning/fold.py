@@ -78,6 +78,8 @@ class FoldTask:
     def digest(self) -> str:
         """Of what decides the weights: another checkpoint is not gone on from."""
         kept = {k: v for k, v in asdict(self).items() if k not in ("scans", "out", "device", "threads", "subsets")}
+        # what a plan says of memory depends on what is free at the moment
+        kept["plan"] = {k: v for k, v in self.plan.items() if k not in ("why", "memory_gb", "checked")}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     def write(self) -> Path:
@@ -210,6 +212,12 @@ def outputs_of(kind: str, levels: Sequence[str] | None) -> int:
     return {"continuous": 1, "binary": 2}.get(kind) or len(levels or ()) - (kind == "ordinal")
 
 
+def is_done(task: FoldTask) -> bool:
+    """Whether this very task was trained and answered for: not another plan, seed or number of steps in its folder."""
+    path = Path(task.out) / DONE
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("digest") == task.digest
+
+
 def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     """Train, or go on, and answer for the test side; a fold that is done is left as it is.
 
@@ -221,7 +229,7 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     import torch
 
     out = Path(task.out)
-    if (out / DONE).is_file() and json.loads((out / DONE).read_text()).get("digest") == task.digest:
+    if is_done(task):
         return out
     torch.set_num_threads(task.threads)
     worker, trial = join(task.device), Trial(task)

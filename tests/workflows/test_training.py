@@ -223,3 +223,6 @@ def test_tasks_can_be_written_and_read(tmp_path):
     assert type(task).read(task.write()) == task
     assert dataclasses.replace(task, device="cuda:0").digest == task.digest
     assert dataclasses.replace(task, seed=5).digest != task.digest
+    less_memory = {**task.plan, "why": ["less is free today"], "memory_gb": 9.0}
+    assert dataclasses.replace(task, plan=less_memory).digest == task.digest
+    assert dataclasses.replace(task, plan={**task.plan, "batch": 1}).digest != task.digest
