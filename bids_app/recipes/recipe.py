@@ -47,7 +47,7 @@ class GridSpec(_Part):
     ``flat``: one slice through ``centre_mm``, for a network of two dimensions.
     """
 
-    kind: Literal["region", "whole", "image"]
+    kind: Literal["region", "whole", "image", "head"]
     flat: bool = False
     spacing_mm: float = Field(gt=0.1, le=5)
     size_mm: float | None = Field(default=None, gt=4, le=260)
