@@ -23,6 +23,7 @@ class Wanted:
     suffix: str
     entities: dict[str, Any]
     required: bool
+    alternatives: tuple[str, ...] = ()
 
 
 def load_recipes(settings: Settings) -> list[Recipe]:
@@ -75,6 +76,8 @@ def _check_together(recipes: list[Recipe]) -> None:
 def queries_of(recipes: list[Recipe], extra: tuple[str, ...] = ()) -> tuple[list[Wanted], str]:
     """What to look for: every recipe's sequences and those asked for beside them; and the reference among them.
 
+    An alternative may stand for a sequence where every recipe that wants the sequence says so.
+
     Raises:
         UsageError: recipes of one run that want different references.
     """
@@ -85,9 +88,9 @@ def queries_of(recipes: list[Recipe], extra: tuple[str, ...] = ()) -> tuple[list
     for recipe in recipes:
         for spec in recipe.sequences:
             before = queries.get(spec.name)
-            queries[spec.name] = Wanted(
-                spec.name, spec.suffix, dict(spec.entities), spec.required or bool(before and before.required)
-            )
+            required = spec.required or bool(before and before.required)
+            others = [one for one in spec.alternatives if before is None or one in before.alternatives]
+            queries[spec.name] = Wanted(spec.name, spec.suffix, dict(spec.entities), required, tuple(others))
     for name in extra:
         queries.setdefault(name, parse_sequence(name))
     return list(queries.values()), references.pop()

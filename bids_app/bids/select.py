@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bids_app.bids.dataset import check_dataset
 from bids_app.bids.filters import Filters, read_filters
@@ -44,7 +46,8 @@ def select_participant(
         reference: name of the sequence that gives the session its grid.
 
     Returns:
-        One selection per session, in the order of `list_sessions`. A sequence without a file has ``path`` None.
+        One selection per session, in the order of `list_sessions`. A sequence without a file has ``path`` None; one for
+        which an alternative stands is there under the alternative's name, and so is the reference.
 
     Raises:
         InputMissing: the participant, or a folder given with ``-d``, is not there.
@@ -53,7 +56,8 @@ def select_participant(
     queries: dict[str, SequenceQuery] = {}
     for query in sequences:
         queries.setdefault(query.name, query)
-    filters = read_filters(settings.bids_filter_file, {q.name: q.suffix for q in queries.values()})
+    suffixes = {suffix: suffix for query in queries.values() for suffix in query.alternatives}
+    filters = read_filters(settings.bids_filter_file, suffixes | {q.name: q.suffix for q in queries.values()})
     sessions = choose_sessions(settings, participant, reference)
     if not sessions:
         return []
@@ -112,11 +116,14 @@ def _select(
     home = _home(settings.bids_dir, participant, session)
     images = [p for p in index.images if home in p.parents and (session is not None or not _in_session(p, home))]
     choices: dict[str, Choice] = {}
+    instead: dict[str, str] = {}
     told, filtered = list(index.warnings), False
     for name, query in queries.items():
-        choice, by_filter = choose_image(
-            query, images, home, (participant, session), filters.get(name, {}), voxel_volume
-        )
+        if name in instead.values():
+            continue  # it stands for another sequence already
+        choice, by_filter = _first_there(query, images, home, (participant, session), filters)
+        if choice.sequence != name:
+            instead[name], name = choice.sequence, choice.sequence
         if choice.path is not None:
             metadata, trouble = index.metadata(choice.path)
             told += trouble
@@ -125,7 +132,44 @@ def _select(
         filtered = filtered or (by_filter and name == reference)
     told += _loose(settings.bids_dir, participant, session)
     mask, words = find_lesion_mask(settings, participant, session)
-    return Selection(participant, session, reference, choices, mask, tuple(told + words), filtered)
+    taken = instead.get(reference, reference)
+    return Selection(participant, session, taken, choices, mask, tuple(told + words), filtered, instead)
+
+
+def _first_there(
+    query: SequenceQuery, images: Sequence[Path], home: Path, labels: tuple[str, str | None], filters: Filters
+) -> tuple[Choice, bool]:  # fmt: skip
+    """The sequence itself or, where it is not there, the first of its alternatives that is; a choice bears the name of
+    what it is.
+
+    Returns:
+        The choice, and True where the filters are why there is none.
+    """
+
+    def look(one: SequenceQuery) -> tuple[Choice, bool]:
+        return choose_image(one, images, home, labels, filters.get(one.name, {}), voxel_volume)
+
+    own, by_filter = look(query)
+    if own.path is not None or not query.alternatives:
+        return own, by_filter
+    for suffix in query.alternatives:
+        other, also = look(_StandIn(suffix, suffix, query.entities))
+        if other.path is not None:
+            reason = f"{own.reason}; {suffix} stands for it: {other.reason}"
+            return replace(other, reason=reason, rejected=own.rejected + other.rejected), False
+        by_filter = by_filter or also
+    return replace(own, reason=f"{own.reason}, and none of {', '.join(query.alternatives)} either"), by_filter
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    """An alternative, looked for like a sequence of its own."""
+
+    name: str
+    suffix: str
+    entities: Mapping[str, Any]
+    required: bool = False
+    alternatives: tuple[str, ...] = ()
 
 
 def voxel_volume(path: Path) -> float | None:

@@ -21,6 +21,8 @@ class SequenceQuery(Protocol):
     def entities(self) -> Mapping[str, Any]: ...
     @property
     def required(self) -> bool: ...
+    @property
+    def alternatives(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,16 @@ class Selection:
     lesion_mask: Path | None = None
     warnings: tuple[str, ...] = ()
     filtered: bool = False  # True where files were there but the filters left none of them
+    instead: dict[str, str] = field(default_factory=dict)  # sequence asked for -> the alternative that stands for it
 
     @property
     def key(self) -> str:
         """``sub-01_ses-01``, or ``sub-01`` without session folders."""
         return session_key(self.participant, self.session)
+
+    def name_of(self, sequence: str) -> str:
+        """The sequence that is used where a recipe says this one: itself, or an alternative that stands for it."""
+        return self.instead.get(sequence, sequence)
 
     def path_of(self, sequence: str) -> Path | None:
         """The file taken for a sequence; None where there is none, or the sequence was not asked for."""
@@ -83,6 +90,7 @@ class Selection:
             "lesion_mask": str(self.lesion_mask) if self.lesion_mask else None,
             "warnings": list(self.warnings),
             "filtered": self.filtered,
+            "instead": dict(self.instead),
         }
 
     @classmethod
@@ -92,7 +100,8 @@ class Selection:
         mask = Path(plain["lesion_mask"]) if plain["lesion_mask"] else None
         told = tuple(plain.get("warnings", ()))
         labels = plain["participant"], plain["session"], plain["reference"]
-        return cls(*labels, choices, mask, told, bool(plain.get("filtered")))
+        instead = dict(plain.get("instead") or {})
+        return cls(*labels, choices, mask, told, bool(plain.get("filtered")), instead)
 
 
 def _choice_to_plain(choice: Choice) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bids_app.errors import DataError, ImageError, InputMissing, LeakageError, T
 from bids_app.imaging.stacking import Grid
 from bids_app.learning.known import Key, Tables, code_all, read_tables
 from bids_app.learning.labels import check_labels, declared, find_labels
+from bids_app.learning.prepare import AS_IT_LIES
 from bids_app.learning.split import Member, quantile_strata
 from bids_app.recipes.recipe import Recipe
 from bids_app.report.load import read_session, session_keys
@@ -259,7 +260,7 @@ def _session(recipe: Recipe, output_dir: Path, record: Mapping[str, Any]) -> tup
         return None, f"it is {record['state']}" + (f" ({record['reason']})" if record["reason"] else "")
     files = record.get("files") or {}
     reference = (record.get("selection") or {}).get("reference")
-    if reference != recipe.reference:
+    if reference not in (recipe.reference, *recipe.sequence(recipe.reference).alternatives):
         return None, f"it was preprocessed with {reference} as its reference, not {recipe.reference}"
     names = {recipe.reference: files.get("reference"), **(files.get("sequences") or {})}
     images = {s.name: output_dir / names[s.name] for s in recipe.sequences if names.get(s.name)}
@@ -268,7 +269,7 @@ def _session(recipe: Recipe, output_dir: Path, record: Mapping[str, Any]) -> tup
         return None, f"{', '.join(lacking)} is not there"
     mask = output_dir / files["brain_mask"] if files.get("brain_mask") else None
     matrix = (record.get("preprocessing") or {}).get("to_template")
-    if recipe.grid.kind != "image" and (matrix is None or (recipe.grid.kind == "whole" and mask is None)):
+    if recipe.grid.kind not in AS_IT_LIES and (matrix is None or (recipe.grid.kind == "whole" and mask is None)):
         return None, "it has no brain mask or no way to the template; run the participant level again with this recipe"
     gone = [path.name for path in (*images.values(), mask) if path is not None and not path.is_file()]
     if gone:

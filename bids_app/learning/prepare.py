@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MARGIN_MM = 10.0
 #: Voxels whose size differs by no more than this part from the recipe's are used as they are.
 SAME_SPACING = 0.01
+#: Kinds of grid that are laid by the image alone.
+AS_IT_LIES = ("image", "head")
 #: Changes when scans are laid in another way, so that those prepared before are made again.
 LAYOUT = 1
 
@@ -37,8 +39,8 @@ def lay(
 ) -> tuple[np.ndarray, np.ndarray, Grid]:  # fmt: skip
     """Every sequence on the recipe's grid, each by one interpolation.
 
-    Kind ``image``: the reference's own voxels where they have the recipe's spacing, else its field of view at that
-    spacing; neither mask nor template are looked at. Kind ``whole``: a box around the brain mask, zero outside the
+    Kinds ``image`` and ``head``: the reference's own voxels where they have the recipe's spacing, else its field of view
+    at that spacing, its axes in the order closest to right, front, top; neither mask nor template are looked at. Kind ``whole``: a box around the brain mask, zero outside the
     mask. Kind ``region``: a cube around the template's place, not masked: a mask that cuts too deep would change what
     the network sees. A flat grid is one slice of these, across the third axis.
 
@@ -46,7 +48,7 @@ def lay(
         recipe: with a grid.
         images: file of every sequence that is there, by the recipe's names.
         matrices: reference world to each image's world, ``(4, 4)``.
-        reference_to_template: affine, reference world to template world, ``(4, 4)``; not for kind ``image``.
+        reference_to_template: affine, reference world to template world, ``(4, 4)``; not for kinds ``image`` and ``head``.
         mask: brain mask, any grid in the reference's world; kind ``whole`` needs it.
         grid: lay here instead of where `place_grid` says.
         margin_mm: more on every side of a region's cube.
@@ -81,7 +83,7 @@ def place_grid(
         ImageError: no template or no mask for a grid that is placed by it.
     """
     spec = recipe.grid
-    if spec.kind == "image":
+    if spec.kind in AS_IT_LIES:
         straight = _straight(reference)  # a raw image and the participant level's copy of it give the same grid
         grid = image_grid(Grid(straight.shape[:3], straight.affine), spec.spacing_mm)
         return _slice_of(grid, grid.centre) if spec.flat else grid

@@ -24,7 +24,8 @@ def raw_sessions(settings: Settings, recipe: Recipe) -> tuple[list[CohortSession
     for participant in choose_participants(settings):
         for chosen in select_participant(settings, participant, recipe.sequences, recipe.reference):
             key = f"sub-{participant}" + (f"_ses-{chosen.session}" if chosen.session else "")
-            images = {name: path for name, path in chosen.paths().items() if path is not None}
+            found = {s.name: chosen.path_of(chosen.name_of(s.name)) for s in recipe.sequences}
+            images = {name: path for name, path in found.items() if path is not None}
             lacking = [s.name for s in recipe.sequences if s.required and s.name not in images]
             if lacking:
                 notes.append(f"{key} is left out: {', '.join(lacking)} is not there")

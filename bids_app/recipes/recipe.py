@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,8 @@ class SequenceSpec(_Part):
     """One MRI contrast. ``entities``: BIDS entity to value; ``""`` in the file means that the entity is absent.
 
     ``quantitative``: a map with a physical scale (ADC), normalised by the training fold's statistics and not by the
-    scan's own, which would throw the scale away.
+    scan's own, which would throw the scale away. ``alternatives``: suffixes that may stand for it where it is not there,
+    the first to be there taken; only for a network that was trained on any of them alike.
     """
 
     name: str = Field(min_length=1)
@@ -32,11 +34,19 @@ class SequenceSpec(_Part):
     entities: dict[str, str | None] = {}
     required: bool = True
     quantitative: bool = False
+    alternatives: tuple[str, ...] = ()
 
     @field_validator("entities")
     @classmethod
     def _absent(cls, entities: dict[str, str | None]) -> dict[str, str | None]:
         return {name: value or None for name, value in entities.items()}  # TOML has no null
+
+    @field_validator("alternatives")
+    @classmethod
+    def _suffixes(cls, alternatives: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [one for one in alternatives if not re.fullmatch(BIDS_WORD, one)]:
+            raise ValueError(f"{wrong[0]!r} is no BIDS suffix")
+        return alternatives
 
 
 class GridSpec(_Part):
@@ -44,6 +54,8 @@ class GridSpec(_Part):
 
     ``centre_mm`` is in the template's world (RAS, mm); ``size_mm`` and ``spacing_mm`` are in the participant's own.
     Kind ``image`` is for images that are prepared already, such as crops: nothing is done to them but resampling.
+    Kind ``head`` is the whole field of view, along the image's own axes, of the one image as it came from the scanner:
+    it needs neither mask nor template, so that it can find the brain for everything else.
     ``flat``: one slice through ``centre_mm``, for a network of two dimensions.
     """
 
@@ -177,7 +189,7 @@ class Recipe(_Part):
             raise ValueError(f"sequences: a name occurs twice in {names}")
         if self.reference not in names:
             raise ValueError(f"reference: {self.reference!r} is none of the sequences {names}")
-        if not next(s for s in self.sequences if s.name == self.reference).required:
+        if not self.sequence(self.reference).required:
             raise ValueError(f"reference: {self.reference!r} must be a required sequence")
         if (self.regions or self.targets) and self.grid is None:
             raise ValueError("grid: a recipe with regions or targets needs one")
@@ -187,6 +199,11 @@ class Recipe(_Part):
             raise ValueError("labels: a mask holds one region; use a dseg for several")
         if self.grid is not None and self.grid.flat != (self.network.dimensions == 2):
             raise ValueError("grid: a flat grid goes with network.dimensions = 2, and no other does")
+        instead = [suffix for sequence in self.sequences for suffix in sequence.alternatives]
+        if len(set(instead)) != len(instead) or set(instead) & {sequence.suffix for sequence in self.sequences}:
+            raise ValueError("sequences: an alternative must be no other sequence's suffix or alternative")
+        if self.grid is not None and self.grid.kind == "head" and (len(names) > 1 or self.targets):
+            raise ValueError("grid: one of kind 'head' takes one sequence and no targets")
         partners = {region.index: region.partner for region in self.regions}
         if len(partners) != len(self.regions):
             raise ValueError("regions: an index occurs twice")
@@ -199,6 +216,10 @@ class Recipe(_Part):
     def predicts(self) -> bool:
         """Whether a bundle is needed: there are regions or targets to answer."""
         return bool(self.regions or self.targets)
+
+    def sequence(self, name: str) -> SequenceSpec:
+        """The sequence of that name."""
+        return next(one for one in self.sequences if one.name == name)
 
     def swap(self) -> list[int]:
         """Position of each region's partner (or of itself): the order of regions in a mirror image."""

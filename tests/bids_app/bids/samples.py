@@ -17,6 +17,7 @@ class Query:
     suffix: str
     entities: dict = field(default_factory=dict)
     required: bool = True
+    alternatives: tuple[str, ...] = ()
 
 
 T1W = Query("T1w", "T1w")

@@ -317,3 +317,48 @@ def test_real_tumour_reference_has_no_contrast_agent(settings):
     selection = only(settings(bids_dir=real("tumour")), T1W, FLAIR)
     assert selection.path_of("T1w").name == "sub-01_T1w.nii.gz"
     assert selection.path_of("FLAIR").name == "sub-01_FLAIR.nii.gz"
+
+
+ANY = Query("T1w", "T1w", alternatives=("T2w", "FLAIR"))
+
+
+def test_a_sequence_goes_before_its_alternatives(dataset, settings):
+    dataset(*(f"{ANAT}_{suffix}.nii.gz" for suffix in ("FLAIR", "T1w", "T2w")))
+    selection = only(settings(), ANY)
+    assert selection.paths().keys() == {"T1w"}
+    assert (selection.reference, selection.instead) == ("T1w", {})
+
+
+def test_the_first_alternative_that_is_there_is_the_reference_under_its_own_name(dataset, settings):
+    dataset(f"{ANAT}_FLAIR.nii.gz", f"{ANAT}_ce-gadolinium_T1w.nii.gz")
+    selection = only(settings(), ANY)
+    assert (selection.reference, selection.name_of("T1w")) == ("FLAIR", "FLAIR")
+    choice = selection.choices["FLAIR"]
+    assert choice.path.name == "sub-01_FLAIR.nii.gz"
+    assert choice.reason.startswith("no T1w in sub-01")
+    assert choice.reason.endswith("FLAIR stands for it: the only FLAIR that fits")
+    assert "contrast agent" in choice.rejected[0].reason
+    assert selection.missing([ANY]) == []
+    assert Selection.from_plain(json.loads(json.dumps(selection.to_plain()))) == selection
+
+
+def test_an_alternative_that_is_asked_for_beside_it_is_taken_once(dataset, settings):
+    dataset(f"{ANAT}_FLAIR.nii.gz")
+    selection = only(settings(), ANY, FLAIR)
+    assert list(selection.choices) == ["FLAIR"]
+    assert "stands for it" in selection.choices["FLAIR"].reason
+
+
+def test_where_no_alternative_is_there_the_sequence_is_missing(dataset, settings):
+    dataset(f"{ANAT}_PDw.nii.gz")
+    selection = only(settings(), ANY)
+    assert selection.missing([ANY]) == ["T1w"]
+    assert selection.choices["T1w"].reason == "no T1w in sub-01, and none of T2w, FLAIR either"
+
+
+def test_a_filter_can_name_an_alternative(dataset, settings, filter_file):
+    dataset(f"{ANAT}_T1w.nii.gz", f"{ANAT}_acq-a_T2w.nii.gz", f"{ANAT}_acq-b_T2w.nii.gz")
+    path = filter_file({"T1w": {"acquisition": "none"}, "T2w": {"acquisition": "b"}})
+    selection = only(settings(bids_filter_file=path), ANY)
+    assert selection.path_of(selection.reference).name == "sub-01_acq-b_T2w.nii.gz"
+    assert "the filter file leaves none" in selection.choices["T2w"].reason

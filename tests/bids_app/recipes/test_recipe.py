@@ -66,3 +66,26 @@ def test_a_file_that_is_no_toml_is_an_error(tmp_path):
     (tmp_path / "own.toml").write_text("name = ")
     with pytest.raises(RecipeError, match=r"own\.toml is not a TOML file"):
         load_recipe(tmp_path / "own.toml")
+
+
+def test_any_one_sequence_can_go_into_the_anatomy_recipe():
+    recipe = load_recipe("anatomy")
+    assert recipe.grid.kind == "head"
+    assert {"T2w", "FLAIR"} <= set(recipe.sequences[0].alternatives)
+    assert len(recipe.swap()) == len(recipe.regions) > 30
+
+
+@pytest.mark.parametrize("alternatives", [["FLAIR"], ["T1w"], ["T2w", "T2w"], ["T2w.nii"]])
+def test_an_alternative_is_a_suffix_that_nothing_else_has(alternatives):
+    sequences = [
+        {"name": "T1w", "suffix": "T1w", "alternatives": alternatives},
+        {"name": "FLAIR", "suffix": "FLAIR", "required": False},
+    ]
+    with pytest.raises(RecipeError, match="alternative|no BIDS suffix"):
+        parse_recipe(content(sequences=sequences), source="test")
+
+
+def test_a_head_is_seen_in_one_sequence():
+    sequences = [{"name": name, "suffix": name} for name in ("T1w", "FLAIR")]
+    with pytest.raises(RecipeError, match="takes one sequence"):
+        parse_recipe(content(sequences=sequences, grid={"kind": "head", "spacing_mm": 1}), source="test")
