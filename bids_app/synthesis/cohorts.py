@@ -17,7 +17,7 @@ import torch
 
 from bids_app.errors import UsageError
 from bids_app.learning.scans import Scan
-from bids_app.synthesis import signal
+from bids_app.synthesis import physics, signal
 from bids_app.synthesis.brains import Brain, draw_brain
 from bids_app.synthesis.contrast import SIGMA_PER_FWHM, blur, chance, normal, smooth_field, uniform
 from bids_app.synthesis.lesions import Sizes, draw_blobs, draw_count, paint, place_weight
@@ -28,12 +28,6 @@ LEVELS = ("good", "poor")
 SITES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SHAPE, SPACING_MM = (48, 56, 48), 3.5
 
-# T1 ms, T2 ms, proton density at 1.5 T. T1: Rooney 2007 (Magn Reson Med 57:308); T2: Stanisz 2005 (Magn Reson Med
-# 54:507); fluid as at 3 T.
-RELAXATION = {
-    3.0: {name: signal.TISSUES[name] for name in TISSUES},
-    1.5: {"fluid": signal.TISSUES["fluid"], "grey": (1188.0, 95.0, 0.82), "white": (656.0, 72.0, 0.70)},
-}
 #: Added to each lesion volume before its logarithm is taken, ml: about two voxels, so that none is not minus infinity.
 FLOOR_ML = 0.1
 GAIN = 700.0
@@ -247,12 +241,15 @@ def _draw_tissue(
 
 def _signals(how: GeneratorSettings, generator: torch.Generator) -> torch.Tensor:
     """Brightness of each tissue in each sequence, white matter about 1, ``(3, 3)``."""
-    times = RELAXATION[how.field_tesla]
+    tissues = physics.tissues(how.field_tesla)
     jitter = torch.exp(normal(generator, how.relaxation_jitter, (len(TISSUES), 3))).tolist()
-    own = {t: tuple(a * b for a, b in zip(times[t], j, strict=True)) for t, j in zip(TISSUES, jitter, strict=True)}
-    rows = [
-        [signal.magnitude(name, own[t]) / signal.magnitude(name, times["white"]) for t in TISSUES] for name in SEQUENCES
+    own = [
+        replace(tissues[t], t1_ms=tissues[t].t1_ms * a, t2_ms=tissues[t].t2_ms * b, density=tissues[t].density * c)
+        for t, (a, b, c) in zip(TISSUES, jitter, strict=True)
     ]
+    # every scanner runs the 3 T timing, so that fields differ in their relaxation times alone
+    scanners = [physics.acquisition(name, signal.FIELD_TESLA) for name in SEQUENCES]
+    rows = [[physics.signal(s, t) / physics.signal(s, tissues["white"]) for t in own] for s in scanners]
     return torch.tensor(rows, dtype=torch.float32)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.errors import CannotWrite, UsageError
-from bids_app.synthesis import signal
+from bids_app.synthesis import physics, signal
 from bids_app.synthesis.anatomy import Anatomy, draw_anatomy, draw_pose, draw_volumes
 
 REGIONS = (("left", 1, "Habenula left", "Hb-L", "#E69F00"), ("right", 2, "Habenula right", "Hb-R", "#56B4E9"))
@@ -252,15 +252,12 @@ VOLUME_COLUMNS = {
 
 
 def _sidecar(sequence: str, whole_head: bool) -> dict:
-    timing = signal.TIMING[sequence]
-    seconds = {k: round(v / 1000, 6) for k, v in timing.items() if k.endswith("Time")}
     return {
         "Manufacturer": "Tandem phantom",
-        "MagneticFieldStrength": 3,
+        "MagneticFieldStrength": int(signal.FIELD_TESLA),
         "PulseSequenceType": {"T1w": "MPRAGE", "T2w": "Spin Echo", "FLAIR": "Inversion Recovery Spin Echo"}[sequence],
         "MRAcquisitionType": "3D",
-        "FlipAngle": timing["FlipAngle"],
-        **seconds,
+        **physics.acquisition(sequence, signal.FIELD_TESLA).sidecar(),
         "SkullStripped": not whole_head,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import nibabel as nib
@@ -11,27 +11,13 @@ import numpy as np
 from scipy import ndimage
 
 from bids_app.errors import UsageError
+from bids_app.synthesis import physics
 from bids_app.synthesis.anatomy import Anatomy, Ellipsoid, load_template, rotation, transform
 
-# T1 ms, T2 ms, proton density at 3 T. Grey and white matter, muscle: Stanisz 2005 (Magn Reson Med 54:507). Fluid: T1
-# Lin 2001, T2 Spijkerman 2018. Fat: de Bazelaire 2004. Densities relative to fluid; compact bone hardly gives a signal.
-TISSUES = {
-    "fluid": (4163.0, 2000.0, 1.00),
-    "grey": (1820.0, 99.0, 0.82),
-    "white": (1084.0, 69.0, 0.70),
-    "muscle": (1412.0, 50.0, 0.75),
-    "fat": (382.0, 68.0, 0.90),
-    "bone": (300.0, 3.0, 0.12),
-}
-# Timing in ms, as drawn around; the JSON sidecars carry it in seconds.
-TIMING = {
-    "T1w": {"RepetitionTime": 1900.0, "EchoTime": 3.0, "InversionTime": 900.0, "FlipAngle": 9.0},
-    "T2w": {"RepetitionTime": 5000.0, "EchoTime": 90.0, "FlipAngle": 90.0},
-    "FLAIR": {"RepetitionTime": 9000.0, "EchoTime": 100.0, "InversionTime": 2500.0, "FlipAngle": 90.0},
-}
-SEQUENCES = tuple(TIMING)
-MPRAGE_ECHO_SPACING_MS = 8.0
-MPRAGE_ECHOES = 176
+# Phantoms lie in a 3 T scanner, and hold these tissues.
+FIELD_TESLA = 3.0
+TISSUES = ("fluid", "grey", "white", "muscle", "fat", "bone")
+SEQUENCES = ("T1w", "T2w", "FLAIR")
 
 # A template is an average of many brains: this share of a T1w comes from it, the rest from tissue maps.
 TEMPLATE_SHARE = 0.6
@@ -84,45 +70,16 @@ class Look:
 
 
 def tissue_signal(sequence: str, tissue: str, *, factor: float = 1.0) -> float:
-    """Signal of a tissue relative to white matter, from the signal equation of the sequence.
+    """Signal of a tissue relative to white matter, from the signal equation of the sequence (see `physics`).
 
-    ``T1w`` is an MPRAGE (steady state of inversion, recovery and a train of small pulses; Wang 2014, PLoS ONE
-    9:e96899), ``T2w`` a spin echo, ``FLAIR`` an inversion-recovery spin echo; magnitudes. ``factor`` scales the
-    inversion time of a T1w or the echo time of a T2w, and so moves the contrast a little.
+    ``factor`` scales the inversion time of a T1w or the echo time of a T2w, and so moves the contrast a little.
     """
-    return magnitude(sequence, TISSUES[tissue], factor) / magnitude(sequence, TISSUES["white"], factor)
-
-
-def magnitude(sequence: str, relaxation: tuple[float, float, float], factor: float = 1.0) -> float:
-    """Signal of what has these T1 (ms), T2 (ms) and proton density; ``factor`` as in `tissue_signal`."""
-    t1, t2, density = relaxation
-    timing = TIMING[sequence]
-    tr, te, ti = timing["RepetitionTime"], timing["EchoTime"], timing.get("InversionTime", 0.0)
+    how, tissues = physics.acquisition(sequence, FIELD_TESLA), physics.tissues(FIELD_TESLA)
     if sequence == "T1w":
-        return density * abs(_mprage(t1, tr, ti * factor, timing["FlipAngle"]))
-    echo = np.exp(-te * (factor if sequence == "T2w" else 1.0) / t2)
-    if sequence == "T2w":
-        return density * (1 - np.exp(-tr / t1)) * echo
-    return density * abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * echo
-
-
-def _mprage(t1: float, tr: float, ti: float, flip_deg: float) -> float:
-    """Longitudinal magnetisation at the middle echo. Every step of the cycle maps it as ``m -> scale * m + gain``."""
-    cosine, half = np.cos(np.radians(flip_deg)), MPRAGE_ECHOES // 2
-
-    def recover(ms: float) -> tuple[float, float]:
-        return np.exp(-ms / t1), 1 - np.exp(-ms / t1)
-
-    def then(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
-        return second[0] * first[0], second[0] * first[1] + second[1]
-
-    decay = cosine * np.exp(-MPRAGE_ECHO_SPACING_MS / t1)
-    train = decay**half, (1 - np.exp(-MPRAGE_ECHO_SPACING_MS / t1)) * (1 - decay**half) / (1 - decay)
-    readout = half * MPRAGE_ECHO_SPACING_MS
-    to_middle = then(then((-1.0, 0.0), recover(ti - readout)), train)
-    cycle = then(then(to_middle, train), recover(tr - ti - readout))
-    steady = cycle[1] / (1 - cycle[0])
-    return to_middle[0] * steady + to_middle[1]
+        how = replace(how, inversion_ms=how.inversion_ms * factor)
+    elif sequence == "T2w":
+        how = replace(how, echo_ms=how.echo_ms * factor)
+    return physics.signal(how, tissues[tissue]) / physics.signal(how, tissues["white"])
 
 
 def acquisition_grid(
@@ -266,7 +223,7 @@ def render(anatomy: Anatomy, look: Look, rng: np.random.Generator) -> np.ndarray
     Returns:
         Intensities, float32, in the shape of ``look.grid``; not below 0.
     """
-    if look.sequence not in TIMING:
+    if look.sequence not in SEQUENCES:
         raise UsageError(f"phantoms have no sequence {look.sequence!r}; there are {', '.join(SEQUENCES)}")
     factor = float(np.exp(rng.normal(0, 0.05)))
     signal = {name: tissue_signal(look.sequence, name, factor=factor) for name in TISSUES}
