@@ -85,7 +85,13 @@ def draw_blobs(weight: torch.Tensor, count: int, sizes: Sizes, generator: torch.
     flat = torch.multinomial(weight.flatten(), count, replacement=True, generator=generator)
     centre = torch.stack(torch.unravel_index(flat, weight.shape), -1) + uniform(generator, -0.5, 0.5, (count, 3))
     volume = torch.exp(np.log(sizes.median_ml) + normal(generator, sizes.spread, (count,)))
-    radius = (volume.clamp(SMALLEST_ML, LARGEST_ML) * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+    return bent_blobs(centre, volume.clamp(SMALLEST_ML, LARGEST_ML), generator)
+
+
+def bent_blobs(centre: torch.Tensor, volume_ml: torch.Tensor, generator: torch.Generator) -> Blobs:
+    """Blobs of these volumes ``(k,)`` at these places ``(k, 3)``, voxels, each of its own shape."""
+    count = len(centre)
+    radius = (volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     shape = torch.exp(normal(generator, 0.2, (count, 3)).clamp(-0.4, 0.4))
     shape = shape / shape.prod(1, keepdim=True) ** (1 / 3)
     turn = torch.stack([rotation(angles) for angles in uniform(generator, -np.pi, np.pi, (count, 3))])
@@ -112,7 +118,7 @@ def paint(
     c, total = values.shape[1], int(np.prod(shape))
     share, weights, sums = torch.zeros(total), torch.zeros(total), torch.zeros(c, total)
     if len(blobs):
-        half = int(np.ceil(WINDOW_MM / spacing))
+        half = int(np.ceil(min(WINDOW_MM, _reach(blobs) + spacing) / spacing))
         steps = torch.arange(-half, half + 1)
         window = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
         index = blobs.centre.round().long()[:, None] + window
@@ -125,6 +131,11 @@ def paint(
         weights.index_add_(0, flat, filled)
         sums.index_add_(1, flat, values[blob].T * filled)
     return share.reshape(*shape), (sums / weights.clamp_min(1e-6)).reshape(c, *shape)
+
+
+def _reach(blobs: Blobs) -> float:
+    """No blob goes farther from its centre than this, mm."""
+    return float((blobs.axes.amax(1) * torch.exp(blobs.bend[:, :, 0].abs().sum(1))).max())
 
 
 def _filled(blobs: Blobs, at: torch.Tensor, spacing: float) -> torch.Tensor:
