@@ -38,11 +38,15 @@ def draw(brain, seed: int = 0, alteration: Alteration | None = None, **settings)
 
 
 def in_band(run: Bold) -> torch.Tensor:
-    """Frames as a share of their mean, filtered to the band, drift taken away."""
-    frames = run.frames / run.frames.mean(-1, keepdim=True) - 1
-    spectrum = torch.fft.rfft(frames)
-    hertz = torch.fft.rfftfreq(frames.shape[-1], run.tr_s)
-    return torch.fft.irfft(spectrum * ((hertz >= BAND_HZ[0]) & (hertz <= BAND_HZ[1])), n=frames.shape[-1])
+    """Frames as a share of their mean, filtered to the band, drift taken away; 0 outside grey matter."""
+    grey = run.frames[run.parcels > 0]
+    spectrum = torch.fft.rfft(grey / grey.mean(-1, keepdim=True) - 1)
+    hertz = torch.fft.rfftfreq(grey.shape[-1], run.tr_s)
+    filtered = torch.zeros_like(run.frames)
+    filtered[run.parcels > 0] = torch.fft.irfft(
+        spectrum * ((hertz >= BAND_HZ[0]) & (hertz <= BAND_HZ[1])), n=grey.shape[-1]
+    )
+    return filtered
 
 
 def alff(filtered: torch.Tensor, mask: torch.Tensor) -> float:
