@@ -52,6 +52,33 @@ class ScaledDiceCELoss(nn.Module):
         return total / sum(weights)
 
 
+def sparse_dice_ce(logits: torch.Tensor, labels: torch.Tensor, *, smooth: float = 20.0) -> tuple[torch.Tensor, float]:
+    """Cross-entropy plus Dice of the classes that are there; class numbers as truth, so that many classes are cheap.
+
+    Args:
+        logits: ``(n, classes, ...)``; class 0 is the background, which has no Dice.
+        labels: class of every voxel, int64, ``(n, ...)``.
+        smooth: voxels added above and below, so that a class of a few voxels does not rule the loss.
+
+    Returns:
+        The loss, and the mean Dice without smoothing.
+    """
+    classes = logits.shape[1]
+    log_p = logits.float().log_softmax(1)
+    own = log_p.gather(1, labels[:, None])
+    p, own_p, flat = log_p.exp(), own.exp().reshape(-1), labels.reshape(-1)
+    zero = p.new_zeros(classes)
+    shared = zero.index_add(0, flat, own_p)
+    count = torch.bincount(flat, minlength=classes).to(p)
+    total = p.sum([axis for axis in range(p.ndim) if axis != 1])
+    there = count > 0
+    there[0] = False
+    dice = (2 * shared + smooth) / (total + count + smooth)
+    plain = (2 * shared / (total + count).clamp_min(1e-6))[there]
+    loss = -own.mean() + (1 - dice[there].mean() if bool(there.any()) else 0.0)
+    return loss, float(plain.detach().mean()) if bool(there.any()) else float("nan")
+
+
 class Known(Protocol):
     """What the losses read of a batch; see `bids_app.learning.scans.Batch`."""
 

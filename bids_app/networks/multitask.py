@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from monai.networks.nets import SegResNetDS
 from torch import nn
 
@@ -155,6 +156,27 @@ class MultiTaskNet(nn.Module):
             if not isinstance(level["head"], nn.Identity):
                 outputs.append(unfold(level["head"](x), self.shape.fold))
         return outputs[::-1]
+
+    def logits_at(self, x: torch.Tensor, offset: Sequence[int]) -> torch.Tensor:
+        """Logits of one voxel out of every block that is folded into channels, ``(n, classes, x/k, y/k, z/k)``.
+
+        In training with many classes the finest logits cost more than the network; any one of the ``k³`` voxels of a
+        block stands for all of them.
+
+        Args:
+            x: as in `encode`.
+            offset: of the voxel in its block, one number from 0 to ``k - 1`` per axis.
+        """
+        *skips, features = self.encode(x)
+        for level, skip in zip(self.unet.up_layers, reversed(skips), strict=True):
+            features = level["blocks"](level["upsample"](features) + skip)
+        k, head = self.shape.fold, self.unet.up_layers[-1]["head"]
+        place = 0
+        for step in offset:
+            place = place * k + int(step)
+        own = slice(place, None, k**self.shape.dimensions)
+        convolve = F.conv3d if self.shape.dimensions == 3 else F.conv2d
+        return convolve(features, head.weight[own], None if head.bias is None else head.bias[own])
 
     def conclude(
         self,

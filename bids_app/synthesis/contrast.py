@@ -52,17 +52,21 @@ def smooth_field(
 
 def blur(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """Gaussian blur of (x, y, z), ``sigma`` in voxels per axis."""
-    result = image[None, None]
     for axis, s in enumerate(sigma):
         if s < 0.1:
             continue
-        reach = max(1, int(3 * s + 0.5))
-        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / s) ** 2)
-        kernel = (kernel / kernel.sum()).reshape([1, 1] + [-1 if a == axis else 1 for a in range(3)])
-        pad = [0] * 6
-        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = reach
-        result = F.conv3d(F.pad(result, pad, mode="replicate"), kernel)
-    return result[0, 0]
+        reach, n = max(1, int(3 * s + 0.5)), image.shape[axis]
+        kernel = torch.exp(-0.5 * (torch.arange(reach + 1) / s) ** 2)
+        kernel = (kernel / (2 * kernel.sum() - kernel[0])).tolist()
+        first, last = image.narrow(axis, 0, 1), image.narrow(axis, n - 1, 1)
+        ends = [reach if k == axis else 1 for k in range(3)]
+        wide = torch.cat([first.repeat(ends), image, last.repeat(ends)], axis)
+        result = kernel[0] * image
+        for step in range(1, reach + 1):
+            result = result.add_(wide.narrow(axis, reach - step, n), alpha=kernel[step])
+            result = result.add_(wide.narrow(axis, reach + step, n), alpha=kernel[step])
+        image = result
+    return image
 
 
 def rotation(angles: torch.Tensor) -> torch.Tensor:

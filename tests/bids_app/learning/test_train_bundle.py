@@ -6,7 +6,9 @@ import torch
 
 from bids_app.errors import InputMissing, UsageError
 from bids_app.learning.calibrate import calibrate, draw_pairs, heated
-from bids_app.learning.train_bundle import Plan, draw, fit, new_state, train_bundle
+from bids_app.learning.lesson import Plan, drawn_batches
+from bids_app.learning.lesson_habenula import HabenulaLesson
+from bids_app.learning.train_bundle import fit, new_state, start_from, train_bundle
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
 from bids_app.synthesis.habenula import Sources, tissue_numbers
 from bids_app.synthesis.habenula_shapes import ellipsoid, volume_of
@@ -35,21 +37,39 @@ def sources() -> Sources:
 
 
 def test_drawing_goes_on_where_it_stopped(recipe, sources):
-    state = new_state(recipe, SMALL, 1)
-    first = next(draw(state, sources, SMALL, 1))
-    again = next(draw(new_state(recipe, SMALL, 1), sources, SMALL, 1))
+    state, lesson = new_state(recipe, SMALL, 1), HabenulaLesson(recipe, sources, 1, SMALL)
+    first = next(drawn_batches(lesson, state, 1))
+    again = next(drawn_batches(lesson, new_state(recipe, SMALL, 1), 1))
     assert torch.equal(first[0], again[0])
     assert state.drawn > 0
 
 
 def test_a_checkpoint_brings_everything_back(recipe, sources, tmp_path):
-    state = fit(new_state(recipe, SMALL, 1), sources, SMALL, seed=1, steps=1, checkpoint=tmp_path / "c.pt")
+    lesson = HabenulaLesson(recipe, sources, 1, SMALL)
+    state = fit(new_state(recipe, SMALL, 1), lesson, seed=1, steps=1, checkpoint=tmp_path / "c.pt")
     other = new_state(recipe, SMALL, 2)
     other.load(tmp_path / "c.pt")
     assert (other.step, other.drawn) == (1, state.drawn)
     for one, two in zip(state.mean.parameters(), other.mean.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert fit(other, sources, SMALL, seed=1, steps=1).step == 1  # steps count what was done before
+    assert fit(other, lesson, seed=1, steps=1).step == 1  # steps count what was done before
+
+
+def test_weights_of_another_recipe_are_taken_over_where_they_fit(recipe):
+    one, other = (
+        new_state(recipe, SMALL, 1),
+        new_state(
+            load_recipe("anatomy").model_copy(
+                update={"network": NetworkSpec(filters=8, blocks=(1, 1, 1), fold=2, deep_supervision=2)}
+            ),
+            SMALL,
+            2,
+        ),
+    )
+    taken = start_from(other, one.network.state_dict())
+    assert 0 < taken < len(other.network.state_dict())  # not the last layer: there are other regions
+    inner = "unet.encoder.layers.1.blocks.0.conv1.weight"
+    assert torch.equal(other.mean.state_dict()[inner], one.network.state_dict()[inner])
 
 
 def test_a_temperature_of_one_changes_nothing():
@@ -68,6 +88,13 @@ def test_an_end_must_be_given(tmp_path):
         train_bundle("habenula", tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize("length", [{"steps": 0}, {"minutes": 0.0}, {"steps": -1, "minutes": 1.0}])
+def test_nothing_to_train_is_refused(length, tmp_path):
+    with pytest.raises(UsageError, match="more than 0"):
+        train_bundle("habenula", tmp_path, tmp_path / "out", **length)
+    assert not (tmp_path / "out").exists()
+
+
 def test_missing_data_folder_is_named(tmp_path):
     with pytest.raises(InputMissing, match="nowhere"):
         train_bundle("habenula", tmp_path / "nowhere", tmp_path, steps=1)
@@ -76,9 +103,10 @@ def test_missing_data_folder_is_named(tmp_path):
 @pytest.mark.slow
 def test_learns_to_find_and_measure(sources, tmp_path):
     """110 steps on one block brain: Dice above 0.15 where it began below 0.05, and volumes that can be calibrated."""
-    plan = Plan(batch=2, reuse=8, pool=24, warm_up=20, cross_entropy=(10.0, 10.0))
+    plan = Plan(batch=2, reuse=8, pool=24, warm_up=20)
     recipe, log = load_recipe("habenula"), tmp_path / "log.csv"
-    state = fit(new_state(recipe, plan, 1), sources, plan, seed=1, steps=110, log_path=log)
+    lesson = HabenulaLesson(recipe, sources, 1, plan, cross_entropy=(10.0, 10.0))
+    state = fit(new_state(recipe, plan, 1), lesson, seed=1, steps=110, log_path=log)
     with log.open() as file:
         dice = [float(row["dice"]) for row in csv.DictReader(file)]
     assert dice[0] < 0.05

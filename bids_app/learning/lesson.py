@@ -1,0 +1,104 @@
+"""What a network is taught by drawn scans: where they come from, how an answer is judged, how the result is kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from bids_app.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from bids_app.learning.state import State
+    from bids_app.networks.multitask import MultiTaskNet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a training goes; a sentence per number.
+
+    Attributes:
+        batch: scans per step.
+        rate: highest learning rate; warmed up, then falling with a cosine.
+        decay: of AdamW's weights.
+        average: part of the running mean of weights that is kept each step.
+        reuse: how often a drawn scan is used (drawing costs as much as learning from it).
+        pool: drawn scans that are kept at a time.
+        warm_up: steps until the highest rate.
+        save_every: steps between checkpoints.
+    """
+
+    batch: int = 2
+    rate: float = 2e-3
+    decay: float = 1e-4
+    average: float = 0.995
+    reuse: int = 2
+    pool: int = 48
+    warm_up: int = 60
+    save_every: int = 100
+
+
+class Lesson(Protocol):
+    """Scan after scan; the ``n``-th depends on the seed and ``n`` alone.
+
+    Attributes:
+        recipe: what is learned.
+        plan: how.
+    """
+
+    recipe: Recipe
+    plan: Plan
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images ``(sequences, x, y, z)``, standardised, and what is to be answered."""
+        ...
+
+    def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A scan that was drawn before, as its mirror image; sides named anew."""
+        ...
+
+    def judge(
+        self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
+    ) -> tuple[torch.Tensor, float]:
+        """Loss of a batch, and its Dice for the log. ``progress``: part of the training that is done."""
+        ...
+
+    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
+        """Calibrate on scans that did not train, and write the bundle."""
+        ...
+
+
+def drawn_batches(
+    lesson: Lesson, state: State, seed: int, workers: int = 0
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches without end, from a pool that gains one scan for every ``reuse`` that are used."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    plan = lesson.plan
+    chooser = np.random.default_rng([seed, state.drawn])
+    loader = DataLoader(
+        lesson,
+        batch_size=None,
+        sampler=range(state.drawn, state.drawn + 10**7),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    fresh = iter(loader)
+    pool: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=plan.pool)
+    owed = float(min(8, plan.pool))
+    while True:
+        owed += plan.batch / plan.reuse
+        while owed >= 1:
+            pool.append(next(fresh))
+            state.drawn += 1
+            owed -= 1
+        picked = [pool[i] for i in chooser.choice(len(pool), plan.batch, replace=len(pool) < plan.batch)]
+        picked = [lesson.mirrored(*scan) if chooser.random() < 0.5 else scan for scan in picked]
+        yield torch.stack([image for image, _ in picked]), torch.stack([target for _, target in picked])
