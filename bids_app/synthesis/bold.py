@@ -153,8 +153,8 @@ def draw_bold(
         mask, mask & (alteration is not None), courses, motion,
         {
             "region_ml": float(mask.sum()) * spacing**3 / 1000, "region_network": float(belongs[region - 1]),
-            "alff": float(amplitude[region - 1] / how.amplitude), "coherence": float(coherence[region - 1]),
-            "coupling": float(coupling[region - 1]), "displacement_mm": float(displacement_mm(motion).mean()), **rates,
+            "alff": alteration.alff if alteration else 1.0, "coherence": round(float(coherence[region - 1]), 6),
+            "coupling": round(float(coupling[region - 1]), 6), "displacement_mm": float(displacement_mm(motion).mean()), **rates,
         },
     )  # fmt: skip
 
