@@ -154,7 +154,8 @@ def draw_bold(
         {
             "region_ml": float(mask.sum()) * spacing**3 / 1000, "region_network": float(belongs[region - 1]),
             "alff": alteration.alff if alteration else 1.0, "coherence": round(float(coherence[region - 1]), 6),
-            "coupling": round(float(coupling[region - 1]), 6), "displacement_mm": float(displacement_mm(motion).mean()), **rates,
+            "coupling": round(float(coupling[region - 1]), 6),
+            "displacement_mm": float(displacement_mm(motion).mean()), **rates,
         },
     )  # fmt: skip
 
