@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from bids_app.errors import DataError, InputMissing
 from bids_app.synthesis.contrast import chance, normal, read, rotation, smooth_field, uniform
-from bids_app.synthesis.lesions import WINDOW_MM, Blobs, bent_blobs, paint
+from bids_app.synthesis.lesions import WINDOW_MM, Blobs, bent_blobs, filled_voxels
 from bids_app.synthesis.pathology_ground import Ground
 
 ARCHIVE = Path("lesion_shapes") / "stroke_lesions_mni_1mm.tar"
@@ -234,9 +234,10 @@ class Canvas:
             which = (widest > low) & (widest <= high)
             if bool(which.any()):
                 some = Blobs(*(part[which] for part in vars(made).values()))
-                filled, _ = paint(some, torch.zeros(len(some), 0), self.shape, self.ground.spacing)
-                share = torch.maximum(share, filled)
-        return share * allowed(self.ground.tissue)
+                _, voxel, filled = filled_voxels(some, self.shape, self.ground.spacing)
+                filled = filled * allowed(self.ground.tissue.flatten(1)[:, voxel])
+                share.view(-1).scatter_reduce_(0, voxel, filled, "amax")
+        return share
 
     def stamp(
         self, mask: torch.Tensor, place: torch.Tensor, volume_ml: float, allowed: Allowed = brain

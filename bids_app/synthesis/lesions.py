@@ -118,19 +118,26 @@ def paint(
     c, total = values.shape[1], int(np.prod(shape))
     share, weights, sums = torch.zeros(total), torch.zeros(total), torch.zeros(c, total)
     if len(blobs):
-        half = int(np.ceil(min(WINDOW_MM, _reach(blobs) + spacing) / spacing))
-        steps = torch.arange(-half, half + 1)
-        window = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
-        index = blobs.centre.round().long()[:, None] + window
-        filled = _filled(blobs, (index - blobs.centre[:, None]) * spacing, spacing)
-        inside = ((index >= 0) & (index < torch.tensor(shape))).all(-1) & (filled > 0.01)
-        blob, _ = inside.nonzero(as_tuple=True)
-        x, y, z = index[inside].unbind(-1)
-        flat, filled = (x * shape[1] + y) * shape[2] + z, filled[inside]
+        blob, flat, filled = filled_voxels(blobs, shape, spacing)
         share.scatter_reduce_(0, flat, filled, "amax")
         weights.index_add_(0, flat, filled)
         sums.index_add_(1, flat, values[blob].T * filled)
     return share.reshape(*shape), (sums / weights.clamp_min(1e-6)).reshape(c, *shape)
+
+
+def filled_voxels(
+    blobs: Blobs, shape: Sequence[int], spacing: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Which blob (of one or more), which voxel (position in the flattened grid) and what share of it, ``(n,)`` each."""
+    half = int(np.ceil(min(WINDOW_MM, _reach(blobs) + spacing) / spacing))
+    steps = torch.arange(-half, half + 1)
+    window = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    index = blobs.centre.round().long()[:, None] + window
+    filled = _filled(blobs, (index - blobs.centre[:, None]) * spacing, spacing)
+    inside = ((index >= 0) & (index < torch.tensor(shape))).all(-1) & (filled > 0.01)
+    blob, _ = inside.nonzero(as_tuple=True)
+    x, y, z = index[inside].unbind(-1)
+    return blob, (x * shape[1] + y) * shape[2] + z, filled[inside]
 
 
 def _reach(blobs: Blobs) -> float:

@@ -72,8 +72,8 @@ def draw_pathology(
             f"are {tuple(ground.tissue.shape)}, {shape}, {tuple(ground.at.shape)} and {ground.spacing:g} mm"
         )
     parts, latents = _DRAW[kind](Canvas(ground, generator), shapes=shapes)
-    parts = [part for part in parts if bool((part.share > 0.01).any())]
+    parts = [part for part in parts if float(part.share.amax()) > 0.01]
     drawn = Pathology(tuple(parts), {}, shape)
-    labelled = sum(float(drawn.region_share(i + 1).sum()) for i in range(len(REGIONS[kind])))
-    facts = {"count": 0.0, "side": 0.0, **latents, "lesion_ml": labelled * ground.spacing**3 / 1000}
+    volume = float(drawn.labelled().sum()) * ground.spacing**3 / 1000 if REGIONS[kind] else 0.0
+    facts = {"count": 0.0, "side": 0.0, **latents, "lesion_ml": volume}
     return Pathology(drawn.compartments, facts, shape)

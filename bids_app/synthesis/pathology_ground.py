@@ -6,7 +6,7 @@ the middle of the brain instead, which in the ICBM152 template lies at `MIDDLE_M
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,9 +117,21 @@ class Pathology:
     def region_share(self, index: int) -> torch.Tensor:
         """Share of each voxel that belongs to region ``index``, after later compartments have covered earlier ones."""
         total = torch.zeros(self.shape)
-        for part in self.compartments:
-            total = total + part.share * (float(part.region == index) - total)
+        self._cover(total, lambda region: region == index)
         return total
+
+    def labelled(self) -> torch.Tensor:
+        """As `region_share`, of all regions together."""
+        total = torch.zeros(self.shape)
+        self._cover(total, lambda region: region > 0)
+        return total
+
+    def _cover(self, total: torch.Tensor, counts: Callable[[int], bool]) -> None:
+        begun = False
+        for part in self.compartments:
+            begun = begun or counts(part.region)
+            if begun:
+                total.lerp_(torch.tensor(float(counts(part.region))), part.share)
 
 
 def from_mni(point: Sequence[float]) -> tuple[float, float, float]:
@@ -168,12 +180,9 @@ def places_of_head(labels: np.ndarray, affine: np.ndarray) -> torch.Tensor:
     """
     known = {left: (-m[0], *m[1:]) for (left, _), m in LANDMARKS.values()}
     known |= {right: m for (_, right), m in LANDMARKS.values()} | dict([STEM])
-    there, here = [], []
-    for label, mni in known.items():
-        voxels = np.argwhere(np.asarray(labels) == label)
-        if len(voxels):
-            there.append(from_mni(mni))
-            here.append([*voxels.mean(0), 1.0])
+    middles = _middles(np.asarray(labels), known)
+    there = [from_mni(known[label]) for label in middles]
+    here = [[*middle, 1.0] for middle in middles.values()]
     sides = {np.sign(place[0]) for place in there}
     if len(there) < LEAST_LANDMARKS or not {-1.0, 1.0} <= sides:
         raise DataError(
@@ -185,3 +194,12 @@ def places_of_head(labels: np.ndarray, affine: np.ndarray) -> torch.Tensor:
     step = torch.from_numpy((np.asarray(affine, float).T @ to_head).astype(np.float32))
     axes = [torch.arange(n, dtype=torch.float32)[:, None] * step[a] for a, n in enumerate(labels.shape)]
     return axes[0][:, None, None] + axes[1][None, :, None] + (axes[2] + step[3])[None, None]
+
+
+def _middles(labels: np.ndarray, wanted: Iterable[int]) -> dict[int, np.ndarray]:
+    """Middle of each label that is there, voxels."""
+    kept = np.isin(labels, list(wanted))
+    found, where = labels[kept], np.nonzero(kept)
+    counts = np.bincount(found) if len(found) else np.zeros(0)
+    sums = np.stack([np.bincount(found, weights=axis) for axis in where], -1) if len(found) else np.zeros((0, 3))
+    return {label: sums[label] / counts[label] for label in wanted if label < len(counts) and counts[label]}

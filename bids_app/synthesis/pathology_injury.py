@@ -21,7 +21,8 @@ from bids_app.synthesis.pathology_tissues import drawn
 FREE = 1 / 3
 #: Of the others, how many have contusions, and axonal injury; those who would have neither have contusions.
 CONTUSED, SHEARED = 0.75, 0.5
-#: Where contusions lie, on the right, MNI mm, and how often: orbital, frontal pole, temporal pole, side, lateral frontal.
+#: Where contusions lie, on the right, MNI mm, and how often: under the frontal lobe, at its pole, at the temporal pole,
+#: beside the temporal and beside the frontal lobe.
 SITES = ((22, 35, -18), (22, 60, -2), (40, 14, -34), (58, -14, -24), (46, 38, 6))
 SITE_SHARES = (0.34, 0.20, 0.26, 0.15, 0.05)
 SITE_SPREAD_MM = 8.0

@@ -42,7 +42,9 @@ def draw_plaques(
     count = int(whole * np.clip(COUNT[0] * np.exp(COUNT_SPREAD * around), *COUNT[1:]) + 0.5)
     burden = whole * float(np.clip(BURDEN_ML[0] * np.exp(BURDEN_SPREAD * size), *BURDEN_ML[1:]))
     deep = int(torch.binomial(torch.tensor(float(count)), torch.tensor(PERIVENTRICULAR_SHARE), generator=g))
-    near = canvas.places(place_weight(canvas.tissue[2], canvas.ventricle, canvas.coarse_mm), deep)
+    close = blur(canvas.ventricle, [REACH_MM / canvas.coarse_mm] * 3)
+    weight = place_weight(canvas.tissue[2], canvas.ventricle, canvas.coarse_mm)
+    near = canvas.places(weight * (0.2 + close / close.amax().clamp_min(1e-6)), deep)
     border = canvas.places(_border(canvas), count - deep)
     places = torch.cat([near, border])
     if not len(places):
@@ -80,14 +82,14 @@ def draw_mimics(canvas: Canvas, *, spaces: float, caps: float, flow: float) -> l
     g = canvas.generator
     parts = []
     strength = float(uniform(g, 0.0, caps))
-    rim = upsampled(canvas, (blur(canvas.ventricle, [4.0 / canvas.coarse_mm] * 3) * 3).clamp(0, 1))
-    parts.append(Compartment("cap", rim * canvas.ground.tissue[2] * strength, 0, drawn("cap", g)))
+    rim = upsampled(canvas, (blur(canvas.ventricle, [4.0 / canvas.coarse_mm] * 3) * 3).clamp(0, 1) * strength)
+    parts.append(Compartment("cap", rim.mul_(canvas.ground.tissue[2]), 0, drawn("cap", g)))
     count = int(torch.poisson(torch.tensor(spaces), generator=g))
     middle, spread = BASAL_GANGLIA
     sides = sum(canvas.near(from_mni((s * middle[0], *middle[1:])), spread) for s in (-1, 1))
     weight = canvas.tissue[2] * (canvas.tissue[2] - 0.6).clamp_min(0) + 4 * sides * canvas.tissue[1:].sum(0)
     share = canvas.blobs(canvas.places(weight, count), torch.exp(np.log(0.03) + normal(g, 0.7, (count,))), brain)
-    parts.append(Compartment("perivascular space", share * 0.6, 0, drawn("perivascular space", g)))
+    parts.append(Compartment("perivascular space", share.mul_(0.6), 0, drawn("perivascular space", g)))
     if chance(g, flow):
         parts.append(_flow(canvas))
     return parts
@@ -109,10 +111,10 @@ def upsampled(canvas: Canvas, coarse: torch.Tensor) -> torch.Tensor:
     """A map on the coarse grid, on the ground's."""
     n = [size * canvas.step for size in coarse.shape]
     if canvas.step == 1:
-        return coarse
+        return coarse.clone()
     fine = F.interpolate(coarse[None, None], size=n, mode="trilinear", align_corners=False)
     missing = [after for size, whole in zip(n[::-1], canvas.shape[::-1], strict=True) for after in (0, whole - size)]
-    return F.pad(fine, missing, mode="replicate")[0, 0]
+    return F.pad(fine, missing, mode="replicate")[0, 0] if any(missing) else fine[0, 0]
 
 
 def _border(canvas: Canvas) -> torch.Tensor:

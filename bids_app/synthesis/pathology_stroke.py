@@ -7,13 +7,14 @@ numbers chosen here; middle cerebral infarcts are the most frequent, as everywhe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from bids_app.synthesis.contrast import chance, normal, uniform
-from bids_app.synthesis.lesion_shapes import Canvas, Window, brain
+from bids_app.synthesis.lesion_shapes import Canvas, brain
 from bids_app.synthesis.lesions import LARGEST_ML, place_weight
 from bids_app.synthesis.pathology_ground import MIDDLE_MNI, Compartment, Relaxation, from_mni
 from bids_app.synthesis.pathology_plaques import draw_mimics
@@ -29,6 +30,8 @@ PATTERN_SHARES = (0.6, 0.22, 0.18)
 #: Volumes, ml, uniform in their logarithm.
 VOLUME_ML = {"wedge": (2.0, 150.0), "lacune": (0.1, 1.8), "scatter": (0.3, 6.0)}
 SMALLEST_ML, LARGEST_INFARCT_ML = 0.1, 150.0
+#: Anterior and posterior wedges are so much smaller; borders of territories differ between people by about this, mm.
+SMALLER, WANDER_MM = 0.3, 5.0
 #: From where an artery's branches spread, on the right, MNI mm.
 STEMS = {"middle": (29, 2, 4), "anterior": (5, 22, 4), "posterior": (14, -48, -4)}
 #: Share of strokes that take a real shape when there are some.
@@ -54,8 +57,13 @@ def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
     if acute:
         share, facts = _infarct(canvas, shapes)
         hours = float(uniform(g, 1.0, 36.0))
-        core = drawn("core", g, diffusivity=float(uniform(g, 0.3, 0.6)), t2_ms=float(103 + min(0.9 * hours, 25)))
-        parts.append(Compartment("core", share, 1, core))
+        diffusivity, rise = float(uniform(g, 0.3, 0.6)), 1 + min(0.007 * hours, 0.25)
+        kinds = [drawn(name, g, 0.04, diffusivity=diffusivity) for name in ("core", "core in white matter")]
+        kinds = [replace(kind, t2_ms=kind.t2_ms * rise) for kind in kinds]
+        _, grey, inner = canvas.ground.tissue
+        over = share * inner / (grey + inner).clamp_min(1e-3)
+        under = (share - over) / (1 - over).clamp_min(1e-3)
+        parts += [Compartment("core", s, 1, kind) for s, kind in zip((under, over), kinds, strict=True)]
         latents |= facts
     return parts, latents
 
@@ -93,6 +101,8 @@ def _infarct(canvas: Canvas, shapes: Sequence[torch.Tensor] | None) -> tuple[tor
     pattern = PATTERNS[int(torch.multinomial(torch.tensor(PATTERN_SHARES), 1, generator=g))]
     low, high = np.log(VOLUME_ML[pattern])
     volume = float(np.exp(float(uniform(g, low, high))))
+    if pattern == "wedge" and name != "middle":
+        volume = VOLUME_ML["wedge"][0] + SMALLER * (volume - VOLUME_ML["wedge"][0])
     facts = {"side": side, "territory": float(TERRITORIES.index(name) + 1), "count": 1.0}
     real = chance(g, REAL_SHARE)
     if shapes and real:
@@ -104,11 +114,6 @@ def _infarct(canvas: Canvas, shapes: Sequence[torch.Tensor] | None) -> tuple[tor
     else:
         share, facts["count"] = _scatter(canvas, name, side, volume)
     return share, facts if bool((share > 0.01).any()) else {}
-
-
-def _held(name: str, side: float, canvas: Canvas, window: Window, inside: Callable) -> torch.Tensor:
-    """What of a window an infarct may fill: brain, in its territory."""
-    return inside(window.tissue) * (territory(window.at, name, side) > 0.2)
 
 
 def _wedge(canvas: Canvas, name: str, side: float, volume: float) -> torch.Tensor:
@@ -128,10 +133,10 @@ def _wedge(canvas: Canvas, name: str, side: float, volume: float) -> torch.Tenso
     score = (along.clamp(0, length + 6) - (along - length - 6).clamp_min(0) - 2 * (-along).clamp_min(0)) * slope - aside
     size = min(volume, 30.0) ** (1 / 3)
     score = score + canvas.noise(window, 8 + 3 * size) * (0.6 + 1.4 * size)
-    held = _held(name, side, canvas, window, brain)
-    score = score - 12 * (1 - territory(window.at, name, side))
-    level = canvas.level(window, score, volume, held)
-    return canvas.fill(window, torch.where(held > 0, score, score - 30), level, brain, soft_mm=1.5)
+    wander = torch.stack([canvas.noise(window, 20.0) for _ in range(3)], -1) * WANDER_MM
+    own = territory(window.at + wander, name, side)
+    score = score - 25 * (1 - own) - 60 * (window.at[..., 0] * side < 0)
+    return canvas.grow(window, score, volume, brain, soft_mm=1.5)
 
 
 def _lacune(canvas: Canvas, side: float, volume: float) -> torch.Tensor:

@@ -4,8 +4,8 @@ Each number is sourced, or a round number chosen here so that the signs come out
 of what `pathology` draws, participant by participant.
 
 - Infarct core: ADC below 0.55 in the core (Siemonsen 2009, Stroke 40:1612), about half of normal (here 0.3 to 0.6); T2
-  rises by 1.9 ms an hour (Damion 2019, Phys Med Biol 64:095016), so little on the first day. T1: chosen here, a little
-  longer than grey matter's.
+  rises by 1.9 ms an hour (Damion 2019, Phys Med Biol 64:095016), so little on the first day. T1: chosen here, a
+  little longer than of the healthy tissue, grey or white.
 - Shine-through: ADC pseudonormal in the second week and above normal later while T2 stays long (Lansberg 2001, AJNR
   22:637). Cavity: diffusivity close to fluid's (the same course). Times: chosen here.
 - Plaque: set here so that MPRAGE, TSE and FLAIR differ from white matter about as `cohorts.GeneratorSettings.lesion`
@@ -31,6 +31,7 @@ from bids_app.synthesis.pathology_ground import Relaxation
 
 TISSUES = {
     "core": Relaxation(1900, 112, 0.84, 0.45),
+    "core in white matter": Relaxation(1250, 84, 0.74, 0.45, like="white"),
     "shine-through": Relaxation(1650, 185, 0.85, 1.0, like="white"),
     "cavity": Relaxation(3600, 1200, 0.98, 2.6, like="fluid"),
     "gliosis": Relaxation(1600, 140, 0.82, 1.15, like="white"),

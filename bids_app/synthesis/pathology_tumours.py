@@ -30,7 +30,7 @@ Drawn = tuple[list[Compartment], dict[str, float]]
 
 def draw_schwannoma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Drawn:
     """A cone in the internal auditory canal and, when large, a ball in the cerebellopontine angle against the brain."""
-    g, spacing = canvas.generator, canvas.ground.spacing
+    g = canvas.generator
     parts = draw_mimics(canvas, spaces=3.0, caps=0.4, flow=0.3)
     side = 1.0 if chance(g, 0.5) else -1.0
     volume = float(torch.exp(uniform(g, *np.log(SCHWANNOMA_ML))))
@@ -54,11 +54,11 @@ def draw_schwannoma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = N
         inside = (depth > 0).float()
         inner = canvas.fill(window, hollow, canvas.level(window, hollow, cystic * volume, inside), anywhere)
         parts.append(Compartment("cyst", torch.minimum(inner, solid), 1, drawn("cyst", g)))
-    return parts, {"count": 1.0, "side": side, "cystic": cystic, "grid_mm": float(spacing)}
+    return parts, {"count": 1.0, "side": side, "cystic": cystic}
 
 
 def _porus(canvas: Canvas, side: float) -> torch.Tensor | None:
-    """A voxel with fluid (or outside the brain) beside tissue, where the canal should open; none if there is no such."""
+    """A voxel with fluid (or outside the brain) beside tissue, where the canal should open; None without one."""
     middle = from_mni((side * PORUS[0], *PORUS[1:]))
     fluid = (1 - canvas.tissue[1:].sum(0)).clamp(0, 1)
     near = (canvas.at - canvas.at.new_tensor(middle)).norm(dim=-1) < PORUS_REACH_MM
