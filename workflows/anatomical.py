@@ -8,7 +8,9 @@ import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.learning.bundle import Bundle
 from bids_app.settings import Settings
+from workflows.interfaces.anatomy import Anatomy
 from workflows.interfaces.imaging import BrainMask, Conform, CorrectBias, Denoise, RegisterSequence, RegisterTemplate
 from workflows.naming import slug
 
@@ -20,36 +22,64 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 def init_reference_wf(
     *, image: Path, settings: Settings, reference: str = "T1w", bias: bool = True, prepared: bool = False,
-    name: str = "reference_wf",
+    anatomy: Bundle | None = None, labelled: bool = False, threads: int = 1, name: str = "reference_wf",
 ) -> Workflow:  # fmt: skip
-    """Conform, mask the brain, denoise on request, correct the bias field.
+    """Conform, label the head, mask the brain, denoise on request, correct the bias field.
 
     No brain is looked for in a ``prepared`` image, such as a crop; the outputs about it are then not set.
 
     The brain is looked for in the image as it came: in one whole head of 1 mm, correction made it harder to find.
+    Where there is a bundle for ``anatomy``, its network runs once: for the mask, and for the recipe's labels where they
+    are wanted (``labelled``); a stripped image of which nobody wants labels is not looked at.
 
-    Outputs: ``image`` (corrected, on its own grid), ``mask`` (brain), ``stripped`` (it came without its skull),
-    ``to_template`` (where finding the brain put it; empty if it did not).
+    Outputs: ``image`` (corrected, on its own grid), ``conformed``, ``mask`` (brain), ``stripped`` (it came without its
+    skull), ``to_template`` (where finding the brain put it; empty if it did not), ``mask_method`` and ``mask_bundle``
+    (how it was found), ``dseg`` and ``volumes`` (where ``labelled``).
     """
     workflow = Workflow(name=name)
     corrected = _corrected(workflow, image, settings, sequence=reference, reference=True, bias=bias)
-    outputnode = Node(IdentityInterface(["image", "mask", "stripped", "to_template"]), name="outputnode")
+    found = ["mask", "stripped", "to_template", "mask_method", "mask_bundle"]
+    fields = ["image", "conformed", *found, "dseg", "volumes"]
+    outputnode = Node(IdentityInterface(fields), name="outputnode")
     workflow.connect(corrected, "out_file", outputnode, "image")
+    workflow.connect(workflow.get_node("conform"), "out_file", outputnode, "conformed")
     if prepared:
         return workflow
     mask = Node(
         BrainMask(
             skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed, sloppy=settings.sloppy,
+            method=settings.brain_mask, **({"bundle": str(anatomy.path)} if anatomy else {}),
         ),
         name="mask",
     )  # fmt: skip
     workflow.connect(
         [
             (workflow.get_node("conform"), mask, [("out_file", "in_file")]),
-            (mask, outputnode, [(name, name) for name in ("mask", "stripped", "to_template")]),
+            (mask, outputnode, list(zip(("mask", "stripped", "to_template", "how", "bundle"), found, strict=True))),
         ]
     )
+    if anatomy is not None:
+        label = anatomy_node(anatomy, settings, sequence=reference, wanted=labelled, threads=threads)
+        workflow.connect(
+            [
+                (workflow.get_node("conform"), label, [("out_file", "in_file")]),
+                (label, mask, [("mask", "found"), ("doubt", "doubt")]),
+                (label, outputnode, [("dseg", "dseg"), ("volumes", "volumes")]),
+            ]
+        )
     return workflow
+
+
+def anatomy_node(bundle: Bundle, settings: Settings, *, sequence: str, wanted: bool, threads: int) -> Node:
+    """One run of a network that labels whole heads."""
+    return Node(
+        Anatomy(
+            bundle=str(bundle.path), weights=bundle.sha256, wanted=wanted, sequence=sequence,
+            skull_strip=settings.skull_strip, device=settings.device, low_mem=settings.low_mem,
+            tta=settings.tta and bundle.recipe.learning.mirror, reproducible=settings.reproducible, threads=threads,
+        ),
+        name="anatomy",
+    )  # fmt: skip
 
 
 def init_sequence_wf(

@@ -8,7 +8,7 @@ from bids_app.bids.dataset import write_dataset_files
 from bids_app.bids.files import write_bytes
 from bids_app.learning.bundle import load_bundle
 from bids_app.settings import Settings
-from workflows.wanted import load_recipes
+from workflows.wanted import anatomy_of, load_recipes
 
 
 def prepare_dataset(settings: Settings) -> list[str]:
@@ -19,7 +19,10 @@ def prepare_dataset(settings: Settings) -> list[str]:
     """
     recipes = load_recipes(settings)
     bundles = [load_bundle(settings.bundle or recipe.name) for recipe in recipes if recipe.predicts]
-    told = write_dataset_files(settings.output_dir, settings, bundles, recipes=recipes)
+    anatomy = anatomy_of(settings, recipes)
+    told = write_dataset_files(
+        settings.output_dir, settings, bundles, recipes=recipes, cards=[anatomy] if anatomy else []
+    )  # fmt: skip
     (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
     return told + _keep_participants(settings)
 

@@ -20,15 +20,15 @@ def init_outputs_wf(
 ) -> Workflow:  # fmt: skip
     """Write derivatives.
 
-    Inputs: ``image``, ``mask``, ``stripped``, ``transforms`` (reference to template; neither these nor the mask where
-    the recipes take images as they are); for every other sequence
-    ``image_<slug>`` and ``matrix_<slug>``; for every predicting recipe ``dseg_``, ``probseg_``,
-    ``volumes_<slug>`` of its regions and ``scores_<slug>`` of its targets.
+    Inputs: ``image``, ``mask``, ``stripped``, ``mask_method``, ``mask_bundle``, ``transforms`` (reference to template;
+    of these only the image where the recipes take images as they are); for every other sequence ``image_<slug>`` and
+    ``matrix_<slug>``; for every predicting recipe ``dseg_<slug>``, ``volumes_<slug>`` and, if not too many,
+    ``probseg_<slug>`` of its regions and ``scores_<slug>`` of its targets.
     """
     workflow = Workflow(name=name)
     others = [n for n, c in selection.choices.items() if n != selection.reference and c.path]
     predicted = {recipe.name: list(predicted_fields(recipe)) for recipe in recipes if recipe.predicts}
-    fields = ["image", "mask", "stripped", "transforms"]
+    fields = ["image", "mask", "stripped", "mask_method", "mask_bundle", "transforms"]
     fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "matrix")]
     fields += [f"{field}_{slug(n)}" for n, found in predicted.items() for field in found]
     inputnode = Node(IdentityInterface(fields), name="inputnode")

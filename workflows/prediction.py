@@ -9,36 +9,48 @@ from bids_app.learning.bundle import load_bundle
 from bids_app.learning.predict_targets import known_covariates
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
+from workflows.anatomical import anatomy_node
 from workflows.interfaces.prediction import Measure, Predict
 from workflows.naming import slug
 
+#: A recipe with more regions than these leaves no probabilities: those of 32 structures of a whole head are a gigabyte.
+MOST_PROBABILITIES = 12
+
 
 def predicted_fields(recipe: Recipe) -> tuple[str, ...]:
-    """What a recipe's prediction hands on."""
-    return (*(("dseg", "probseg", "volumes") if recipe.regions else ()), *(("scores",) if recipe.targets else ()))
+    """What a recipe's prediction hands on; no probabilities of a whole head or of many regions."""
+    few = len(recipe.regions) <= MOST_PROBABILITIES and recipe.grid is not None and recipe.grid.kind != "head"
+    segmented = ("dseg", *(("probseg",) if few else ()), "volumes") if recipe.regions else ()
+    return (*segmented, *(("scores",) if recipe.targets else ()))
 
 
 def init_prediction_wf(
     *, recipe: Recipe, settings: Settings, threads: int, key: tuple[str, str | None] | None = None,
-    name: str | None = None,
+    reference: str = "T1w", name: str | None = None,
 ) -> Workflow:  # fmt: skip
     """Predict a recipe's regions and measure them; answer for its targets.
 
     ``key``: participant and session, whose row of participants.tsv holds what the network reads beside the image.
 
     Inputs: ``image`` and ``mask`` of the reference, ``to_template`` (reference world to template world; it and the mask
-    are left out for images that are taken as they are), and for every further sequence ``image_<slug>`` and
-    ``matrix_<slug>``.
-    Outputs: ``dseg`` and ``probseg`` on the reference's grid, ``volumes`` (JSON), where there are regions; ``scores``
-    (JSON), where there are targets.
+    are left out for images that are taken as they are), ``conformed`` (all that a whole head is labelled by), and for
+    every further sequence ``image_<slug>`` and ``matrix_<slug>``, by the recipe's names.
+    Outputs: ``dseg`` and ``probseg`` (if not too many regions) on the reference's grid, ``volumes`` (JSON), where there
+    are regions; ``scores`` (JSON), where there are targets.
     """
     workflow = Workflow(name=name or f"{slug(recipe.name)}_wf")
     bundle = load_bundle(settings.bundle or recipe.name)
+    others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
+    fields = ["image", "mask", "to_template", *(f"{f}_{slug(name)}" for name in others for f in ("image", "matrix"))]
+    inputnode = Node(IdentityInterface([*fields, "conformed"]), name="inputnode")
+    outputnode = Node(IdentityInterface(list(predicted_fields(recipe))), name="outputnode")
+    if recipe.grid.kind == "head":
+        label = anatomy_node(bundle, settings, sequence=reference, wanted=True, threads=threads)
+        workflow.connect(inputnode, "conformed", label, "in_file")
+        workflow.connect([(label, outputnode, [(field, field) for field in predicted_fields(recipe)])])
+        return workflow
     tta = settings.tta and bundle.recipe.learning.mirror  # else the network has never seen a mirror image
     covariates, told = known_covariates(bundle, settings.bids_dir, key) if key else ({}, [])
-    others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
-    fields = [f"{field}_{slug(sequence)}" for sequence in others for field in ("image", "matrix")]
-    inputnode = Node(IdentityInterface(["image", "mask", "to_template", *fields]), name="inputnode")
     predict = Node(
         Predict(
             sequences=others, recipe=recipe.name, bundle=str(bundle.path), weights=bundle.sha256,
@@ -47,8 +59,7 @@ def init_prediction_wf(
         ),
         name="predict",
     )  # fmt: skip
-    outputnode = Node(IdentityInterface(list(predicted_fields(recipe))), name="outputnode")
-    workflow.connect([(inputnode, predict, [(name, name) for name in ("image", "mask", "to_template", *fields)])])
+    workflow.connect([(inputnode, predict, [(name, name) for name in fields])])
     if recipe.targets:
         workflow.connect(predict, "scores", outputnode, "scores")
     if recipe.regions:
@@ -57,7 +68,7 @@ def init_prediction_wf(
             [
                 (inputnode, measure, [("image", "image")]),
                 (predict, measure, [("prediction", "prediction"), ("device", "device")]),
-                (measure, outputnode, [(name, name) for name in ("dseg", "probseg", "volumes")]),
+                (measure, outputnode, [(field, field) for field in predicted_fields(recipe) if field != "scores"]),
             ]
         )
     return workflow

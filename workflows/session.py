@@ -12,7 +12,14 @@ from workflows.anatomical import init_reference_wf, init_sequence_wf, init_templ
 from workflows.naming import slug
 from workflows.outputs import init_outputs_wf
 from workflows.prediction import init_prediction_wf, predicted_fields
-from workflows.wanted import is_prepared, wants_bias_correction
+from workflows.wanted import anatomy_of, is_prepared, wants_bias_correction
+
+#: What the outputs say about the brain mask.
+OF_MASK = ("stripped", "mask_method", "mask_bundle")
+
+
+def _same(name: str) -> tuple[str, str]:
+    return f"outputnode.{name}", f"inputnode.{name}"
 
 
 def init_session_wf(
@@ -23,6 +30,7 @@ def init_session_wf(
 
     A list of what happens: the reference is conformed, corrected and masked; every other sequence is corrected and
     registered to it; the reference is registered to the template; each recipe with a bundle predicts; all is written.
+    What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask.
     Where the recipes take images as they are, there is no mask, no registration and no ``template``.
     """
     workflow = Workflow(name="session_wf")
@@ -30,7 +38,11 @@ def init_session_wf(
     shared = {"settings": settings, "reference": reference}
     prepared = is_prepared(recipes)
     how = {**shared, "bias": wants_bias_correction(recipes), "prepared": prepared}
-    reference_wf = init_reference_wf(image=selection.path_of(reference), **how)
+    anatomy = anatomy_of(settings, recipes)
+    labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
+    reference_wf = init_reference_wf(
+        image=selection.path_of(reference), anatomy=anatomy, labelled=bool(labelled), threads=threads, **how
+    )
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -44,7 +56,7 @@ def init_session_wf(
         workflow.connect(
             [
                 (reference_wf, template_wf, [*joined, start]),
-                (reference_wf, outputs_wf, [*joined, ("outputnode.stripped", "inputnode.stripped")]),
+                (reference_wf, outputs_wf, [*joined, *(_same(name) for name in OF_MASK)]),
                 (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
             ]
         )
@@ -60,16 +72,26 @@ def init_session_wf(
     for recipe in recipes:
         if not recipe.predicts:
             continue
+        if recipe.name in labelled:
+            for field in predicted_fields(recipe):
+                workflow.connect(
+                    reference_wf, f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(recipe.name)}"
+                )
+            continue
         key = (selection.participant, selection.session)
-        prediction_wf = init_prediction_wf(recipe=recipe, settings=settings, threads=threads, key=key)
-        workflow.connect([(reference_wf, prediction_wf, [*joined])])  # a copy: Nipype keeps and empties the list
+        prediction_wf = init_prediction_wf(
+            recipe=recipe, settings=settings, threads=threads, key=key, reference=reference
+        )
+        of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
+        workflow.connect([(reference_wf, prediction_wf, of_reference)])
         if not prepared:
             workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")
         for sequence in recipe.sequences:
-            if sequence.name in others:
+            taken = selection.name_of(sequence.name)
+            if taken in others:
                 for field in ("image", "matrix"):
                     workflow.connect(
-                        others[sequence.name], f"outputnode.{field}", prediction_wf,
+                        others[taken], f"outputnode.{field}", prediction_wf,
                         f"inputnode.{field}_{slug(sequence.name)}",
                     )  # fmt: skip
         for field in predicted_fields(recipe):

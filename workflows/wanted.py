@@ -11,6 +11,7 @@ from bids_app import __version__
 from bids_app.bids.digest import fingerprints
 from bids_app.bids.status import Status, is_current, read_status
 from bids_app.errors import UsageError
+from bids_app.learning.bundle import Bundle, load_bundle
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
 
@@ -52,6 +53,26 @@ def load_recipes(settings: Settings) -> list[Recipe]:
 def is_prepared(recipes: list[Recipe]) -> bool:
     """Whether the recipes take images as they are (crops, say): no brain mask, no registration, no template."""
     return all(recipe.grid is not None and recipe.grid.kind == "image" for recipe in recipes)
+
+
+def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
+    """The bundle whose network looks for the brain in whole heads, or labels every head where the recipe is among
+    those of the run; None where neither is wanted.
+
+    Raises:
+        UsageError: the network is asked for, and its bundle is not there.
+    """
+    from bids_app.learning.anatomy import ANATOMY, anatomy_bundle
+
+    wanted = any(recipe.name == ANATOMY and recipe.predicts for recipe in recipes)
+    if wanted:
+        return load_bundle(settings.bundle or ANATOMY)
+    if is_prepared(recipes) or settings.brain_mask == "template" or settings.skull_strip == "skip":
+        return None
+    bundle = anatomy_bundle(settings.bundle)
+    if bundle is None and settings.brain_mask == "network":
+        raise UsageError("--brain-mask network: the bundle anatomy is not in this installation; leave the option out")
+    return bundle
 
 
 def wants_bias_correction(recipes: list[Recipe]) -> bool:
@@ -112,13 +133,13 @@ def parse_sequence(name: str) -> Wanted:
 
 def expected_hash(settings: Settings, recipes: list[Recipe]) -> str:
     """Changes when a session must run again although its images are the same: options, recipes, weights, version."""
-    from bids_app.learning.bundle import load_bundle
-
     parts = [settings.result_hash(), __version__]
     for recipe in recipes:
         parts.append(recipe.model_dump_json())
         if recipe.predicts:
             parts.append(load_bundle(settings.bundle or recipe.name).sha256)
+    if anatomy := anatomy_of(settings, recipes):
+        parts.append(anatomy.sha256)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -40,7 +40,9 @@ One folder per participant and session, one report per session ({example}.html, 
 in logs/*/status.json.
 
 * `desc-preproc`: the images as the networks saw them, before they were put on a network's grid.
-* `seg-*_dseg`, `seg-*_probseg`: regions and their probabilities; names and colours in `seg-*_dseg.tsv`.
+* `space-T1w` and so on: the grid of the sequence that a session is aligned to: T1w, or what stood for it.
+* `seg-*_dseg`, `seg-*_probseg`: regions and their probabilities; names and colours in `seg-*_dseg.tsv`. Recipes for
+  whole heads, and those of more than 12 regions, leave no probabilities: a voxel belongs to its likeliest region.
 * `*_volumes.tsv`: volumes in mm³, soft (integral of the probability) and hard (voxels above the threshold).
 * `*_xfm.h5`: transforms, as ITK and ANTs read them.
 * `docs/`: the model card of every bundle that was used.
@@ -121,6 +123,7 @@ def write_dataset_files(
     bundles: Iterable[BundleLike] = (),
     *,
     recipes: Iterable[RecipeLike] = (),
+    cards: Iterable[BundleLike] = (),
     descriptions: dict[str, str] | None = None,
     links: dict[str, Path] | None = None,
 ) -> list[str]:
@@ -131,6 +134,7 @@ def write_dataset_files(
         settings: of the run; the input dataset and ``-d`` folders become ``DatasetLinks``.
         bundles: trained bundles that are used: their regions, and their model cards into ``docs/``.
         recipes: recipes without a bundle, for their look-up tables.
+        cards: bundles that are used for something else than regions: their model cards.
         descriptions: more ``desc-`` labels and what they mean.
         links: more datasets that ``Sources`` may name.
 
@@ -152,7 +156,7 @@ def write_dataset_files(
     for recipe in known:
         if recipe.regions:
             write_text(output_dir / f"seg-{recipe.name}_dseg.tsv", lookup_table(recipe.regions))
-    for bundle in bundles:
+    for bundle in [*bundles, *cards]:
         card = Path(bundle.path) / "MODEL_CARD.md"
         if card.is_file():
             write_bytes(output_dir / "docs" / f"model_card-{bundle.name}.md", card.read_bytes())

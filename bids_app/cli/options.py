@@ -153,13 +153,20 @@ OPTIONS: tuple[Option, ...] = (
     _option("bundle", ("--bundle",), "bundle to use in place of the shipped one", WORK, kind=Path, metavar="DIR"),
     _option(
         "output_spaces", ("--output-spaces",),
-        "T1w (the default) and, if wanted, MNI152NLin2009cAsym[:res-1|:res-2]", WORK, kind=space, nargs="+",
-        metavar="SPACE",
+        "T1w (the default: the reference's own space, whatever it is) and, if wanted, "
+        "MNI152NLin2009cAsym[:res-1|:res-2]",
+        WORK, kind=space, nargs="+", metavar="SPACE",
     ),
     _option(
         "skull_strip", ("--skull-strip", "--skull-strip-t1w"),
         "auto: strip unless the image is stripped already; skip: it is; force: strip whatever it looks like",
         WORK, choices=("auto", "skip", "force"),
+    ),
+    _option(
+        "brain_mask", ("--brain-mask",),
+        "of whole heads. auto: the network of the bundle anatomy, where it ships and its answer can be a whole brain, "
+        "else the template's brain; network or template: that one, whatever it gives",
+        WORK, choices=("auto", "network", "template"),
     ),
     _option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),
     _option("tta", ("--tta",), "predict on mirror images too and average; slower, steadier", WORK, kind=None),

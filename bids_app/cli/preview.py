@@ -39,12 +39,14 @@ def preview(settings: Settings, units: list) -> int:
 
 def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
     """What a session goes through, in words."""
-    from workflows.wanted import is_prepared, wants_bias_correction
+    from workflows.wanted import anatomy_of, is_prepared, wants_bias_correction
 
     nonlinear = any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
     prepared = is_prepared(recipes)
+    anatomy = anatomy_of(settings, recipes)
+    by = " by the network, where it is a whole head" if anatomy else ""
     cleaned = [*(["denoise"] if settings.denoise else []), *(["N4"] if wants_bias_correction(recipes) else [])]
-    before = ["conform", *([] if prepared else ["brain mask"]), *cleaned]
+    before = ["conform", *([] if prepared else [f"brain mask{by}"]), *cleaned]
     predicted = [f"predict {r.name}" for r in recipes if r.predicts]
     if prepared:
         return [*before, *predicted, "write"]

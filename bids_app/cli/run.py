@@ -111,12 +111,13 @@ def choose_units(settings: Settings) -> list:
 def check_before_work(settings: Settings) -> None:
     """Find out in a second what would otherwise fail in every session: recipe, bundle, device, disk."""
     from bids_app.learning.bundle import load_bundle
-    from bids_app.recipes.recipe import load_recipe
+    from workflows.wanted import anatomy_of, load_recipes
 
-    for name in settings.recipe:
-        recipe = load_recipe(name)
+    recipes = load_recipes(settings)
+    for recipe in recipes:
         if recipe.predicts:
             load_bundle(settings.bundle or recipe.name)
+    anatomy_of(settings, recipes)
     if settings.device.startswith("cuda"):
         from bids_app.learning.predict import resolve_device
 

@@ -63,12 +63,28 @@ def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
     return True, f"already stripped: {ml:.0f} ml on a blank ground, no dark layer of bone below the surface"
 
 
+def is_stripped(image_path: Path | str, told: str = "auto") -> tuple[bool, str]:
+    """`detect_stripped` of a file, unless a person says what it is.
+
+    Args:
+        image_path: 3-D image.
+        told: ``auto``, ``skip`` (it is stripped) or ``force`` (it is not).
+    """
+    import nibabel as nib
+
+    if told != "auto":
+        return told == "skip", f"--skull-strip {told} was given"
+    image = nib.load(image_path)
+    return detect_stripped(np.asanyarray(image.dataobj), image.affine)
+
+
 def brain_mask(
     image_path: Path | str,
     out: Path | str,
     *,
     template: Template | None = None,
     stripped: bool | None = None,
+    known: tuple[np.ndarray, str] | None = None,
     seed: int = 1,
     threads: int = 1,
     sloppy: bool = False,
@@ -80,6 +96,7 @@ def brain_mask(
         out: the mask, uint8, on the image's grid.
         template: to match a whole head with; by default what `find_template` finds.
         stripped: what the image shows; by default `detect_stripped` is asked.
+        known: the brain of a whole head on the image's grid, and how it was found, where no template is to look for it.
         seed: of the registration.
         threads: for ITK.
         sloppy: no deformation and no refinement: for tests.
@@ -103,6 +120,10 @@ def brain_mask(
     if stripped:
         mask = content_mask(array, grid)
         facts["method"] = "everything that is not blank, holes filled"
+    elif known is not None:
+        mask, facts["method"] = known
+        if mask.shape != grid.shape:
+            raise ImageError(f"the mask that is known has shape {mask.shape}, {image_path} has {grid.shape}")
     else:
         from bids_app.imaging.head import find_brain
 

@@ -56,8 +56,7 @@ def combine(probabilities: Iterable[np.ndarray], *, background: bool = False) ->
     mean = each = None
     members = 0
     for one in probabilities:
-        if not np.isfinite(one).all():
-            raise BundleError(f"the answer of member {members} is not finite; no member is left out of a vote")
+        check_finite(one, members)
         own = entropy(one, background=background)
         mean, each = (one, own) if mean is None else (mean + one, each + own)
         members += 1
@@ -67,6 +66,16 @@ def combine(probabilities: Iterable[np.ndarray], *, background: bool = False) ->
         return Vote(mean, np.zeros_like(each), 1)
     mean = mean / members
     return Vote(mean, np.maximum(entropy(mean, background=background) - each / members, 0), members)
+
+
+def check_finite(answer: np.ndarray, member: int) -> None:
+    """Refuse an answer that is no number, class by class: there may be many of them.
+
+    Raises:
+        BundleError: naming the member.
+    """
+    if not all(np.isfinite(part).all() for part in answer):
+        raise BundleError(f"the answer of member {member} is not finite; no member is left out of a vote")
 
 
 def entropy(probability: np.ndarray, *, background: bool = False) -> np.ndarray:

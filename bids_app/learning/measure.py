@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_app.imaging.stacking import Grid
+from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
 from bids_app.measure.volumes import centroid_mm, hard_volume, soft_volume
 from bids_app.recipes.recipe import Region
@@ -25,7 +25,9 @@ class Measured:
     warnings: list[str] = field(default_factory=list)
 
 
-def measure_regions(bundle: Bundle, probability: np.ndarray, grid: Grid) -> Measured:
+def measure_regions(
+    bundle: Bundle, probability: np.ndarray, grid: Grid, labels: np.ndarray | None = None
+) -> Measured:  # fmt: skip
     """Soft and hard volume, interval and centre of every region.
 
     Soft volume is the integral of the probability in and within `REACH_MM` of the region's main piece (of every piece
@@ -37,26 +39,31 @@ def measure_regions(bundle: Bundle, probability: np.ndarray, grid: Grid) -> Meas
         bundle: with ``calibration`` of threshold, and optionally ``thresholds``, ``volume_gain`` and ``repeat_cv``.
         probability: shape ``(regions, x, y, z)``, values in [0, 1].
         grid: of the probability.
+        labels: whole numbers of a dseg on the same grid, shape ``(x, y, z)``: a voxel then belongs to the region that
+            it names, whatever its probability; without them, to a region whose threshold it reaches.
     """
     calibration = bundle.calibration
     gain = calibration.get("volume_gain", 1.0)
     spread = NORMAL_95 * calibration["repeat_cv"] if "repeat_cv" in calibration else None
     rows, warnings = [], []
     for region, values in zip(bundle.recipe.regions, probability, strict=True):
-        threshold, lesion = threshold_of(bundle, region), region.kind == "lesion"
-        piece = values >= threshold if lesion else main_piece(values, threshold)
-        found = bool(piece.any())
+        threshold, lesion = None if labels is not None else threshold_of(bundle, region), region.kind == "lesion"
+        inside = values >= threshold if labels is None else labels == region.index
+        found = bool(inside.any())
         row = {"index": region.index, "name": region.name, "color": region.color, "found": found}
         row |= {"threshold": threshold, "kind": region.kind}
         if found:
-            near = np.where(within(piece, grid, REACH_MM), values, 0)
-            soft = soft_volume(near, grid.affine) * gain
-            row |= {"soft_mm3": soft, "hard_mm3": hard_volume(piece, grid.affine)}
-            row |= {"centre_mm": [float(c) for c in centroid_mm(near, grid.affine)]}
+            box, part = _around(inside, grid)
+            piece = inside[box] if lesion else _heaviest(inside[box], values[box])
+            near = np.where(within(piece, part, REACH_MM), values[box], 0)
+            soft = soft_volume(near, part.affine) * gain
+            row |= {"soft_mm3": soft, "hard_mm3": hard_volume(piece, part.affine)}
+            row |= {"centre_mm": [float(c) for c in centroid_mm(near, part.affine)]}
             low, high = (max(0.0, soft * (1 - spread)), soft * (1 + spread)) if spread is not None else (None, None)
         else:
             if not lesion:
-                warnings.append(f"{region.name} was not found: no probability reaches {threshold:.2f}")
+                why = "is the likeliest nowhere" if threshold is None else f"no probability reaches {threshold:.2f}"
+                warnings.append(f"{region.name} was not found: {why}")
             row |= {"soft_mm3": 0.0, "hard_mm3": 0.0, "centre_mm": None}
             low = high = None
         rows.append(row | {"soft_low_mm3": low, "soft_high_mm3": high})
@@ -87,13 +94,31 @@ def _far_apart(bundle: Bundle, rows: list[dict[str, Any]]) -> list[str]:
 
 def main_piece(values: np.ndarray, threshold: float) -> np.ndarray:
     """The connected piece (26 neighbours) at or above ``threshold`` that holds the most probability."""
+    return _heaviest(values >= threshold, values)
+
+
+def _heaviest(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
-    labels, count = ndimage.label(values >= threshold, structure=np.ones((3, 3, 3)))
-    if count == 0:
-        return np.zeros(values.shape, bool)
+    labels, count = ndimage.label(inside, structure=np.ones((3, 3, 3)))
+    if count < 2:
+        return inside
     weight = ndimage.sum_labels(values, labels, range(1, count + 1))
     return labels == 1 + int(np.argmax(weight))
+
+
+def _around(inside: np.ndarray, grid: Grid) -> tuple[tuple[slice, ...], Grid]:
+    """The box of a mask with room for `REACH_MM` on every side, and its grid: most of a head is far from a region."""
+    room = np.ceil(REACH_MM / grid.spacing).astype(int) + 1
+    low, high = [], []
+    for axis, (n, more) in enumerate(zip(inside.shape, room, strict=True)):
+        there = np.flatnonzero(inside.any(tuple(a for a in range(3) if a != axis)))
+        low.append(max(int(there[0]) - more, 0))
+        high.append(min(int(there[-1]) + 1 + more, n))
+    affine = grid.affine.copy()
+    affine[:3, 3] = transform_points(grid.affine, low)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    return box, Grid(tuple(int(b - a) for a, b in zip(low, high, strict=True)), affine)
 
 
 def within(piece: np.ndarray, grid: Grid, millimetres: float) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from bids_app.errors import ImageError, UsageError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
-from bids_app.learning.ensemble import Vote, combine
+from bids_app.learning.ensemble import Vote, check_finite, combine
 from bids_app.learning.measure import main_piece
 from bids_app.learning.prepare import lay, place_grid
 from bids_app.learning.tiles import fitted_sides, pad_behind, tiled
@@ -97,9 +98,12 @@ def predict(
     Raises:
         ImageError: the stack has another number of sequences than the recipe, or a required one is missing.
     """
-    return predict_vote(
-        bundle, stacked, present, device=device, tta=tta, low_mem=low_mem, threads=threads
-    ).mean  # fmt: skip
+    mean: np.ndarray | None = None
+    with _answers(bundle, stacked, present, device, tta, low_mem, threads) as answers:
+        for member, one in enumerate(answers):
+            check_finite(one, member)
+            mean = one if mean is None else np.add(mean, one, out=mean)
+    return mean if len(bundle.networks) == 1 else np.divide(mean, len(bundle.networks), out=mean)
 
 
 def predict_vote(
@@ -107,6 +111,16 @@ def predict_vote(
     low_mem: bool = False, threads: int | None = None,
 ) -> Vote:  # fmt: skip
     """`predict` with what the bundle's members disagree about; every one of them votes, or an error says why not."""
+    with _answers(bundle, stacked, present, device, tta, low_mem, threads) as answers:
+        return combine(answers, background=True)
+
+
+@contextmanager
+def _answers(
+    bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None, device: str, tta: bool, low_mem: bool,
+    threads: int | None,
+) -> Iterator[Iterator[np.ndarray]]:  # fmt: skip
+    """Each member's probabilities, one at a time; torch has its threads back afterwards."""
     import torch
 
     _check_stack(bundle, stacked, present)
@@ -126,7 +140,7 @@ def predict_vote(
 
     try:
         members = zip(bundle.networks, bundle.plans, strict=True)
-        return combine((answer(network, plan) for network, plan in members), background=True)
+        yield (answer(network, plan) for network, plan in members)
     finally:
         torch.set_num_threads(before)
 
@@ -242,9 +256,7 @@ def _tiled(
     """
     at_once = 1 if tta or low_mem else 2
     regions = len(bundle.recipe.regions)
-    return tiled(
-        lambda tiles: _answer(bundle, network, tiles, tta, low_mem), image, sides, regions, at_once=at_once
-    )
+    return tiled(lambda tiles: _answer(bundle, network, tiles, tta, low_mem), image, sides, regions, at_once=at_once)
 
 
 def _answer(bundle: Bundle, network: Any, tiles: torch.Tensor, tta: bool, low_mem: bool) -> torch.Tensor:

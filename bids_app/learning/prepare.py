@@ -39,16 +39,18 @@ def lay(
 ) -> tuple[np.ndarray, np.ndarray, Grid]:  # fmt: skip
     """Every sequence on the recipe's grid, each by one interpolation.
 
-    Kinds ``image`` and ``head``: the reference's own voxels where they have the recipe's spacing, else its field of view
-    at that spacing, its axes in the order closest to right, front, top; neither mask nor template are looked at. Kind ``whole``: a box around the brain mask, zero outside the
-    mask. Kind ``region``: a cube around the template's place, not masked: a mask that cuts too deep would change what
-    the network sees. A flat grid is one slice of these, across the third axis.
+    Kinds ``image`` and ``head``: the reference's own voxels where they have the recipe's spacing, else its field of
+    view at that spacing, its axes in the order closest to right, front, top; neither mask nor template are looked at.
+    Kind ``whole``: a box around the brain mask, zero outside the mask. Kind ``region``: a cube around the template's
+    place, not masked: a mask that cuts too deep would change what the network sees. A flat grid is one slice of these,
+    across the third axis.
 
     Args:
         recipe: with a grid.
         images: file of every sequence that is there, by the recipe's names.
         matrices: reference world to each image's world, ``(4, 4)``.
-        reference_to_template: affine, reference world to template world, ``(4, 4)``; not for kinds ``image`` and ``head``.
+        reference_to_template: affine, reference world to template world, ``(4, 4)``; not for kinds ``image`` and
+            ``head``.
         mask: brain mask, any grid in the reference's world; kind ``whole`` needs it.
         grid: lay here instead of where `place_grid` says.
         margin_mm: more on every side of a region's cube.

@@ -25,8 +25,8 @@ class SequenceSpec(_Part):
     """One MRI contrast. ``entities``: BIDS entity to value; ``""`` in the file means that the entity is absent.
 
     ``quantitative``: a map with a physical scale (ADC), normalised by the training fold's statistics and not by the
-    scan's own, which would throw the scale away. ``alternatives``: suffixes that may stand for it where it is not there,
-    the first to be there taken; only for a network that was trained on any of them alike.
+    scan's own, which would throw the scale away. ``alternatives``: suffixes that may stand for it where it is not
+    there, the first to be there taken; only for a network that was trained on any of them alike.
     """
 
     name: str = Field(min_length=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -229,6 +229,36 @@ def region_figure(
         "plain image first."
     )
     return Figure(name, title, text, tuple(rows), tuple((r["name"], r["color"]) for r in shown))
+
+
+def labels_figure(
+    name: str, title: str, pictures: Pictures, labels: Volume, regions: Sequence[Mapping[str, Any]], slices: int = 5
+) -> Figure:  # fmt: skip
+    """All of many regions on slices through the brain, for what is too much to be shown one by one.
+
+    Args:
+        labels: whole numbers, the regions' ``index``.
+        regions: name, color, ``index``.
+    """
+    inside = planes.bounds(labels)
+    if inside is None:
+        return Figure(name, title, absent="No region of this recipe was found, so there is nothing to show.")
+    rows = []
+    for plane_name in AXES:
+        low, high = inside[:, AXES[plane_name][2]]
+        plain, outlined = [], []
+        for position in low + (high - low) * np.linspace(0.2, 0.8, slices):
+            plane = pictures.plane(plane_name, float(position))
+            found = planes.sample(labels, plane.points(), order=0)
+            lines = tuple(
+                Outline(planes.contour((found == r["index"]).astype(np.float32), 0.5, plane.spacing), r["color"])
+                for r in regions
+            )
+            plain.append(_panel(plane, pictures.reference, pictures.window, ()))
+            outlined.append(replace(plain[-1], outlines=tuple(line for line in lines if line.path)))
+        rows += [Row(plane_name.capitalize(), tuple(plain)), Row("", tuple(outlined))]
+    text = "Slices through the head, first the image alone, then the same with every region outlined in its colour."
+    return Figure(name, title, text, tuple(rows), tuple((r["name"], r["color"]) for r in regions))
 
 
 def window_side(volume: Volume, level: float) -> float:

@@ -124,6 +124,8 @@ def _brain(done: Mapping[str, Any]) -> str:
     method = done.get("brain_method")
     if done.get("stripped"):
         return "The image came without its skull" + (f" (brain mask: {method})." if method else ".")
+    if method and str(method).startswith("by "):
+        return f"The brain was extracted {method}, run on the whole head before any registration."
     return f"The brain was extracted ({method})." if method else ""
 
 
@@ -143,7 +145,7 @@ def _template(done: Mapping[str, Any], reference: str, deformable: bool, cited: 
 
 
 def _prediction(prediction: Mapping[str, Any], record: Mapping[str, Any], cited: list[str]) -> str:
-    regions = [str(r.get("name")) for r in prediction.get("regions") or []]
+    regions = [str(r.get("name")) for r in prediction.get("regions") or [] if r.get("kind") != "total"]
     what = prediction.get("title") or prediction.get("recipe") or "Segmentation"
     text = f"{what}: {_join(regions) or 'regions'} {'was' if len(regions) == 1 else 'were'} segmented "
     text += f"by a residual U-Net ({_cite(cited, 'segresnet')}) built with MONAI ({_cite(cited, 'monai')}) "
@@ -158,11 +160,15 @@ def _prediction(prediction: Mapping[str, Any], record: Mapping[str, Any], cited:
         spacing = spacing if isinstance(spacing, list | tuple) else [spacing] * 3
         text += f"The network worked at {' × '.join(f'{float(s):g}' for s in spacing)} mm"
         text += f" on {' × '.join(str(n) for n in grid['shape'])} voxels. " if grid.get("shape") else ". "
+    if prediction.get("sequence"):
+        text += f"It read {prediction['sequence']} as it came, before any correction or registration. "
     if prediction.get("tta"):
         text += "Predictions were averaged over left–right flips, with left and right regions swapped back. "
     threshold = prediction.get("threshold")
     text += "The soft volume of a region is the integral of its calibrated probability over that grid"
-    text += f"; the hard volume counts its voxels at or above {threshold:g}. " if _is_number(threshold) else ". "
+    likeliest = "; the hard volume counts the voxels whose likeliest region it is. "
+    otherwise = likeliest if "threshold" in prediction and threshold is None else ". "
+    text += f"; the hard volume counts its voxels at or above {threshold:g}. " if _is_number(threshold) else otherwise
     note = RECIPE_NOTES.get(str(prediction.get("recipe")))
     if note:
         text += note.format(

@@ -15,6 +15,7 @@ from bids_app.report.figures import (
     Figure,
     Pictures,
     brain_figure,
+    labels_figure,
     region_figure,
     registration_figure,
     sequences_figure,
@@ -23,6 +24,9 @@ from bids_app.report.load import read_session
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page
+
+#: More regions than these are shown all together.
+MOST_ONE_BY_ONE = 12
 
 
 def write_session_report(output_dir: Path, key: str) -> Path:
@@ -166,13 +170,22 @@ def _volume(output_dir: Path, relative: Any, what: str, problems: list[str], ind
 def _regions(
     output_dir: Path, record: Mapping[str, Any], prediction: Mapping[str, Any], pictures: Pictures, problems: list[str]
 ) -> Figure:
-    """Outlines from the probabilities at the threshold; from the label image at 0.5 where there are none."""
+    """Outlines from the probabilities at the threshold; from the label image at 0.5 where there are none; all together
+    where there are many."""
     recipe = str(prediction.get("recipe"))
     files = record.get("files") or {}
     probseg, dseg = ((files.get(kind) or {}).get(recipe) for kind in ("probseg", "dseg"))
     threshold = prediction.get("threshold")
     level = float(threshold) if isinstance(threshold, int | float) and 0 < threshold < 1 else 0.5
     labels = None if probseg else _volume(output_dir, dseg, f"the segmentation of {recipe}", problems)
+    title = f"Regions: {prediction.get('title') or recipe}"
+    structures = [
+        {"name": str(region.get("name")), "color": view.region_color(region, position), "index": region["index"]}
+        for position, region in enumerate(prediction.get("regions") or [])
+        if region.get("index") is not None  # sums of regions have none
+    ]
+    if labels is not None and len(structures) > MOST_ONE_BY_ONE:
+        return labels_figure(f"regions-{recipe}", title, pictures, labels, structures)
     regions = []
     for position, region in enumerate(prediction.get("regions") or []):
         if probseg:
@@ -182,7 +195,6 @@ def _regions(
                 (labels.data == region.get("index", position + 1)).astype(np.float32), labels.affine
             )
         regions.append(_region(region, position, volume, level if probseg else 0.5))
-    title = f"Regions: {prediction.get('title') or recipe}"
     return region_figure(f"regions-{recipe}", title, pictures, regions, level if probseg else 0.5)
 
 

@@ -25,7 +25,7 @@ def glance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     used = [s["sequence"] for s in sequence_rows(record) if s["file"]]
     facts = [("Sequences used", ", ".join(used) or "none")]
     for prediction in record.get("predictions") or []:
-        regions = prediction.get("regions") or []
+        regions = [r for r in prediction.get("regions") or [] if r.get("kind") != "total"]
         found = sum(bool(r.get("found", True)) for r in regions)
         facts.append(
             (str(prediction.get("title") or prediction.get("recipe")), f"{found} of {len(regions)} regions found")
@@ -131,7 +131,8 @@ def volume_tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     tables = []
     for prediction in record.get("predictions") or []:
         regions = prediction.get("regions") or []
-        values = [r.get(k) for r in regions for k in ("soft_mm3", "soft_high_mm3", "hard_mm3")]
+        single = [r for r in regions if r.get("kind") != "total"]  # a sum would make all others small
+        values = [r.get(k) for r in single for k in ("soft_mm3", "soft_high_mm3", "hard_mm3")]
         top = max([float(v) for v in values if _is_number(v)], default=0.0) * 1.08 or 1.0
         rows = [_volume_row(r, i, top) for i, r in enumerate(regions)]
         tables.append(
@@ -161,7 +162,7 @@ def _volume_row(region: Mapping[str, Any], position: int, top: float) -> dict[st
         "at": {
             n: 100 * float(v) / top
             for n, v in (("soft", soft), ("low", low), ("high", high), ("hard", hard))
-            if _is_number(v)
+            if _is_number(v) and region.get("kind") != "total"
         },
     }
 
@@ -174,10 +175,14 @@ def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list
     spacing = " × ".join(f"{float(s):g}" for s in spacing) if isinstance(spacing, list | tuple) else spacing
     on_grid = f"the prediction grid ({spacing} mm)" if spacing else "the prediction grid"
     threshold = prediction.get("threshold")
-    level = f"{threshold:g}" if _is_number(threshold) else "the bundle's threshold"
+    reaching = f"at or above {threshold:g}" if _is_number(threshold) else "at or above the bundle's threshold"
+    rule = f"the dseg image has the same threshold in {reference}'s own grid"
+    if "threshold" in prediction and threshold is None:
+        reaching = "whose likeliest region it is"
+        rule = f"the dseg image has the likeliest region of each voxel of {reference}'s own grid"
     soft = f"calibrated probability, integrated over {on_grid} in and around the region's main piece; no threshold"
     interval = "95 % of repeated scans of the same brain are expected in it; it says nothing about a bias of the method"
-    hard = f"voxels of that piece at or above {level}; the dseg image has the same threshold in {reference}'s own grid"
+    hard = f"voxels of that piece {reaching}; {rule}"
     centre = f"centre of mass in {reference}'s world coordinates: mm to the right, to the front, upwards"
     return [("Soft", soft), ("Range", interval), ("Hard", hard), ("Centre", centre)]
 

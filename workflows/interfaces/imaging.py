@@ -68,12 +68,18 @@ class _MaskInput(_ImageInput):
     template = traits.Str(mandatory=True, desc="the name asked for")
     seed = traits.Int(mandatory=True)
     sloppy = traits.Bool(False, usedefault=True)
+    method = traits.Enum("auto", "network", "template", usedefault=True)
+    found = File(exists=True, desc="mask of a whole head by the network; not set where it did not run")
+    bundle = traits.Str(desc="folder of the network's bundle")
+    doubt = traits.Str(desc="why that mask cannot be the whole brain")
 
 
 class _MaskOutput(StageOutput):
     mask = File(exists=True)
     stripped = traits.Bool(desc="the image came without its skull")
     to_template = traits.List(traits.List(traits.Float), desc="where finding the brain put it; empty if it did not")
+    how = traits.Str(desc="how the brain was found")
+    bundle = traits.Str(desc="folder of the bundle that found it; empty where none did")
 
 
 class BrainMask(Stage):
@@ -82,32 +88,46 @@ class BrainMask(Stage):
     input_spec, output_spec = _MaskInput, _MaskOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
-        import nibabel as nib
-
-        from bids_app.imaging.brain import brain_mask, detect_stripped
+        from bids_app.imaging.brain import brain_mask, is_stripped
         from bids_app.imaging.templates import find_template
 
-        image = nib.load(self.inputs.in_file)
-        stripped, why = detect_stripped(np.asanyarray(image.dataobj), image.affine)
-        if self.inputs.skull_strip != "auto":
-            stripped, why = self.inputs.skull_strip == "skip", f"--skull-strip {self.inputs.skull_strip} was given"
+        stripped, why = is_stripped(self.inputs.in_file, self.inputs.skull_strip)
+        known, told = (None, []) if stripped else self._known()
         out = folder / "brain_mask.nii"
         facts = brain_mask(
             Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
-            seed=self.inputs.seed, sloppy=self.inputs.sloppy,
+            seed=self.inputs.seed, sloppy=self.inputs.sloppy, known=known,
         )  # fmt: skip
         return {
             "mask": str(out),
             "stripped": stripped,
             "to_template": facts.get("to_template") or [],
+            "how": facts.get("method", ""),
+            "bundle": self.inputs.bundle if known else "",
             "facts": {
                 "stripped": stripped,
                 "stripped_why": why,
                 "brain_ml": facts.get("volume_ml"),
                 "brain_method": facts.get("method"),
-                "warnings": facts.get("warnings", []),
+                "warnings": told + facts.get("warnings", []),
             },
         }
+
+    def _known(self) -> tuple[tuple[np.ndarray, str] | None, list[str]]:
+        """The network's mask where it is to be used, and how it came about; what a person should know."""
+        import nibabel as nib
+
+        path = optional(self.inputs.found)
+        if path is None or self.inputs.method == "template":
+            return None, []
+        by, doubt = f"by the network of the bundle {Path(self.inputs.bundle).name}", self.inputs.doubt or ""
+        if doubt and self.inputs.method == "auto":
+            return None, [
+                f"the brain mask {by} cannot be right ({doubt}), so that a template's brain was carried over instead; "
+                f"look at its picture"
+            ]
+        told = [f"the brain mask {by} is used as asked, but cannot be right: {doubt}"] if doubt else []
+        return (np.asarray(nib.load(path).dataobj) > 0, by), told
 
 
 class _RegisterInput(_ImageInput):

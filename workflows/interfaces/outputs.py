@@ -16,7 +16,7 @@ from workflows.naming import slug
 MM3 = {"Units": "mm3"}
 #: What each column of a volumes table means.
 VOLUME_COLUMNS = {
-    "index": {"Description": "value of the region in the dseg image"},
+    "index": {"Description": "value of the region in the dseg image; n/a for a sum of regions"},
     "name": {"Description": "region"},
     "soft_mm3": {
         "Description": "calibrated probability in and around the region's main piece, times voxel volume",
@@ -25,7 +25,10 @@ VOLUME_COLUMNS = {
     "soft_low_mm3": {"Description": "lower end of the 95 % repeat interval of soft_mm3", **MM3},
     "soft_high_mm3": {"Description": "upper end of the 95 % repeat interval of soft_mm3", **MM3},
     "hard_mm3": {"Description": "voxels of the prediction's grid at or above threshold, times voxel volume", **MM3},
-    "threshold": {"Description": "probability from which a voxel counts for hard_mm3 and the dseg image"},
+    "threshold": {
+        "Description": "probability from which a voxel counts for hard_mm3 and the dseg image; n/a where it belongs to "
+        "its likeliest region"
+    },
     "space": {"Description": "world coordinates and brain in which volumes were measured"},
     "centre_x_mm": {"Description": "centre of mass of the probability, to the right", "Units": "mm"},
     "centre_y_mm": {"Description": "centre of mass of the probability, to the front", "Units": "mm"},
@@ -42,6 +45,8 @@ class _OutputsInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     threads = traits.Int(1, usedefault=True)
     image = File(exists=True, mandatory=True, desc="the reference")
     mask = File(exists=True, desc="of the brain; not of an image that is taken as it is")
+    mask_method = traits.Str(desc="how the brain was found")
+    mask_bundle = traits.Str(desc="folder of the bundle that found it; empty where none did")
     stripped = traits.Bool(False, usedefault=True)
     transforms = traits.List(File(exists=True), desc="reference to template")
     template = traits.Str(desc="true name of the template")
@@ -81,9 +86,10 @@ class WriteOutputs(Stage):
         settings = from_plain(dict(self.inputs.settings))
         selection = Selection.from_plain(self.inputs.selection)
         bundles = [load_bundle(settings.bundle or name) for name in self.inputs.recipes]
+        masking = [load_bundle(self.inputs.mask_bundle)] if self.inputs.mask_bundle else []
         origin = provenance(
-            settings, threads=self.inputs.threads, weights={b.name: b.sha256 for b in bundles},
-            device=resolve_device(settings.device) if bundles else None,
+            settings, threads=self.inputs.threads, weights={b.name: b.sha256 for b in masking + bundles},
+            device=resolve_device(settings.device) if masking + bundles else None,
         )  # fmt: skip
         sink = Sink(
             settings.output_dir, selection.participant, selection.session,
@@ -95,7 +101,8 @@ class WriteOutputs(Stage):
             files |= self._transforms(sink, selection, folder)
         warnings = []
         for bundle in bundles:
-            paths = [c.path for s in bundle.recipe.sequences if (c := selection.choices.get(s.name)) and c.path]
+            found = [selection.path_of(selection.name_of(sequence.name)) for sequence in bundle.recipe.sequences]
+            paths = [path for path in found if path is not None]
             trained = trained_before(bundle, selection.participant, paths)
             warnings += trained
             if bundle.recipe.regions:
@@ -125,7 +132,8 @@ class WriteOutputs(Stage):
         files: dict[str, Any] = {"reference": _name(sink, image), "sequences": {}}
         if isinstance(self.inputs.mask, str):
             mask = sink.image(
-                Path(self.inputs.mask), "mask", sources=[image], reference=image, sidecar={"Type": "Brain"},
+                Path(self.inputs.mask), "mask", sources=[image], reference=image,
+                sidecar={"Type": "Brain", **({"Method": self.inputs.mask_method} if self.inputs.mask_method else {})},
                 **{**own, "space": name, "desc": "brain"},
             )  # fmt: skip
             files["brain_mask"] = _name(sink, mask)
@@ -154,26 +162,35 @@ class WriteOutputs(Stage):
         return {"to_template": _name(sink, path)}
 
     def _predictions(self, sink: Any, selection: Any, bundle: Any, files: dict[str, Any]) -> None:
-        """Masks and probabilities on the reference's grid, and the table of volumes."""
+        """Masks and (if there are any) probabilities on the reference's grid, and the table of volumes."""
         import nibabel as nib
 
         recipe, reference = bundle.recipe, sink.output_dir / files["reference"]
         names = slug(recipe.name)
         entities = {"space": selection.reference, "seg": recipe.name}
         about = {"Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Use": RESEARCH_ONLY}
+        names_used = [selection.name_of(sequence.name) for sequence in recipe.sequences]
+        about["Sequences"] = [name for name in names_used if selection.path_of(name)]
         sources = [reference, *(sink.output_dir / path for path in files["sequences"].values())]
-        probseg = sink.image(
-            nib.load(getattr(self.inputs, f"probseg_{names}")), "probseg", sources=sources, reference=reference,
-            sidecar={**about, "LabelMap": [r.abbreviation or r.name for r in recipe.regions]}, **entities,
-        )  # fmt: skip
-        dseg = sink.image(
-            nib.load(getattr(self.inputs, f"dseg_{names}")), "dseg", sources=[probseg], reference=reference,
-            sidecar={**about, "Manual": False, "Threshold": thresholds(bundle)}, **entities,
+        how: dict[str, Any] = {"Threshold": thresholds(bundle)}
+        if recipe.grid.kind == "head":
+            sources, how = [selection.path_of(selection.reference)], {"Assignment": "likeliest region, or none"}
+        written: dict[str, Path] = {}
+        if "probseg" in self._predicted[recipe.name]:
+            written["probseg"] = sink.image(
+                nib.load(getattr(self.inputs, f"probseg_{names}")), "probseg", sources=sources, reference=reference,
+                sidecar={**about, "LabelMap": [r.abbreviation or r.name for r in recipe.regions]}, **entities,
+            )  # fmt: skip
+            sources = list(written.values())
+        written["dseg"] = sink.image(
+            nib.load(getattr(self.inputs, f"dseg_{names}")), "dseg", sources=sources, reference=reference,
+            sidecar={**about, "Manual": False, **how}, **entities,
         )  # fmt: skip
         rows = json.loads(Path(getattr(self.inputs, f"volumes_{names}")).read_text())
         columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
-        table = sink.table(table_rows(rows, bundle, selection.reference), "volumes", columns=columns, desc=recipe.name)
-        for field, path in (("dseg", dseg), ("probseg", probseg), ("volumes", table)):
+        table = table_rows(rows, bundle, selection.reference)
+        written["volumes"] = sink.table(table, "volumes", columns=columns, desc=recipe.name)
+        for field, path in written.items():
             files.setdefault(field, {})[recipe.name] = _name(sink, path)
 
     def _scores(self, sink: Any, bundle: Any, files: dict[str, Any], trained: list[str]) -> None:

@@ -81,7 +81,7 @@ def test_an_alternative_is_a_suffix_that_nothing_else_has(alternatives):
         {"name": "T1w", "suffix": "T1w", "alternatives": alternatives},
         {"name": "FLAIR", "suffix": "FLAIR", "required": False},
     ]
-    with pytest.raises(RecipeError, match="alternative|no BIDS suffix"):
+    with pytest.raises(RecipeError, match=r"alternative|no BIDS suffix"):
         parse_recipe(content(sequences=sequences), source="test")
 
 
