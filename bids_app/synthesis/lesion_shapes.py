@@ -40,6 +40,10 @@ def white(tissue: torch.Tensor) -> torch.Tensor:
     return tissue[2].clamp(0, 1)
 
 
+def inside(tissue: torch.Tensor) -> torch.Tensor:
+    return tissue.sum(0).clamp(0, 1)
+
+
 def anywhere(tissue: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(tissue[0])
 
@@ -226,7 +230,7 @@ class Canvas:
         share = self.empty()
         if not len(places):
             return share
-        made = bent_blobs(places, volume_ml, self.generator)
+        made = bent_blobs(places, _without_edge(volume_ml, self.ground.spacing), self.generator)
         if along is not None:
             made = _drawn_out(made, along)
         widest = made.axes.amax(1)
@@ -246,19 +250,36 @@ class Canvas:
         scale = float(volume_ml * 1000 / max(int(mask.sum()), 1)) ** (1 / 3)
         turn = rotation(normal(self.generator, 0.3, (3,)).clamp(-0.6, 0.6))
         mirror = torch.tensor([-1.0 if chance(self.generator, 0.5) else 1.0, 1.0, 1.0])
-        middle = F.pad(mask[None, None].float(), (2,) * 6)
-        smooth = F.avg_pool3d(middle, 3, stride=1)[0]
-        reach = min(max(smooth.shape[1:]) / 2 * scale * 1.2, 100.0)
-        window = self.window(place, reach)
-        there = (window.offset @ turn) * mirror / scale
-        score = read(smooth, there, 1.0)[0]
-        outside = (there.abs() > torch.tensor([(n - 1) / 2 for n in smooth.shape[1:]])).any(-1)
-        score = torch.where(outside, torch.zeros(()), score)
+        smooth = F.avg_pool3d(F.pad(mask[None, None].float(), (2,) * 6), 3, stride=1)[0]
+        window = self.window(place, min(max(smooth.shape[1:]) / 2 * scale * 1.5, 100.0))
+        turned = (window.offset @ turn) * mirror
+        got = float((self._read(smooth, turned / scale) * allowed(window.tissue)).sum()) * window.cell_ml
+        # what falls outside the brain is made up for
+        scale *= min(max(volume_ml / max(got, 1e-6), 0.8), 2.0) ** (1 / 3)
+        score = self._read(smooth, turned / scale)
         tissue = self.ground.tissue[(slice(None), *window.fine)]
         fine = F.interpolate(score[None, None], size=tissue.shape[1:], mode="trilinear", align_corners=True)[0, 0]
         share = self.empty()
-        share[window.fine] = ((fine - 0.5) * 2 + 0.5).clamp(0, 1) * allowed(tissue)
+        share[window.fine] = fine * allowed(tissue)
         return share
+
+    @staticmethod
+    def _read(mask: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """A smoothed mask at places in mm from its middle, 0 beyond its edge, sharpened."""
+        beyond = (at.abs() > torch.tensor([(n - 1) / 2 for n in mask.shape[1:]])).any(-1)
+        return ((read(mask, at, 1.0)[0] - 0.5) * 2 + 0.5).clamp(0, 1).masked_fill(beyond, 0.0)
+
+
+def _without_edge(volume_ml: torch.Tensor, spacing: float) -> torch.Tensor:
+    """Volume of a sharp ball that, with an edge one voxel wide, holds ``volume_ml``: ``r³ + r spacing² / 4`` is what
+    the edge makes of ``r³``, and the waves of a bent blob add a twentieth."""
+    wanted = volume_ml * 1000 * 3 / (4 * np.pi) / 1.05
+    low, high = torch.zeros_like(wanted), wanted ** (1 / 3)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        above = middle**3 + middle * spacing**2 / 4 > wanted
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return high**3 * 4 * np.pi / 3 / 1000
 
 
 def _drawn_out(blobs: Blobs, along: torch.Tensor) -> Blobs:

@@ -20,13 +20,13 @@ from bids_app.synthesis.pathology_tissues import drawn
 COUNT, COUNT_SPREAD = (79.0, 17.0, 392.0), 0.75
 BURDEN_ML, BURDEN_SPREAD = (14.0, 0.3, 52.0), 0.9
 #: Of one plaque's volume, logarithm; and how much of the volume is lost where plaques overlap or leave the brain.
-PLAQUE_SPREAD, SMALLEST_ML, LOST = 1.1, 0.004, 0.25
+PLAQUE_SPREAD, SMALLEST_ML, LOST = 1.1, 0.004, 0.1
 #: Where they lie: at the ventricles (and deep), under the cortex.
 PERIVENTRICULAR_SHARE = 0.75
 #: A part of a head with less white matter than this has so much less of everything, ml.
 WHOLE_WHITE_ML = 400.0
 #: How plaques differ: share of them, and factors of T1 and T2 of an ordinary one, or None for a black hole.
-SEVERITY = ((0.3, (0.88, 0.86)), (0.5, (1.0, 1.0)), (0.2, None))
+SEVERITY = ((0.3, (0.92, 0.88)), (0.5, (1.0, 1.0)), (0.2, None))
 BASAL_GANGLIA = ((24.0, 4.0, -4.0), (7.0, 10.0, 6.0))
 
 

@@ -31,11 +31,11 @@ from bids_app.synthesis.pathology_ground import Relaxation
 
 TISSUES = {
     "core": Relaxation(1900, 112, 0.84, 0.45),
-    "core in white matter": Relaxation(1250, 84, 0.74, 0.45, like="white"),
+    "core in white matter": Relaxation(1250, 76, 0.74, 0.45, like="white"),
     "shine-through": Relaxation(1650, 185, 0.85, 1.0, like="white"),
     "cavity": Relaxation(3600, 1200, 0.98, 2.6, like="fluid"),
     "gliosis": Relaxation(1600, 140, 0.82, 1.15, like="white"),
-    "plaque": Relaxation(1500, 101, 0.80, 1.1, like="white"),
+    "plaque": Relaxation(1640, 101, 0.82, 1.1, like="white"),
     "black hole": Relaxation(2100, 135, 0.86, 1.4, like="white"),
     "oedema": Relaxation(1650, 140, 0.86, 1.35, like="white"),
     "deoxyhaemoglobin": Relaxation(1900, 30, 0.80, 0.6),

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from bids_app.synthesis.contrast import blur, chance, normal, uniform
-from bids_app.synthesis.lesion_shapes import Canvas, Window, anywhere, brain, white
+from bids_app.synthesis.lesion_shapes import Canvas, Window, anywhere, brain, inside, white
 from bids_app.synthesis.lesions import DEEP_MM
 from bids_app.synthesis.pathology_ground import MIDDLE_MNI, Compartment, from_mni
 from bids_app.synthesis.pathology_plaques import draw_mimics
 from bids_app.synthesis.pathology_tissues import drawn
 
-SCHWANNOMA_ML, GLIOMA_ML = (0.05, 10.0), (2.0, 100.0)
+SCHWANNOMA_ML, GLIOMA_ML = (0.05, 10.0), (2.4, 100.0)
 #: Where the internal auditory canal opens on the right, MNI mm (the edge of the petrous bone on label maps brought to
 #: MNI space), how far from there fluid is looked for, and which way the canal runs.
 PORUS, PORUS_SPREAD_MM, PORUS_REACH_MM = (21.0, -27.0, -37.0), 3.0, 9.0
@@ -24,6 +24,7 @@ CANAL_MM, CANAL_RADIUS_MM = 9.0, 3.0
 CYSTIC, LEAST_CYSTIC_ML = 0.3, 1.0
 #: How many gliomas take up contrast agent; thickness of the rim and reach of the oedema, mm.
 ENHANCING, RIM_MM, OEDEMA_MM = 0.8, (2.0, 5.0), (2.0, 22.0)
+SHUT_MM = 2.0
 
 Drawn = tuple[list[Compartment], dict[str, float]]
 
@@ -98,18 +99,19 @@ def draw_glioma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
     window = canvas.window(seed[0], 1.5 * radius + reach + 6)
     stretch = torch.exp(normal(g, 0.15, (3,)).clamp(-0.3, 0.3))
     score = radius - (window.offset / stretch).norm(dim=-1) + canvas.noise(window, 6 + 0.7 * radius) * 0.13 * radius
-    level = canvas.level(window, score, volume, brain(window.tissue))
+    level = canvas.level(window, score, volume, inside(window.tissue))
     fingers = canvas.noise(window, 14.0)
     spread = score - level + reach * (1 + 0.35 * fingers).clamp(0.1, 2.0)
     held = _reached(window, spread)
     oedema = canvas.fill(window, torch.where(held, spread, torch.full_like(spread, -20.0)), 0.0, white, soft_mm=2.0)
     parts.append(Compartment("oedema", oedema, 2, drawn("oedema", g)))
-    whole = canvas.fill(window, score, level, brain)
+    # a sulcus or ventricle that lies deeper in the tumour than this is squeezed shut
+    whole = torch.maximum(canvas.fill(window, score, level, brain), canvas.fill(window, score - SHUT_MM, level, inside))
     facts = {"count": 1.0, "side": side, "enhancing": float(enhancing)}
     if not enhancing:
         return [*parts, Compartment("solid tumour", whole, 1, drawn("solid", g))], facts
     thick = float(uniform(g, *RIM_MM)) * torch.exp(0.35 * canvas.noise(window, 10.0))
-    inner = torch.minimum(canvas.fill(window, score - thick, level, brain), whole)
+    inner = torch.minimum(canvas.fill(window, score - thick, level, inside), whole)
     rim = Compartment("rim", whole, 3, drawn("rim", g))
     return [*parts, rim, Compartment("necrosis", inner, 1, drawn("necrosis", g))], facts
 
