@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bids_app.bids.dataset import check_dataset
 from bids_app.bids.filters import Filters, read_filters
+from bids_app.bids.gradients import COMPUTED, usable_series
 from bids_app.bids.index import Index, index_participant
 from bids_app.bids.listing import (
     choose_participants,
@@ -57,6 +58,7 @@ def select_participant(
     for query in sequences:
         queries.setdefault(query.name, query)
     suffixes = {suffix: suffix for query in queries.values() for suffix in query.alternatives}
+    suffixes |= {raw: raw for query in queries.values() if (raw := COMPUTED.get(query.suffix))}
     filters = read_filters(settings.bids_filter_file, suffixes | {q.name: q.suffix for q in queries.values()})
     sessions = choose_sessions(settings, participant, reference)
     if not sessions:
@@ -121,35 +123,46 @@ def _select(
     for name, query in queries.items():
         if name in instead.values():
             continue  # it stands for another sequence already
-        choice, by_filter = _first_there(query, images, home, (participant, session), filters)
+        choice, by_filter = _first_there(query, images, home, (participant, session), filters, settings.bids_dir)
         if choice.sequence != name:
             instead[name], name = choice.sequence, choice.sequence
         if choice.path is not None:
             metadata, trouble = index.metadata(choice.path)
             told += trouble
-            choice = Choice(name, choice.path, choice.reason, choice.rejected, metadata)
+            choice = replace(choice, sequence=name, metadata=metadata)
         choices[name] = choice
         filtered = filtered or (by_filter and name == reference)
     told += _loose(settings.bids_dir, participant, session)
-    mask, words = find_lesion_mask(settings, participant, session)
     taken = instead.get(reference, reference)
+    chosen = choices[taken].path if taken in choices else None
+    mask, words = find_lesion_mask(settings, participant, session, chosen.parent.name if chosen else "anat")
     return Selection(participant, session, taken, choices, mask, tuple(told + words), filtered, instead)
 
 
 def _first_there(
-    query: SequenceQuery, images: Sequence[Path], home: Path, labels: tuple[str, str | None], filters: Filters
+    query: SequenceQuery, images: Sequence[Path], home: Path, labels: tuple[str, str | None], filters: Filters,
+    root: Path,
 ) -> tuple[Choice, bool]:  # fmt: skip
-    """The sequence itself or, where it is not there, the first of its alternatives that is; a choice bears the name of
-    what it is.
+    """The sequence itself or, where it is not there, what it can be computed from, or the first of its alternatives
+    that is there; a choice bears the name of what it is.
 
     Returns:
         The choice, and True where the filters are why there is none.
     """
 
-    def look(one: SequenceQuery) -> tuple[Choice, bool]:
-        return choose_image(one, images, home, labels, filters.get(one.name, {}), voxel_volume)
+    def look(one: SequenceQuery, among: Sequence[Path] = images) -> tuple[Choice, bool]:
+        return choose_image(one, among, home, labels, filters.get(one.name, {}), voxel_volume)
 
     own, by_filter = look(query)
+    if own.path is None and query.suffix in COMPUTED:
+        raw = COMPUTED[query.suffix]
+        made = _raw_series(raw, look, images, root)
+        if made.path is not None:
+            reason = f"{own.reason}; computed from {made.path.name}: {made.reason}"
+            rejected = own.rejected + made.rejected
+            return replace(made, sequence=query.name, reason=reason, rejected=rejected, computed=query.suffix), False
+        reason = f"{own.reason}, and no {raw} to compute it from"
+        own = replace(own, reason=reason, rejected=own.rejected + made.rejected)
     if own.path is not None or not query.alternatives:
         return own, by_filter
     for suffix in query.alternatives:
@@ -159,6 +172,15 @@ def _first_there(
             return replace(other, reason=reason, rejected=own.rejected + other.rejected), False
         by_filter = by_filter or also
     return replace(own, reason=f"{own.reason}, and none of {', '.join(query.alternatives)} either"), by_filter
+
+
+def _raw_series(suffix: str, look: Callable[..., tuple[Choice, bool]], images: Sequence[Path], root: Path) -> Choice:
+    """The raw series by the rule, those without usable b-values set aside; where none has, the rule's choice, so that
+    the preflight can say what is wrong with it."""
+    query = _StandIn(suffix, suffix, {})
+    good, bad = usable_series([path for path in images if parse_name(path)[1] == suffix], root)
+    choice = look(query, good or images)[0]
+    return replace(choice, rejected=choice.rejected + tuple(bad)) if good else choice
 
 
 @dataclass(frozen=True)
@@ -184,8 +206,12 @@ def voxel_volume(path: Path) -> float | None:
     return volume if np.isfinite(volume) and volume > 0 else None
 
 
-def find_lesion_mask(settings: Settings, participant: str, session: str | None) -> tuple[Path | None, list[str]]:
+def find_lesion_mask(
+    settings: Settings, participant: str, session: str | None, datatype: str = "anat"
+) -> tuple[Path | None, list[str]]:
     """The mask of a lesion for a session, in the folder of ``-d manual=PATH`` or, as ``_roi``, beside the raw images.
+
+    ``datatype``: folder of the reference (``anat``, ``dwi``), whose mask it has to be.
 
     Returns:
         The mask or None; what should be said about it (several found, say).
@@ -203,7 +229,7 @@ def find_lesion_mask(settings: Settings, participant: str, session: str | None) 
         found = [
             path
             for pattern in patterns
-            for path in sorted((home / "anat").glob(f"{pattern}.nii*"))
+            for path in sorted((home / datatype).glob(f"{pattern}.nii*"))
             if path.name.endswith(IMAGE_EXTENSIONS) and parse_name(path)[0].get("sub") == participant
         ]
         found = list(dict.fromkeys(found))

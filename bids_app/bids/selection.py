@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from bids_app.bids.naming import session_key
+from bids_app.bids.naming import parse_name, session_key
 
 
 class SequenceQuery(Protocol):
@@ -35,13 +35,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The file taken for one sequence; ``path`` is None where there is none, and ``reason`` then says so."""
+    """The file taken for one sequence; ``path`` is None where there is none, and ``reason`` then says so.
+
+    ``computed``: suffix of the image that is to be computed from ``path``, a raw diffusion series; empty where ``path``
+    is the image itself.
+    """
 
     sequence: str
     path: Path | None
     reason: str
     rejected: tuple[Candidate, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    computed: str = ""
+
+    @property
+    def suffix(self) -> str | None:
+        """Suffix of the image, or of what will be computed; None where there is no file."""
+        return None if self.path is None else self.computed or parse_name(self.path)[1]
 
 
 @dataclass(frozen=True)
@@ -111,10 +121,12 @@ def _choice_to_plain(choice: Choice) -> dict[str, Any]:
         "reason": choice.reason,
         "rejected": [{"path": str(c.path), "reason": c.reason} for c in choice.rejected],
         "metadata": choice.metadata,
+        "computed": choice.computed,
     }
 
 
 def _choice_from_plain(plain: Mapping[str, Any]) -> Choice:
     rejected = tuple(Candidate(Path(c["path"]), c["reason"]) for c in plain["rejected"])
     path = Path(plain["path"]) if plain["path"] else None
-    return Choice(plain["sequence"], path, plain["reason"], rejected, dict(plain["metadata"]))
+    computed = str(plain.get("computed") or "")
+    return Choice(plain["sequence"], path, plain["reason"], rejected, dict(plain["metadata"]), computed)
