@@ -22,13 +22,26 @@ if TYPE_CHECKING:
 
 #: Label maps that never train: they judge.
 HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_seg_20")
-#: Sides of a training patch, mm (its voxels are 1 mm).
-PATCH = (112, 128, 112)
+#: Sides of a training patch, voxels of 2 mm: a whole head.
+PATCH = (96, 112, 96)
+#: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
+RANGES = Ranges(near_brain=1.0, shift_mm=22.0, known=0.8, gain=0.1, offset=0.25, thickest_mm=6.5, coarsest_mm=2.6)
 
 
 def offset_of(step: int, fold: int) -> tuple[int, ...]:
     """Which of the folded voxels a step looks at: each in turn, in an order without a pattern."""
     return np.unravel_index(int(np.random.default_rng(step).integers(fold**3)), (fold,) * 3)
+
+
+def number_seed(seed: int, number: int) -> int:
+    """Seed of the ``number``-th scan of a training."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def label_map_names(folder: Path, *, held_out: bool) -> list[str]:
+    """Label maps that train, or those that judge; all of them where the folder holds no other kind."""
+    names = sorted(path.name.split(".")[0] for path in folder.glob("*.nii*"))
+    return [name for name in names if (name in HELD_OUT) == held_out] or names
 
 
 @dataclass
@@ -45,17 +58,15 @@ class AnatomyLesson:
     recipe: Recipe
     maps: list[LabelMap]
     seed: int = 1
-    plan: Plan = Plan(batch=2, rate=2e-3, reuse=2, pool=32, warm_up=100, average=0.998)
-    how: Ranges = Ranges()
+    plan: Plan = Plan(batch=2, rate=2e-3, reuse=2, pool=48, warm_up=100, average=0.998)
+    how: Ranges = RANGES
     patch: tuple[int, int, int] = PATCH
 
     @classmethod
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> AnatomyLesson:
         """The label maps of ``data_root`` that train, or those that were held out."""
         folder = data_root / "labelmaps"
-        names = sorted(path.name.split(".")[0] for path in folder.glob("*.nii*"))
-        kept = [name for name in names if (name in HELD_OUT) == held_out] or names
-        return cls(recipe, load_label_maps(folder, kept), seed)
+        return cls(recipe, load_label_maps(folder, label_map_names(folder, held_out=held_out)), seed)
 
     @property
     def classes(self) -> torch.Tensor:
@@ -64,7 +75,7 @@ class AnatomyLesson:
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        seed = number_seed(self.seed, number)
         drawn = draw_scans(self.maps, [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, how=self.how)
         image, labels = drawn.images[0], drawn.labels[0]
         image = jittered(standardise(image), self.how, torch.Generator().manual_seed(seed ^ 1))

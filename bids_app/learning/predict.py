@@ -266,9 +266,10 @@ def _answer(bundle: Bundle, network: Any, tiles: torch.Tensor, tta: bool, low_me
     temperature, flat = float(bundle.calibration.get("temperature", 1.0)), bundle.recipe.grid.flat
 
     def run(batch: torch.Tensor) -> torch.Tensor:
-        if flat:
-            return (network(batch[..., 0]).logits[0] / temperature).softmax(1)[:, 1:, ..., None]
-        return (network(as_quick(batch)).logits[0] / temperature).softmax(1)[:, 1:]
+        logits = network(batch[..., 0] if flat else as_quick(batch)).logits[0]
+        logits = logits if temperature == 1 else logits.div_(temperature)  # in place: many regions are large
+        probability = logits.softmax(1)[:, 1:]
+        return probability[..., None] if flat else probability
 
     if not tta:
         return run(tiles)

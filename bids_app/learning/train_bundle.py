@@ -80,7 +80,16 @@ def _anatomy(recipe: Recipe, data_root: Path, seed: int, out_dir: Path) -> Lesso
     return AnatomyLesson.load(recipe, data_root, seed)
 
 
-LESSONS = {"habenula": _habenula, "anatomy": _anatomy}
+def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path) -> Lesson:
+    from bids_app.learning.lesson_lesions import LesionLesson
+
+    return LesionLesson.load(recipe, data_root, seed)
+
+
+LESSONS = {
+    "habenula": _habenula, "anatomy": _anatomy, "ms": _lesions, "stroke": _lesions, "tbi": _lesions,
+    "schwannoma": _lesions, "tumour": _lesions,
+}  # fmt: skip
 
 
 def train_bundle(

@@ -52,13 +52,16 @@ class ScaledDiceCELoss(nn.Module):
         return total / sum(weights)
 
 
-def sparse_dice_ce(logits: torch.Tensor, labels: torch.Tensor, *, smooth: float = 20.0) -> tuple[torch.Tensor, float]:
+def sparse_dice_ce(
+    logits: torch.Tensor, labels: torch.Tensor, *, smooth: float = 20.0, absent: bool = False
+) -> tuple[torch.Tensor, float]:
     """Cross-entropy plus Dice of the classes that are there; class numbers as truth, so that many classes are cheap.
 
     Args:
         logits: ``(n, classes, ...)``; class 0 is the background, which has no Dice.
         labels: class of every voxel, int64, ``(n, ...)``.
         smooth: voxels added above and below, so that a class of a few voxels does not rule the loss.
+        absent: classes that are not there have a Dice too, which falls with every voxel that is said to be theirs.
 
     Returns:
         The loss, and the mean Dice without smoothing.
@@ -75,7 +78,8 @@ def sparse_dice_ce(logits: torch.Tensor, labels: torch.Tensor, *, smooth: float 
     there[0] = False
     dice = (2 * shared + smooth) / (total + count + smooth)
     plain = (2 * shared / (total + count).clamp_min(1e-6))[there]
-    loss = -own.mean() + (1 - dice[there].mean() if bool(there.any()) else 0.0)
+    judged = dice[1:] if absent else dice[there]
+    loss = -own.mean() + (1 - judged.mean() if len(judged) else 0.0)
     return loss, float(plain.detach().mean()) if bool(there.any()) else float("nan")
 
 

@@ -33,6 +33,7 @@ class Ranges:
         bend_mm: largest spread of the smooth displacement, at nodes 16 and 32 mm apart.
         mirror: share of scans whose sides are swapped.
         near_brain: share of patches whose middle lies in the brain.
+        shift_mm: how far at least the middle of a patch may lie from the brain's, along each axis.
         known: share of sequences with the order of brightness of `CONTRASTS` or of a random one among three tissues;
             the others have a random brightness for every label.
         texture: largest spread of brightness inside one label.
@@ -52,6 +53,7 @@ class Ranges:
     bend_mm: float = 3.0
     mirror: float = 0.5
     near_brain: float = 0.85
+    shift_mm: float = 8.0
     known: float = 0.65
     texture: float = 0.08
     bias: float = 0.45
@@ -81,13 +83,17 @@ class Drawn:
     at: torch.Tensor
 
 
+#: Voxels larger than so many of the map's are painted at four places, the corners of a tetrahedron.
+COARSE = 1.5
+CORNERS = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+
 #: Brightness of a scan's sequences before the scanner: labels and places to ``(sequences, x, y, z)``.
 Painter = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 
 
 def draw_scans(
     maps: Sequence[LabelMap], seeds: Sequence[int], *, shape: Sequence[int], spacing: float = 1.0, sequences: int = 1,
-    how: Ranges | None = None, paint: Painter | None = None,
+    how: Ranges | None = None, paint: Painter | None = None, units: Sequence[bool] | None = None,
 ) -> Drawn:  # fmt: skip
     """Draw one scan for every seed.
 
@@ -98,6 +104,7 @@ def draw_scans(
         sequences: images per scan; they share the anatomy.
         how: ranges.
         paint: brightness before the scanner; random where not given.
+        units: which sequences are maps with a unit, whose numbers only blur and noise change.
 
     Raises:
         UsageError: nothing to draw from, or nothing to draw.
@@ -115,11 +122,31 @@ def draw_scans(
         found = look_up(label_map.labels, at)
         if chance(generator, how.mirror):
             found, at = mirror_table().to(found.device)[found.long()].flip(0), at.flip(1)
-        clean = (paint or random_brightness(sequences, how))(found, at, generator)
-        images.append(scan_all(clean, found, spacing, how, generator))
+        clean = _painted(label_map, found, at, spacing, paint or random_brightness(sequences, how), generator)
+        images.append(scan_all(clean, found, spacing, how, generator, units=units))
         labels.append(found)
         places.append(at)
     return Drawn(torch.stack(images), torch.stack(labels), torch.stack(places))
+
+
+def _painted(
+    label_map: LabelMap, labels: torch.Tensor, at: torch.Tensor, spacing: float, paint: Painter,
+    generator: torch.Generator,
+) -> torch.Tensor:  # fmt: skip
+    """Brightness before the scanner; where voxels are much larger than the map's, the mean of four places in each.
+
+    Tissues mix in a coarse voxel. Every place is painted from the same random state, so that a label looks alike.
+    """
+    if spacing < COARSE * label_map.spacing:
+        return paint(labels, at, generator)
+    mirrored = bool((labels != look_up(label_map.labels, at)).any())
+    state, total, step = generator.get_state(), 0.0, 0.25 * spacing / label_map.spacing
+    for corner in CORNERS:
+        generator.set_state(state)
+        near = at + step * at.new_tensor(corner).reshape(3, 1, 1, 1)
+        found = look_up(label_map.labels, near)
+        total = total + paint(mirror_table().to(found.device)[found.long()] if mirrored else found, near, generator)
+    return total / len(CORNERS)
 
 
 def draw_places(
@@ -136,7 +163,7 @@ def draw_places(
     if not chance(generator, how.near_brain):
         low, high = torch.zeros(3), torch.tensor(label_map.labels.shape).float()
     reach = torch.tensor(shape).float() * spacing / label_map.spacing / 2
-    room = ((high - low) / 2 - 0.6 * reach).clamp_min(6.0)
+    room = ((high - low) / 2 - 0.6 * reach).clamp_min(how.shift_mm / label_map.spacing)
     centre = (low + high) / 2 + uniform(generator, -1, 1, (3,)) * room
     bend = how.bend_mm / label_map.spacing
     fine = [max(3, round(n * spacing / 16) + 1) for n in shape]
@@ -217,19 +244,24 @@ def draw_brightness(how: Ranges, generator: torch.Generator) -> tuple[torch.Tens
 
 
 def scan_all(
-    clean: torch.Tensor, labels: torch.Tensor, spacing: float, how: Ranges, generator: torch.Generator
-) -> torch.Tensor:
+    clean: torch.Tensor, labels: torch.Tensor, spacing: float, how: Ranges, generator: torch.Generator, *,
+    units: Sequence[bool] | None = None,
+) -> torch.Tensor:  # fmt: skip
     """What scanners make of a head: every sequence by itself, all of them stripped or none.
 
     Args:
         clean: ``(sequences, x, y, z)``.
         labels: positions, ``(x, y, z)``.
+        units: see `draw_scans`.
 
     Returns:
-        In [0, 1], ``(sequences, x, y, z)``.
+        In [0, 1] but for maps with a unit, ``(sequences, x, y, z)``.
     """
     keep = _kept(labels, generator) if chance(generator, how.stripped) else None
-    return torch.stack([scan(image, spacing, how, generator, keep=keep) for image in clean])
+    units = units or [False] * len(clean)
+    return torch.stack(
+        [scan(one, spacing, how, generator, keep=keep, unit=unit) for one, unit in zip(clean, units, strict=True)]
+    )
 
 
 def _kept(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -243,8 +275,9 @@ def _kept(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def scan(
-    image: torch.Tensor, spacing: float, how: Ranges, generator: torch.Generator, *, keep: torch.Tensor | None = None
-) -> torch.Tensor:
+    image: torch.Tensor, spacing: float, how: Ranges, generator: torch.Generator, *, keep: torch.Tensor | None = None,
+    unit: bool = False,
+) -> torch.Tensor:  # fmt: skip
     """One sequence ``(x, y, z)`` as a scanner gives it: resolution, slices, noise, ghost, shading, gamma; in [0, 1]."""
     shape = image.shape
     voxel = uniform(generator, 0.7, how.coarsest_mm if chance(generator, 0.6) else 1.1).repeat(3)
@@ -267,6 +300,8 @@ def scan(
         small = (1 - part) * small + part * small.roll(step, axis)
     if counts != list(shape):
         small = F.interpolate(small[None, None], size=tuple(shape), mode="trilinear", align_corners=False)[0, 0]
+    if unit:
+        return small if keep is None else torch.where(keep, torch.where(small == 0, 1e-4, small), 0.0)
     return _finished(small, how, generator, keep)
 
 

@@ -1,0 +1,126 @@
+"""The lesson of recipes with lesions: several sequences by their signal equations, with a pathology in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_app.errors import UsageError
+from bids_app.learning.lesson import Plan
+from bids_app.learning.lesson_anatomy import label_map_names, number_seed, offset_of
+from bids_app.networks.losses import sparse_dice_ce
+from bids_app.networks.standardise import normalise
+from bids_app.recipes.recipe import Recipe
+from bids_app.synthesis.generator import Ranges, draw_scans, jittered
+from bids_app.synthesis.labelmaps import load_label_maps
+from bids_app.synthesis.painting import PathologyPainter, PlacedMap, around, left_out, place_map, region_classes
+
+if TYPE_CHECKING:
+    import torch
+
+    from bids_app.networks.multitask import MultiTaskNet
+
+#: Pathology that each recipe learns.
+KIND = {"ms": "ms", "stroke": "stroke", "tbi": "tbi", "schwannoma": "schwannoma", "tumour": "glioma"}
+#: Mean and spread that an ADC map is normalised by, 1e-3 mm²/s: healthy tissue and some fluid, round numbers of ours.
+ADC_NORMAL = {"kind": "cohort", "mean": 1.0, "sd": 0.6}
+#: Where patches have their middle, mm from the middle of the brain; the whole brain where nothing is said.
+BOX_MM = {"schwannoma": ((-22.0, -30.0, -48.0), (22.0, 4.0, -22.0))}
+#: Sides of a training patch, voxels.
+PATCH = (80, 96, 80)
+#: Stripped scans are as common as they are among those who use such a recipe.
+RANGES = Ranges(
+    turn=0.2, scale=0.12, near_brain=0.95, stripped=0.6, thickest_mm=6.0, coarsest_mm=1.6, bias=0.3, gamma=0.15
+)
+
+
+@dataclass
+class LesionLesson:
+    """Scans with lesions from label maps.
+
+    Attributes:
+        recipe: its sequences are named as `physics.acquisition` names them.
+        placed: label maps that train.
+        kind: of `pathology.KINDS`.
+        shapes: masks of real strokes, for ``stroke``.
+        dropout: how often an optional sequence is missing.
+    """
+
+    recipe: Recipe
+    placed: list[PlacedMap]
+    kind: str
+    seed: int = 1
+    shapes: list[torch.Tensor] | None = None
+    plan: Plan = Plan(batch=2, rate=2e-3, reuse=4, pool=64, warm_up=30, average=0.995)
+    how: Ranges = RANGES
+    patch: tuple[int, int, int] = PATCH
+    dropout: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dropout = self.recipe.learning.sequence_dropout
+
+    @classmethod
+    def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> LesionLesson:
+        """The label maps that train, or those held out; for strokes also the shapes of real ones.
+
+        Raises:
+            UsageError: the recipe has no pathology that can be drawn.
+        """
+        if recipe.name not in KIND:
+            raise UsageError(f"there is no pathology for the recipe {recipe.name!r}; there is for {', '.join(KIND)}")
+        kind, folder = KIND[recipe.name], data_root / "labelmaps"
+        placed = [place_map(one) for one in load_label_maps(folder, label_map_names(folder, held_out=held_out))]
+        shapes = None
+        if kind == "stroke":
+            from bids_app.synthesis.lesion_shapes import load
+
+            every = load(data_root)
+            shapes = every[::5] if held_out else [shape for n, shape in enumerate(every) if n % 5]
+        return cls(recipe, placed, kind, seed, shapes)
+
+    @property
+    def normalisation(self) -> list[dict[str, Any]]:
+        """As `networks.standardise.normalise` wants it, per sequence."""
+        return [dict(ADC_NORMAL) if sequence.quantitative else {"kind": "scan"} for sequence in self.recipe.sequences]
+
+    def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The ``number``-th scan: images ``(sequences, x, y, z)`` as a scanner gives them, which are there, classes."""
+        import torch
+
+        seed = number_seed(self.seed, number)
+        generator = torch.Generator().manual_seed(seed ^ 1)
+        placed = self.placed[int(torch.randint(len(self.placed), (), generator=generator))]
+        names = tuple(sequence.name for sequence in self.recipe.sequences)
+        paint = PathologyPainter(placed, self.kind, names, self.recipe.grid.spacing_mm, self.shapes)
+        box = BOX_MM.get(self.recipe.name)
+        label_map = around(placed, box) if box else placed.label_map
+        units = [sequence.quantitative for sequence in self.recipe.sequences]
+        drawn = draw_scans(
+            [label_map], [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, sequences=len(names),
+            how=self.how, paint=paint, units=units,
+        )  # fmt: skip
+        there = left_out(len(names), [s.required for s in self.recipe.sequences], generator, self.dropout)
+        return drawn.images[0], there, region_classes(paint.drawn, len(self.recipe.regions))
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        images, there, classes = self.draw(number)
+        images = normalise(images, self.normalisation)
+        generator = torch.Generator().manual_seed(number_seed(self.seed, number) ^ 2)
+        moved = jittered(images, self.how, generator)
+        fixed = torch.tensor([sequence.quantitative for sequence in self.recipe.sequences])
+        return torch.where(fixed[:, None, None, None], images, moved) * there[:, None, None, None], classes
+
+    def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images.flip(1), target.flip(0)
+
+    def judge(
+        self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
+    ) -> tuple[torch.Tensor, float]:
+        fold = network.shape.fold
+        offset = offset_of(step, fold)
+        a, b, c = offset
+        labels = targets[:, a::fold, b::fold, c::fold].long()
+        return sparse_dice_ce(network.logits_at(images, offset), labels, absent=True)
