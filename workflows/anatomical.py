@@ -10,23 +10,28 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.learning.bundle import Bundle
 from bids_app.settings import Settings
+from workflows.diffusion import pair_node, unit_node
 from workflows.interfaces.anatomy import Anatomy
 from workflows.interfaces.imaging import BrainMask, Conform, CorrectBias, Denoise, RegisterSequence, RegisterTemplate
 from workflows.naming import slug
 
 #: Maps with a physical scale: a bias field would change what they mean.
 QUANTITATIVE = ("ADC", "T1map", "T2map", "R1map", "R2map", "MTRmap")
+#: Reference and sequence that come from one series, so that registering them could only move them apart.
+PAIR = ("trace", "ADC")
 #: The template the recipes' coordinates are given in.
 TEMPLATE = "MNI152NLin2009cAsym"
 
 
 def init_reference_wf(
     *, image: Path, settings: Settings, reference: str = "T1w", bias: bool = True, prepared: bool = False,
-    anatomy: Bundle | None = None, labelled: bool = False, threads: int = 1, name: str = "reference_wf",
+    anatomy: Bundle | None = None, labelled: bool = False, computed: bool = False, threads: int = 1,
+    name: str = "reference_wf",
 ) -> Workflow:  # fmt: skip
     """Conform, label the head, mask the brain, denoise on request, correct the bias field.
 
-    No brain is looked for in a ``prepared`` image, such as a crop; the outputs about it are then not set.
+    No brain is looked for in a ``prepared`` image, such as a crop; the outputs about it are then not set. An image that
+    is ``computed`` from ``image`` has to be connected to ``conform.in_file``.
 
     The brain is looked for in the image as it came: in one whole head of 1 mm, correction made it harder to find.
     Where there is a bundle for ``anatomy``, its network runs once: for the mask, and for the recipe's labels where they
@@ -37,7 +42,7 @@ def init_reference_wf(
     (how it was found), ``dseg`` and ``volumes`` (where ``labelled``).
     """
     workflow = Workflow(name=name)
-    corrected = _corrected(workflow, image, settings, sequence=reference, reference=True, bias=bias)
+    corrected = _corrected(workflow, image, settings, sequence=reference, reference=True, bias=bias, computed=computed)
     found = ["mask", "stripped", "to_template", "mask_method", "mask_bundle"]
     fields = ["image", "conformed", *found, "dseg", "volumes"]
     outputnode = Node(IdentityInterface(fields), name="outputnode")
@@ -84,34 +89,40 @@ def anatomy_node(bundle: Bundle, settings: Settings, *, sequence: str, wanted: b
 
 def init_sequence_wf(
     *, sequence: str, image: Path, settings: Settings, reference: str = "T1w", lesion_mask: Path | None = None,
-    bias: bool = True, prepared: bool = False, name: str | None = None,
+    bias: bool = True, prepared: bool = False, computed: bool = False, in_place: bool = False,
+    name: str | None = None,
 ) -> Workflow:  # fmt: skip
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
 
-    A ``prepared`` image, such as a crop, is taken to lie on its reference already.
+    A ``prepared`` image, such as a crop, is taken to lie on its reference already; so is one that was computed from the
+    same series (``in_place``). An ADC map is brought to 1e-3 mm²/s; where the reference is the trace image, it is not
+    registered but must lie on it. ``computed``: as in `init_reference_wf`.
 
     Inputs: ``reference``. A lesion mask is left out of what is compared.
     Outputs: ``image`` (corrected, on its own grid), ``matrix`` (its world to the reference's world).
     """
     workflow = Workflow(name=name or f"{slug(sequence)}_wf")
     inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
-    corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False, bias=bias)
+    corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False, bias=bias, computed=computed)
     outputnode = Node(IdentityInterface(["image", "matrix"]), name="outputnode")
     workflow.connect(corrected, "out_file", outputnode, "image")
-    if prepared:
+    if prepared or in_place:
         outputnode.inputs.matrix = np.eye(4).tolist()
         return workflow
-    rigid = Node(
-        RegisterSequence(
-            sequence=sequence, reference_name=reference, seed=settings.random_seed, **_lesion(lesion_mask),
-        ),
-        name="rigid",
-    )  # fmt: skip
+    if (reference, sequence) == PAIR:
+        place = pair_node(image)
+    else:
+        place = Node(
+            RegisterSequence(
+                sequence=sequence, reference_name=reference, seed=settings.random_seed, **_lesion(lesion_mask),
+            ),
+            name="rigid",
+        )  # fmt: skip
     workflow.connect(
         [
-            (corrected, rigid, [("out_file", "in_file")]),
-            (inputnode, rigid, [("reference", "reference")]),
-            (rigid, outputnode, [("matrix", "matrix")]),
+            (corrected, place, [("out_file", "in_file")]),
+            (inputnode, place, [("reference", "reference")]),
+            (place, outputnode, [("matrix", "matrix")]),
         ]
     )
     return workflow
@@ -155,12 +166,13 @@ def wants_template_space(settings: Settings) -> bool:
 
 
 def _corrected(
-    workflow: Workflow, image: Path, settings: Settings, *, sequence: str, reference: bool, bias: bool
+    workflow: Workflow, image: Path, settings: Settings, *, sequence: str, reference: bool, bias: bool, computed: bool
 ) -> Node:
     """Add the steps that every sequence goes through; returns the last of them, whose ``out_file`` is the image."""
-    last = Node(Conform(in_file=str(image)), name="conform")
+    last = Node(Conform(**({} if computed else {"in_file": str(image)})), name="conform")
     workflow.add_nodes([last])
-    steps = [Node(Denoise(), name="denoise")] if settings.denoise else []
+    steps = [unit_node(image)] if sequence == "ADC" and not computed else []
+    steps += [Node(Denoise(), name="denoise")] if settings.denoise else []
     if bias and sequence not in QUANTITATIVE:
         steps.append(Node(CorrectBias(reference=reference, sloppy=settings.sloppy), name="bias"))
     for step in steps:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids.digest import fingerprints
+from bids_app.bids.gradients import read_bvalues
 from bids_app.bids.preflight import check_image
 from bids_app.bids.select import select_session
 from bids_app.bids.selection import Selection
@@ -71,18 +72,27 @@ def choose(settings: Settings, participant: str, session: str | None, recipes: l
 def watched(selection: Selection) -> list[Path]:
     """What makes a finished session stale when it changes: its files, and the folders where better ones may appear."""
     files = list(selection.paths().values())
+    files += [path for choice in selection.choices.values() for path in choice.gradients]
     if selection.lesion_mask:
         files.append(selection.lesion_mask)
     return files + sorted({path.parent for path in files})
 
 
 def preflight(settings: Settings, selection: Selection, *, head: bool = True) -> list[dict[str, Any]]:
-    """Check every chosen file before any work; the first that fails ends the session. ``head``: see `check_image`."""
-    rows = []
+    """Check every chosen file before any work; the first that fails ends the session. ``head``: see `check_image`.
+
+    Only a series that a sequence is computed from may have four dimensions; its b-values are checked with it.
+    """
+    rows, seen = [], set()
     for choice in selection.choices.values():
-        if choice.path is None:
+        if choice.path is None or choice.path in seen:
             continue
-        facts = check_image(choice.path, head=head)
+        seen.add(choice.path)
+        if choice.computed:
+            read_bvalues(choice.path, settings.bids_dir)  # before megabytes are read
+        facts = check_image(choice.path, 4 if choice.computed else 3, head=head)
+        if choice.computed:
+            read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
         rows.append(
             {
                 "file": _relative(choice.path, settings.bids_dir), "shape": list(facts.shape),

@@ -9,6 +9,7 @@ from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
+from workflows.diffusion import connect_computed
 from workflows.naming import slug
 from workflows.outputs import init_outputs_wf
 from workflows.prediction import init_prediction_wf, predicted_fields
@@ -28,8 +29,9 @@ def init_session_wf(
 ) -> Workflow:  # fmt: skip
     """Reference and other sequences, template, one prediction per recipe, outputs.
 
-    A list of what happens: the reference is conformed, corrected and masked; every other sequence is corrected and
-    registered to it; the reference is registered to the template; each recipe with a bundle predicts; all is written.
+    A list of what happens: a trace image and an ADC map that are missing are computed from a raw diffusion series; the
+    reference is conformed, corrected and masked; every other sequence is corrected and registered to it; the reference
+    is registered to the template; each recipe with a bundle predicts; all is written.
     What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask.
     Where the recipes take images as they are, there is no mask, no registration and no ``template``.
     """
@@ -41,8 +43,9 @@ def init_session_wf(
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
     reference_wf = init_reference_wf(
-        image=selection.path_of(reference), anatomy=anatomy, labelled=bool(labelled), threads=threads, **how
-    )
+        image=selection.path_of(reference), anatomy=anatomy, labelled=bool(labelled), threads=threads,
+        computed=bool(selection.choices[reference].computed), **how,
+    )  # fmt: skip
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -64,11 +67,15 @@ def init_session_wf(
     for name, choice in selection.choices.items():
         if name == reference or choice.path is None:
             continue
-        others[name] = init_sequence_wf(sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, **how)
+        others[name] = init_sequence_wf(
+            sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, computed=bool(choice.computed),
+            in_place=selection.from_one_series(name, reference), **how,
+        )  # fmt: skip
         if not prepared:
             workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
         for field in ("image", "matrix"):
             workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
+    connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     for recipe in recipes:
         if not recipe.predicts:
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from bids_app.bids.dataset import check_dataset
 from bids_app.bids.filters import Filters, read_filters
-from bids_app.bids.gradients import COMPUTED, usable_series
+from bids_app.bids.gradients import COMPUTED, find_gradients, usable_series
 from bids_app.bids.index import Index, index_participant
 from bids_app.bids.listing import (
     choose_participants,
@@ -180,7 +180,11 @@ def _raw_series(suffix: str, look: Callable[..., tuple[Choice, bool]], images: S
     query = _StandIn(suffix, suffix, {})
     good, bad = usable_series([path for path in images if parse_name(path)[1] == suffix], root)
     choice = look(query, good or images)[0]
-    return replace(choice, rejected=choice.rejected + tuple(bad)) if good else choice
+    if choice.path is None:
+        return choice
+    beside = (find_gradients(choice.path, root, extension) for extension in (".bval", ".bvec"))
+    gradients = tuple(path for path in beside if path is not None)
+    return replace(choice, rejected=choice.rejected + tuple(bad if good else ()), gradients=gradients)
 
 
 @dataclass(frozen=True)

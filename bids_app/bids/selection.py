@@ -37,8 +37,8 @@ class Candidate:
 class Choice:
     """The file taken for one sequence; ``path`` is None where there is none, and ``reason`` then says so.
 
-    ``computed``: suffix of the image that is to be computed from ``path``, a raw diffusion series; empty where ``path``
-    is the image itself.
+    ``computed``: suffix of the image that is to be computed from ``path``, a raw diffusion series, with the b-values
+    (and directions) in ``gradients``; empty where ``path`` is the image itself.
     """
 
     sequence: str
@@ -47,6 +47,7 @@ class Choice:
     rejected: tuple[Candidate, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     computed: str = ""
+    gradients: tuple[Path, ...] = ()
 
     @property
     def suffix(self) -> str | None:
@@ -72,6 +73,12 @@ class Selection:
         """``sub-01_ses-01``, or ``sub-01`` without session folders."""
         return session_key(self.participant, self.session)
 
+    @property
+    def datatype(self) -> str:
+        """The BIDS folder of the reference, where everything on its grid goes: ``anat`` or ``dwi``."""
+        path = self.path_of(self.reference)
+        return path.parent.name if path else "anat"
+
     def name_of(self, sequence: str) -> str:
         """The sequence that is used where a recipe says this one: itself, or an alternative that stands for it."""
         return self.instead.get(sequence, sequence)
@@ -80,6 +87,11 @@ class Selection:
         """The file taken for a sequence; None where there is none, or the sequence was not asked for."""
         choice = self.choices.get(sequence)
         return choice.path if choice else None
+
+    def from_one_series(self, one: str, other: str) -> bool:
+        """Whether two sequences are both computed from the same raw series."""
+        pair = self.choices.get(one), self.choices.get(other)
+        return all(choice and choice.computed for choice in pair) and self.path_of(one) == self.path_of(other)
 
     def paths(self) -> dict[str, Path]:
         """Sequence -> file, for the sequences that have one."""
@@ -122,11 +134,13 @@ def _choice_to_plain(choice: Choice) -> dict[str, Any]:
         "rejected": [{"path": str(c.path), "reason": c.reason} for c in choice.rejected],
         "metadata": choice.metadata,
         "computed": choice.computed,
+        "gradients": [str(path) for path in choice.gradients],
     }
 
 
 def _choice_from_plain(plain: Mapping[str, Any]) -> Choice:
     rejected = tuple(Candidate(Path(c["path"]), c["reason"]) for c in plain["rejected"])
     path = Path(plain["path"]) if plain["path"] else None
+    gradients = tuple(Path(name) for name in plain.get("gradients") or ())
     computed = str(plain.get("computed") or "")
-    return Choice(plain["sequence"], path, plain["reason"], rejected, dict(plain["metadata"]), computed)
+    return Choice(plain["sequence"], path, plain["reason"], rejected, dict(plain["metadata"]), computed, gradients)

@@ -145,8 +145,9 @@ class Sink:
 
     def clear_unfinished(self) -> list[Path]:
         """Delete what an earlier, killed run of this session left half written; returns it."""
-        folder = self.output_dir / f"sub-{self.participant}" / (f"ses-{self.session}" if self.session else "anat")
-        return remove_unfinished(folder) if folder.is_dir() else []
+        home = self.output_dir / f"sub-{self.participant}"
+        folders = [home / f"ses-{self.session}"] if self.session else [home / "anat", home / "dwi"]
+        return [path for folder in folders if folder.is_dir() for path in remove_unfinished(folder)]
 
     def _fields(
         self,

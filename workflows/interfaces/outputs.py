@@ -117,17 +117,14 @@ class WriteOutputs(Stage):
         """The corrected reference, its brain mask if it has one, and every other sequence on the reference's grid."""
         import nibabel as nib
 
-        from bids_app.bids.naming import source_entities
         from bids_app.imaging.stacking import Grid, sample
 
         name = selection.reference
-        raw = selection.path_of(name)
-        own = source_entities(raw)
+        own = own_entities(selection, name)
         stripped = {"SkullStripped": bool(self.inputs.stripped)}
         image = sink.image(
-            Path(self.inputs.image), own_suffix(raw), sources=[raw],
-            sidecar={**stripped, "ChosenBecause": selection.choices[name].reason},
-            **{**own, "desc": "preproc"},
+            Path(self.inputs.image), selection.choices[name].suffix, sources=raw_sources(selection, name),
+            sidecar={**stripped, **made_how(selection, name)}, **{**own, "desc": "preproc"},
         )  # fmt: skip
         files: dict[str, Any] = {"reference": _name(sink, image), "sequences": {}}
         if isinstance(self.inputs.mask, str):
@@ -142,11 +139,14 @@ class WriteOutputs(Stage):
         for sequence in self._sequences:
             path, matrix = (getattr(self.inputs, f"{field}_{slug(sequence)}") for field in ("image", "matrix"))
             moved = sample(Path(path), np.linalg.inv(np.array(matrix)), grid)
-            source = selection.path_of(sequence)
             written = sink.image(
-                nib.Nifti1Image(moved, target.affine), own_suffix(source), sources=[source], reference=image,
-                sidecar={**stripped, "Interpolation": "linear, once", "ToReference": matrix},
-                **{**source_entities(source), "space": name, "desc": "preproc"},
+                nib.Nifti1Image(moved, target.affine), selection.choices[sequence].suffix, reference=image,
+                sources=raw_sources(selection, sequence),
+                sidecar={
+                    **stripped, "Interpolation": "linear, once", "ToReference": matrix,
+                    **made_how(selection, sequence, reason=False),
+                },
+                **{**own_entities(selection, sequence), "space": name, "desc": "preproc"},
             )  # fmt: skip
             files["sequences"][sequence] = _name(sink, written)
         return files
@@ -158,6 +158,7 @@ class WriteOutputs(Stage):
         composite = write_composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
         path = sink.file(
             composite, "xfm", ".h5", from_=selection.reference, to=self.inputs.template, mode="image",
+            datatype=selection.datatype,
         )  # fmt: skip
         return {"to_template": _name(sink, path)}
 
@@ -167,7 +168,7 @@ class WriteOutputs(Stage):
 
         recipe, reference = bundle.recipe, sink.output_dir / files["reference"]
         names = slug(recipe.name)
-        entities = {"space": selection.reference, "seg": recipe.name}
+        entities = {"space": selection.reference, "seg": recipe.name, "datatype": selection.datatype}
         about = {"Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Use": RESEARCH_ONLY}
         names_used = [selection.name_of(sequence.name) for sequence in recipe.sequences]
         about["Sequences"] = [name for name in names_used if selection.path_of(name)]
@@ -189,7 +190,8 @@ class WriteOutputs(Stage):
         rows = json.loads(Path(getattr(self.inputs, f"volumes_{names}")).read_text())
         columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
         table = table_rows(rows, bundle, selection.reference)
-        written["volumes"] = sink.table(table, "volumes", columns=columns, desc=recipe.name)
+        folder = selection.datatype
+        written["volumes"] = sink.table(table, "volumes", columns=columns, desc=recipe.name, datatype=folder)
         for field, path in written.items():
             files.setdefault(field, {})[recipe.name] = _name(sink, path)
 
@@ -204,7 +206,8 @@ class WriteOutputs(Stage):
             "Targets": row["targets"], "TrainedThisBundle": trained,
             "Sources": [sink.uri(path) for path in sources],
         }  # fmt: skip
-        path = sink.json(content, "prediction", desc=bundle.recipe.name)
+        folder = Path(files["reference"]).parent.name
+        path = sink.json(content, "prediction", desc=bundle.recipe.name, datatype=folder)
         files.setdefault("scores", {})[bundle.recipe.name] = _name(sink, path)
 
     def _template_space(self, settings: Any) -> list[str]:
@@ -221,12 +224,12 @@ class WriteOutputs(Stage):
         resolution = space.partition(":res-")[2] or "1"
         grid = _at_resolution(template, float(resolution))
         transforms = [Path(p) for p in self.inputs.transforms]
-        entities = {"space": self.inputs.template, "res": resolution}
+        entities = {"space": self.inputs.template, "res": resolution, "datatype": selection.datatype}
         about = {"Resolution": f"{resolution} mm, isotropic"}
         image = nib.Nifti1Image(resample(Path(self.inputs.image), grid, transforms), grid.affine)
         source = sink.output_dir / files["reference"]
         written = sink.image(
-            image, own_suffix(selection.path_of(selection.reference)), sources=[source],
+            image, selection.choices[selection.reference].suffix, sources=[source],
             sidecar={**about, "SkullStripped": bool(self.inputs.stripped)}, **entities, desc="preproc",
         )  # fmt: skip
         files["template_space"] = {"reference": _name(sink, written)}
@@ -238,11 +241,31 @@ class WriteOutputs(Stage):
             files["template_space"][bundle.recipe.name] = _name(sink, path)
 
 
-def own_suffix(path: Path) -> str:
-    """The suffix of a raw file's name."""
-    from bids_app.bids.naming import parse_name
+def own_entities(selection: Any, name: str) -> dict[str, str]:
+    """Folder of a sequence's derivative, and the entities that it keeps of its raw file; of a series, all that a
+    trace image or ADC map may have (not ``part``)."""
+    from bids_app.bids.naming import source_entities
 
-    return parse_name(path)[1]
+    choice = selection.choices[name]
+    kept = source_entities(choice.path)
+    if choice.computed:
+        kept = {key: value for key, value in kept.items() if key != "part"}
+    return {**kept, "datatype": choice.path.parent.name}
+
+
+def raw_sources(selection: Any, name: str) -> list[Path]:
+    """The raw file of a sequence; of one that is computed, the series and its b-values."""
+    choice = selection.choices[name]
+    return [choice.path, *(choice.gradients)]
+
+
+def made_how(selection: Any, name: str, *, reason: bool = True) -> dict[str, str]:
+    """Why a file was taken, and what its numbers are, for its sidecar."""
+    choice = selection.choices[name]
+    fields = {"ChosenBecause": choice.reason} if reason else {}
+    if choice.computed:
+        fields["ComputedFrom"] = "b-values of a raw diffusion series, without correction of movement or eddy currents"
+    return fields | ({"Units": "1e-3 mm2/s"} if name == "ADC" else {})
 
 
 def thresholds(bundle: Any) -> Any:
