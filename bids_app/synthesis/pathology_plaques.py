@@ -26,7 +26,7 @@ PERIVENTRICULAR_SHARE = 0.75
 #: A part of a head with less white matter than this has so much less of everything, ml.
 WHOLE_WHITE_ML = 400.0
 #: How plaques differ: share of them, and factors of T1 and T2 of an ordinary one, or None for a black hole.
-SEVERITY = ((0.3, (0.92, 0.88)), (0.5, (1.0, 1.0)), (0.2, None))
+SEVERITY = ((0.3, (0.9, 0.88)), (0.5, (1.0, 1.0)), (0.2, None))
 BASAL_GANGLIA = ((24.0, 4.0, -4.0), (7.0, 10.0, 6.0))
 
 

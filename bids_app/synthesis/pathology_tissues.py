@@ -35,7 +35,7 @@ TISSUES = {
     "shine-through": Relaxation(1650, 185, 0.85, 1.0, like="white"),
     "cavity": Relaxation(3600, 1200, 0.98, 2.6, like="fluid"),
     "gliosis": Relaxation(1600, 140, 0.82, 1.15, like="white"),
-    "plaque": Relaxation(1640, 101, 0.82, 1.1, like="white"),
+    "plaque": Relaxation(1570, 101, 0.81, 1.1, like="white"),
     "black hole": Relaxation(2100, 135, 0.86, 1.4, like="white"),
     "oedema": Relaxation(1650, 140, 0.86, 1.35, like="white"),
     "deoxyhaemoglobin": Relaxation(1900, 30, 0.80, 0.6),

@@ -14,7 +14,7 @@ from bids_app.synthesis.pathology_ground import MIDDLE_MNI, Compartment, from_mn
 from bids_app.synthesis.pathology_plaques import draw_mimics
 from bids_app.synthesis.pathology_tissues import drawn
 
-SCHWANNOMA_ML, GLIOMA_ML = (0.05, 10.0), (2.4, 100.0)
+SCHWANNOMA_ML, GLIOMA_ML = (0.06, 10.0), (2.4, 100.0)
 #: Where the internal auditory canal opens on the right, MNI mm (the edge of the petrous bone on label maps brought to
 #: MNI space), how far from there fluid is looked for, and which way the canal runs.
 PORUS, PORUS_SPREAD_MM, PORUS_REACH_MM = (21.0, -27.0, -37.0), 3.0, 9.0
