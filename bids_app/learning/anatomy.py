@@ -87,19 +87,21 @@ def find_anatomy(
     recipe = bundle.recipe
     stack, _, grid = lay(recipe, {recipe.reference: Path(image_path)}, {})
     box = head_box(stack[0], grid)
-    seen = _part_of(grid, box)
+    seen = looked = _part_of(grid, box)
     probability = predict(bundle, stack[(slice(None), *box)], device=device, tta=tta, low_mem=low_mem, threads=threads)
     labels = likeliest(recipe, probability)
     astray = _keep_one_piece(labels, probability)
     if not labels.any():
         raise ImageError(f"the network of {bundle.name} found nothing in {image_path}: is it a head?")
+    inside = _box(labels > 0, KEPT_VOXELS + 1)  # there is nothing outside it
+    seen, labels, probability = _part_of(seen, inside), labels[inside], probability[(slice(None), *inside)]
     measured = measure_regions(bundle, probability, seen, labels)
     rows = measured.rows + _totals(recipe, probability, labels, seen)
     native = Grid.of(image_path)
     brain = _solid(to_native(_share_of_brain(recipe, probability), seen, native) > 0.5)
     trouble = doubt(brain, native, astray)
     labels = labels_on(recipe, probability, labels, seen, native)
-    return AnatomyPrediction(labels, brain, native, seen, rows, trouble, measured.warnings)
+    return AnatomyPrediction(labels, brain, native, looked, rows, trouble, measured.warnings)
 
 
 def head_box(image: np.ndarray, grid: Grid) -> tuple[slice, ...]:
@@ -236,7 +238,12 @@ def _share_of_brain(recipe: Recipe, probability: np.ndarray) -> np.ndarray:
 def _solid(mask: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
-    return ndimage.binary_fill_holes(_largest(mask)) if mask.any() else mask
+    if not mask.any():
+        return mask
+    box = _box(mask)
+    solid = np.zeros_like(mask)
+    solid[box] = ndimage.binary_fill_holes(_largest(mask[box]))
+    return solid
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
@@ -250,12 +257,12 @@ def _kind(recipe: Recipe) -> type:
     return np.uint8 if max(region.index for region in recipe.regions) < 256 else np.int16
 
 
-def _box(inside: np.ndarray) -> tuple[slice, ...]:
-    """Around the true voxels, and one more on every side."""
+def _box(inside: np.ndarray, more: int = 1) -> tuple[slice, ...]:
+    """Around the true voxels, and some more on every side."""
     box = []
     for axis, n in enumerate(inside.shape):
         there = np.flatnonzero(inside.any(tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(int(there[0]) - 1, 0), min(int(there[-1]) + 2, n)))
+        box.append(slice(max(int(there[0]) - more, 0), min(int(there[-1]) + 1 + more, n)))
     return tuple(box)
 
 
