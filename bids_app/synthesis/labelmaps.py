@@ -6,6 +6,7 @@ superior. What a position means to a generator (which tissue) and to a recipe (w
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,22 +69,10 @@ def load_label_map(path: Path, *, margin: int = 8) -> LabelMap:
 
     Raises:
         InputMissing: no such file.
-        ImageError: empty, not whole numbers, labels that are not in the table, one side missing, voxels of unequal
-            sides.
+        ImageError: not to be read, empty, not whole numbers, labels that are not in the table, one side missing, voxels
+            of unequal sides.
     """
-    import nibabel as nib
-
-    if not path.is_file():
-        raise InputMissing(f"the label map {path} does not exist")
-    image = nib.as_closest_canonical(nib.load(path))
-    array = np.asarray(image.dataobj)
-    spacing = np.asarray(image.header.get_zooms()[:3], float)
-    if array.ndim != 3 or spacing.max() > 1.05 * spacing.min():
-        raise ImageError(f"{path}: a label map is 3-D with voxels of equal sides, not {array.shape} of {spacing} mm")
-    if array.dtype.kind not in "iu" and not np.array_equal(array, np.rint(array)):
-        raise ImageError(f"{path} holds broken numbers; a label map holds whole ones (was an image given instead?)")
-    if array.min() < 0 or array.max() > MOST:
-        raise ImageError(f"{path} holds numbers from {array.min():g} to {array.max():g}; labels go from 0 to {MOST}")
+    array, spacing = _read(path)
     array = array.astype(np.int16)
     counts = np.bincount(array.ravel())
     found = np.flatnonzero(counts)
@@ -96,7 +85,11 @@ def load_label_map(path: Path, *, margin: int = 8) -> LabelMap:
             f"known are FreeSurfer's subcortical labels and 502 to 530"
         )
     left, right = (sum(int(counts[label]) for label in side if label < len(counts)) for side in (SIDES, SIDES.values()))
-    if min(left, right) < LEAST_SIDE * max(left, right, 1) or not left + right:
+    if not left + right:
+        raise ImageError(
+            f"{path} holds no brain: none of its labels belongs to a structure that has a left and a right"
+        )
+    if min(left, right) < LEAST_SIDE * max(left, right):
         raise ImageError(f"{path}: one side of the brain is missing ({left} voxels left, {right} right)")
     table = np.zeros(max(LABELS) + 1, np.uint8)
     table[list(LABELS)] = np.arange(len(LABELS))
@@ -104,7 +97,34 @@ def load_label_map(path: Path, *, margin: int = 8) -> LabelMap:
     paired = np.zeros(len(LABELS), bool)
     paired[[POSITION[label] for label in (*SIDES, *SIDES.values())]] = True
     brain = torch.tensor(_box(paired[labels])).T
-    return LabelMap(path.name.split(".")[0], torch.from_numpy(labels), float(spacing.mean()), brain)
+    return LabelMap(path.name.split(".")[0], torch.from_numpy(labels), spacing, brain)
+
+
+def _read(path: Path) -> tuple[np.ndarray, float]:
+    """Whole numbers from 0 to `MOST`, right-anterior-superior, and the side of a voxel in mm; errors as above."""
+    import nibabel as nib
+
+    if not path.is_file():
+        raise InputMissing(f"the label map {path} does not exist")
+    try:
+        image = nib.as_closest_canonical(nib.load(path))
+        array = np.asarray(image.dataobj)
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"the label map {path} cannot be read ({reason}); get the file again") from error
+    spacing = np.asarray(image.header.get_zooms()[:3], float)
+    if array.ndim != 3 or spacing.max() > 1.05 * spacing.min():
+        raise ImageError(f"{path}: a label map is 3-D with voxels of equal sides, not {array.shape} of {spacing} mm")
+    if array.dtype.kind not in "biuf":
+        raise ImageError(f"{path} holds colours or complex numbers; a label map holds one whole number a voxel")
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise ImageError(f"{path} holds voxels that are not numbers (NaN or infinite); a label map has none")
+        if not np.array_equal(array, np.rint(array)):
+            raise ImageError(f"{path} holds broken numbers; a label map holds whole ones (was an image given instead?)")
+    if array.min() < 0 or array.max() > MOST:
+        raise ImageError(f"{path} holds numbers from {array.min():g} to {array.max():g}; labels go from 0 to {MOST}")
+    return array, float(spacing.mean())
 
 
 def _cut(labels: np.ndarray, margin: int) -> np.ndarray:
@@ -122,9 +142,11 @@ def load_label_maps(folder: Path, names: Sequence[str] | None = None) -> list[La
     """All maps of a folder (``*.nii.gz``), or those named.
 
     Raises:
-        InputMissing: there are none.
+        InputMissing: there are none, or one that was named is not there.
     """
     paths = sorted(p for p in Path(folder).glob("*.nii*") if names is None or p.name.split(".")[0] in names)
+    if paths and (gone := sorted(set(names or ()) - {path.name.split(".")[0] for path in paths})):
+        raise InputMissing(f"{folder} holds no label map named {', '.join(gone)}")
     if not paths:
         raise InputMissing(f"{folder} holds no label maps (*.nii.gz)")
     return [load_label_map(path) for path in paths]
