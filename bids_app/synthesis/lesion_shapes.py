@@ -129,10 +129,12 @@ class Canvas:
 
     @cached_property
     def tissue(self) -> torch.Tensor:
-        return F.avg_pool3d(self.ground.tissue[None], self.step)[0]
+        return F.avg_pool3d(self.ground.tissue[None], self.step)[0] if self.step > 1 else self.ground.tissue
 
     @cached_property
     def ventricle(self) -> torch.Tensor:
+        if self.step == 1:
+            return self.ground.ventricle
         return F.avg_pool3d(self.ground.ventricle[None, None], self.step)[0, 0]
 
     @cached_property
@@ -141,19 +143,29 @@ class Canvas:
         first, (a, b, c) = self.step // 2, self.ventricle.shape
         return self.ground.at[first :: self.step, first :: self.step, first :: self.step][:a, :b, :c]
 
+    @cached_property
+    def _axes(self) -> torch.Tensor:
+        """`at`, the coordinate first."""
+        return self.at.movedim(-1, 0).contiguous()
+
     def empty(self) -> torch.Tensor:
         return torch.zeros(self.shape)
 
     def near(self, point: Sequence[float], spread_mm: float | Sequence[float]) -> torch.Tensor:
         """Gaussian weight around a place (as `Ground.at` counts) on the coarse grid."""
-        away = (self.at - self.at.new_tensor(point)) / self.at.new_tensor(spread_mm)
-        return torch.exp(-0.5 * away.square().sum(-1))
+        spreads = [spread_mm] * 3 if isinstance(spread_mm, int | float) else spread_mm
+        away = zip(self._axes, point, spreads, strict=True)
+        # numbers too small to be normal are slow; so far away none is needed
+        far = sum(((axis - middle) / spread).square() for axis, middle, spread in away).clamp_max(80.0)
+        return torch.exp(-0.5 * far)
 
     def places(self, weight: torch.Tensor, count: int) -> torch.Tensor:
         """Voxels ``(k, 3)`` that follow a weight on the coarse grid; none where it is zero everywhere."""
         if count < 1 or not bool(weight.sum() > 1e-6):
             return torch.zeros(0, 3)
-        flat = torch.multinomial(weight.flatten(), count, replacement=True, generator=self.generator)
+        upto = weight.flatten().cumsum(0, dtype=torch.float64)
+        drawn = torch.rand(count, generator=self.generator, dtype=torch.float64) * upto[-1]
+        flat = torch.searchsorted(upto, drawn, right=True).clamp_max(len(upto) - 1)
         cell = torch.stack(torch.unravel_index(flat, weight.shape), -1)
         return cell * self.step + uniform(self.generator, 0.0, self.step, (count, 3)) - 0.5
 
