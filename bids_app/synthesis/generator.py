@@ -8,6 +8,7 @@ All of a scan follows from its seed. Voxels are worked on where the label maps l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -112,8 +113,10 @@ def draw_scans(
     how = how or Ranges()
     if not maps or not seeds:
         raise UsageError("scans are drawn from at least one label map, with at least one seed")
-    if min(shape) < 1 or spacing <= 0 or sequences < 1:
-        raise UsageError(f"a scan needs a shape, a spacing and a sequence: {tuple(shape)}, {spacing:g} mm, {sequences}")
+    if len(shape) != 3 or min(shape) < 1 or not 0 < spacing < math.inf or sequences < 1:
+        raise UsageError(
+            f"a scan needs 3 sides, a spacing and a sequence, not {tuple(shape)}, {spacing:g} mm, {sequences}"
+        )
     images, labels, places = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(int(seed))
@@ -265,13 +268,14 @@ def scan_all(
 
 
 def _kept(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """What stripping leaves: the brain with or without its fluid, with a seam that is not exact, bool."""
+    """What stripping leaves: the whole brain, with or without its fluid, and a seam that is not exact, bool."""
     with_fluid = chance(generator, 0.5)
     inside = ~is_tissue("air", "outside") if with_fluid else brain_table()
     mask = inside.to(labels.device)[labels.long()].float()
     width = float(uniform(generator, 1.0, 3.0))
     level = float(uniform(generator, 0.25, 0.6)) if with_fluid else float(uniform(generator, 0.1, 0.5))
-    return blur(mask, [width] * 3) > level
+    # What is asked for must be seen: a blurred seam alone would cut off up to a fortieth of a brain.
+    return (blur(mask, [width] * 3) > level) | brain_table().to(labels.device)[labels.long()]
 
 
 def scan(

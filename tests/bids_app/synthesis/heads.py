@@ -19,8 +19,8 @@ PAIRS = (
 def head_labels(side: int = 48) -> np.ndarray:
     """FreeSurfer's numbers, int16, ``(side, side, side)``; axes right-anterior-superior.
 
-    Skin (513) around skull (514) around fluid (24) around cortex, white matter, ventricle and hippocampus per side. Only
-    the left has a thalamus (10) bigger than the right one (49), and a nose (513) breaks the symmetry from front to back.
+    Skin (513) around skull (514) around fluid (24) around cortex, white matter, ventricle and hippocampus per side. The
+    left thalamus (10) is bigger than the right one (49), and a nose (513) tells front from back.
     """
     axes = np.meshgrid(*[np.linspace(-1, 1, side)] * 3, indexing="ij")
 

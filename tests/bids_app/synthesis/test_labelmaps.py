@@ -111,7 +111,7 @@ def test_voxels_of_unequal_sides_are_refused(head, tmp_path):
 
 @pytest.mark.faults
 def test_a_map_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputMissing, match="gone.nii.gz does not exist"):
+    with pytest.raises(InputMissing, match=r"gone\.nii\.gz does not exist"):
         load_label_map(tmp_path / "gone.nii.gz")
 
 
