@@ -163,7 +163,7 @@ class Trial:
             len(self.sequences), (len(self.recipe.regions) + 1) if arm.segmentation else 0, plan.filters,
             tuple(plan.blocks), plan.deep_supervision, plan.fold, plan.dimensions, heads,
             len(self.recipe.learning.covariates), self.recipe.network.dropout,
-            reads_regions=arm.segmentation and bool(heads),
+            reads_regions=arm.segmentation and bool(heads), sided=self.recipe.network.sided,
         )  # fmt: skip
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)

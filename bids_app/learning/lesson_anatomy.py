@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_app.errors import UsageError
+from bids_app.learning.judge_drawn import Truth
 from bids_app.learning.lesson import Plan
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.generator import Ranges, draw_scans, jittered
-from bids_app.synthesis.labelmaps import OUTER_FLUID, LabelMap, load_label_maps, mirror_table, region_table
+from bids_app.synthesis.labelmaps import OUTER_FLUID, POSITION, LabelMap, load_label_maps, mirror_table, region_table
 
 if TYPE_CHECKING:
     import torch
 
+    from bids_app.learning.state import State
     from bids_app.networks.multitask import MultiTaskNet
 
 #: Label maps that never train: they judge.
@@ -25,7 +28,18 @@ HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_s
 #: Sides of a training patch, voxels of 2 mm: a whole head.
 PATCH = (96, 112, 96)
 #: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
+PLAN = Plan(batch=2, rate=2e-3, reuse=2, pool=48, warm_up=100, average=0.998)
 RANGES = Ranges(near_brain=1.0, shift_mm=22.0, known=0.8, gain=0.1, offset=0.25, thickest_mm=6.5, coarsest_mm=2.6)
+#: The first scans are easy: large structures are found sooner, and the harder scans start from there.
+EASY = Ranges(
+    turn=0.12, scale=0.1, bend_mm=1.5, near_brain=1.0, shift_mm=15.0, known=1.0, noise=0.03, thick=0.15, stripped=0.25,
+    bias=0.2, gamma=0.2, gain=0.1, offset=0.25, coarsest_mm=2.6,
+)  # fmt: skip
+EASY_SCANS = 700
+#: Of the scans that judge: contrasts that brains are looked at with, noisier, heads nearer to upright, thicker slices.
+EVALUATION = Ranges(
+    turn=0.15, scale=0.1, bend_mm=2.0, near_brain=1.0, shift_mm=10.0, known=1.0, noise=0.1, thick=0.5, thickest_mm=6.0
+)
 
 
 def offset_of(step: int, fold: int) -> tuple[int, ...]:
@@ -53,41 +67,64 @@ class AnatomyLesson:
         maps: that train.
         seed: of everything.
         plan, how, patch: of the training, the generator, and a scan's sides.
+        data_root: where the label maps came from; None where nothing is exported.
     """
 
     recipe: Recipe
     maps: list[LabelMap]
     seed: int = 1
-    plan: Plan = Plan(batch=2, rate=2e-3, reuse=2, pool=48, warm_up=100, average=0.998)
+    plan: Plan = PLAN
     how: Ranges = RANGES
     patch: tuple[int, int, int] = PATCH
+    data_root: Path | None = None
 
     @classmethod
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> AnatomyLesson:
         """The label maps of ``data_root`` that train, or those that were held out."""
         folder = data_root / "labelmaps"
-        return cls(recipe, load_label_maps(folder, label_map_names(folder, held_out=held_out)), seed)
+        maps = load_label_maps(folder, label_map_names(folder, held_out=held_out))
+        return cls(recipe, maps, seed, data_root=data_root)
 
     @property
     def classes(self) -> torch.Tensor:
         return region_table([region.index for region in self.recipe.regions])
 
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The ``number``-th scan: image ``(1, x, y, z)`` as a scanner gives it, and labels of what it shows."""
         import torch
 
         seed = number_seed(self.seed, number)
-        drawn = draw_scans(self.maps, [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, how=self.how)
+        how = EASY if self.how is RANGES and number < EASY_SCANS else self.how
+        drawn = draw_scans(self.maps, [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, how=how)
         image, labels = drawn.images[0], drawn.labels[0]
-        image = jittered(standardise(image), self.how, torch.Generator().manual_seed(seed ^ 1))
-        return image, torch.where(image[0] == 0, self.hidden(labels), labels)
+        # fluid around the brain that stripping took away is not asked for
+        gone = (image[0] == 0) & (labels == POSITION[OUTER_FLUID])
+        return image, torch.where(gone, 0, labels)
 
-    def hidden(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels where nothing was left by stripping: fluid around the brain that is not shown is not asked for."""
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        from bids_app.synthesis.labelmaps import POSITION
+        image, labels = self.draw(number)
+        generator = torch.Generator().manual_seed(number_seed(self.seed, number) ^ 1)
+        return jittered(standardise(image), self.how, generator), labels
 
-        return torch.where(labels == POSITION[OUTER_FLUID], 0, labels)
+    def truth(self, number: int) -> Truth:
+        """A scan as those who judge want it."""
+        image, labels = self.draw(number)
+        return Truth(image.numpy(), np.ones(1, bool), self.classes[labels.long()].numpy().astype(np.int64))
+
+    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
+        """Calibrate and judge on the label maps that were held out."""
+        from bids_app.learning.export_drawn import export_drawn
+
+        if self.data_root is None:
+            raise UsageError("where the label maps lie is not known: load the lesson from its folder")
+        judge = AnatomyLesson.load(self.recipe, self.data_root, self.seed, held_out=True)
+        judge.how, judge.patch = EVALUATION, self.patch
+        return export_drawn(
+            state, self, judge.truth, out_dir, seed=seed, patch=self.patch, held_out=[m.name for m in judge.maps],
+            note=note,
+        )  # fmt: skip
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.flip(1), mirror_table()[target.flip(0).long()]
@@ -95,7 +132,7 @@ class AnatomyLesson:
     def judge(
         self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
     ) -> tuple[torch.Tensor, float]:
-        """One of the voxels that are folded together, another at every step: an eighth of the work, all of them seen."""
+        """One of the voxels that are folded together, another at every step: an eighth of the work."""
         fold = network.shape.fold
         offset = offset_of(step, fold)
         logits = network.logits_at(images, offset)

@@ -33,6 +33,9 @@ REAL = 0.5
 CROSS_ENTROPY = (10.0, 100.0)
 
 
+PLAN = Plan()
+
+
 @dataclass
 class HabenulaLesson:
     """Scan after scan of the sources that train.
@@ -45,7 +48,7 @@ class HabenulaLesson:
     recipe: Recipe
     sources: Sources
     seed: int = 1
-    plan: Plan = Plan()
+    plan: Plan = PLAN
     data_root: Path | None = None
     real: float = REAL
     cross_entropy: tuple[float, float] = CROSS_ENTROPY

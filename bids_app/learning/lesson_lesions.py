@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bids_app.errors import UsageError
+from bids_app.learning.judge_drawn import Truth
 from bids_app.learning.lesson import Plan
 from bids_app.learning.lesson_anatomy import label_map_names, number_seed, offset_of
 from bids_app.networks.losses import sparse_dice_ce
@@ -15,24 +20,33 @@ from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.generator import Ranges, draw_scans, jittered
 from bids_app.synthesis.labelmaps import load_label_maps
 from bids_app.synthesis.painting import PathologyPainter, PlacedMap, around, left_out, place_map, region_classes
+from bids_app.synthesis.pathology import from_mni
 
 if TYPE_CHECKING:
     import torch
 
+    from bids_app.learning.state import State
     from bids_app.networks.multitask import MultiTaskNet
 
 #: Pathology that each recipe learns.
 KIND = {"ms": "ms", "stroke": "stroke", "tbi": "tbi", "schwannoma": "schwannoma", "tumour": "glioma"}
 #: Mean and spread that an ADC map is normalised by, 1e-3 mm²/s: healthy tissue and some fluid, round numbers of ours.
 ADC_NORMAL = {"kind": "cohort", "mean": 1.0, "sd": 0.6}
-#: Where patches have their middle, mm from the middle of the brain; the whole brain where nothing is said.
-BOX_MM = {"schwannoma": ((-22.0, -30.0, -48.0), (22.0, 4.0, -22.0))}
-#: Sides of a training patch, voxels.
+#: Sides of a training patch, voxels, of recipes for the whole brain.
 PATCH = (80, 96, 80)
-#: Stripped scans are as common as they are among those who use such a recipe.
+#: Share of the scans of a region, which no mask is laid over, that show what is outside the brain.
+WITH_SKULL = 0.75
+#: How scans differ; the prediction sets what lies outside the brain mask to zero, so that all of them are stripped.
 RANGES = Ranges(
-    turn=0.2, scale=0.12, near_brain=0.95, stripped=0.6, thickest_mm=6.0, coarsest_mm=1.6, bias=0.3, gamma=0.15
+    turn=0.2, scale=0.12, near_brain=0.95, stripped=1.0, thickest_mm=6.0, coarsest_mm=1.6, bias=0.3, gamma=0.15
 )
+
+
+#: Of the scans that judge: noisier, thicker slices, stronger shading.
+EVALUATION = {"turn": 0.12, "scale": 0.08, "noise": 0.1, "thick": 0.6, "bias": 0.4}
+#: Sides of a scan that judges, voxels: most of a brain.
+JUDGED = (128, 144, 112)
+PLAN = Plan(batch=2, rate=2e-3, reuse=4, pool=64, warm_up=30, average=0.995)
 
 
 @dataclass
@@ -44,6 +58,7 @@ class LesionLesson:
         placed: label maps that train.
         kind: of `pathology.KINDS`.
         shapes: masks of real strokes, for ``stroke``.
+        data_root: where the label maps came from; None where nothing is exported.
         dropout: how often an optional sequence is missing.
     """
 
@@ -52,13 +67,18 @@ class LesionLesson:
     kind: str
     seed: int = 1
     shapes: list[torch.Tensor] | None = None
-    plan: Plan = Plan(batch=2, rate=2e-3, reuse=4, pool=64, warm_up=30, average=0.995)
+    plan: Plan = PLAN
     how: Ranges = RANGES
     patch: tuple[int, int, int] = PATCH
+    data_root: Path | None = None
     dropout: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.dropout = self.recipe.learning.sequence_dropout
+        grid = self.recipe.grid
+        if grid.kind == "region":
+            self.patch = (round(grid.size_mm / grid.spacing_mm),) * 3
+            self.how = replace(self.how, stripped=1 - WITH_SKULL)
 
     @classmethod
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> LesionLesson:
@@ -77,7 +97,7 @@ class LesionLesson:
 
             every = load(data_root)
             shapes = every[::5] if held_out else [shape for n, shape in enumerate(every) if n % 5]
-        return cls(recipe, placed, kind, seed, shapes)
+        return cls(recipe, placed, kind, seed, shapes, data_root=data_root)
 
     @property
     def normalisation(self) -> list[dict[str, Any]]:
@@ -93,8 +113,8 @@ class LesionLesson:
         placed = self.placed[int(torch.randint(len(self.placed), (), generator=generator))]
         names = tuple(sequence.name for sequence in self.recipe.sequences)
         paint = PathologyPainter(placed, self.kind, names, self.recipe.grid.spacing_mm, self.shapes)
-        box = BOX_MM.get(self.recipe.name)
-        label_map = around(placed, box) if box else placed.label_map
+        grid = self.recipe.grid
+        label_map = around(placed, from_mni(grid.centre_mm)) if grid.kind == "region" else placed.label_map
         units = [sequence.quantitative for sequence in self.recipe.sequences]
         drawn = draw_scans(
             [label_map], [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, sequences=len(names),
@@ -112,6 +132,35 @@ class LesionLesson:
         moved = jittered(images, self.how, generator)
         fixed = torch.tensor([sequence.quantitative for sequence in self.recipe.sequences])
         return torch.where(fixed[:, None, None, None], images, moved) * there[:, None, None, None], classes
+
+    def truth(self, number: int, without: Sequence[str] = ()) -> Truth:
+        """A scan as those who judge want it, with all sequences but those named."""
+        images, _, classes = self.draw(number)
+        there = np.array([sequence.name not in without for sequence in self.recipe.sequences])
+        stack = images.numpy() * there[:, None, None, None]
+        return Truth(stack.astype(np.float32), there, classes.numpy().astype(np.int64))
+
+    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
+        """Calibrate and judge on label maps (and shapes) that were held out, also with sequences missing."""
+        from bids_app.learning.export_drawn import export_drawn
+
+        if self.data_root is None:
+            raise UsageError("where the label maps lie is not known: load the lesson from its folder")
+        judge = LesionLesson.load(self.recipe, self.data_root, self.seed, held_out=True)
+        judge.how = replace(judge.how, **EVALUATION)
+        if self.recipe.grid.kind == "whole":
+            judge.patch = JUDGED
+        names = [sequence.name for sequence in self.recipe.sequences]
+        optional = [sequence.name for sequence in self.recipe.sequences if not sequence.required]
+        subsets = {f"without {name}": partial(judge.truth, without=(name,)) for name in optional} | (
+            {f"{self.recipe.reference} alone": partial(judge.truth, without=optional)} if len(optional) > 1 else {}
+        )
+        return export_drawn(
+            state, self, judge.truth, out_dir, seed=seed, patch=self.patch,
+            held_out=[one.label_map.name for one in judge.placed], subsets=subsets,
+            normalisation=dict(zip(names, self.normalisation, strict=True)), note=note,
+            more=", with the shapes of stroke lesions that were released under CC0" if self.shapes else "",
+        )  # fmt: skip
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.flip(1), target.flip(0)

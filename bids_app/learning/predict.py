@@ -132,7 +132,8 @@ def _answers(
         image = normalised(bundle, plan, stacked).to(device)
         padded, box = _padded(image, network.factor, plan.get("patch"), flat=bundle.recipe.grid.flat)
         sides = tile_sides(bundle.recipe, plan, network.factor, padded.shape[1:])
-        if not (low_mem or bundle.recipe.grid.flat or bundle.recipe.grid.kind == "region"):
+        whole = bundle.recipe.grid.kind == "region" or bundle.recipe.network.sided
+        if not (low_mem or bundle.recipe.grid.flat or whole):
             sides = fitted_sides(padded.shape[1:], sides, network.factor)
         with torch.inference_mode():
             probability = _tiled(bundle, as_quick(network.to(device)), padded, sides, tta=tta, low_mem=low_mem)
@@ -181,7 +182,8 @@ def locate_and_predict(
         return (stacked, present), predict_vote(bundle, stacked, present, **options), grid
 
     seen, vote, start = look()
-    if grid_of.kind != "region" or not recipe.regions:
+    if grid_of.kind != "region" or all(region.kind == "lesion" for region in recipe.regions):
+        # a lesion may be absent, or on one side: it says nothing of where the region is
         return RegionPrediction(vote.mean, start, seen[0], np.zeros(3), [], vote.mutual_information, seen[1])
     grid, warnings = start, []
     centre = _found_centre(bundle, vote.mean, grid)
@@ -223,7 +225,12 @@ def _check_stack(bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None
 
 
 def tile_sides(recipe: Recipe, plan: Mapping[str, Any], factor: int, shape: Sequence[int]) -> list[int]:
-    """Sides of what a network looks at, voxels: the patch it was trained with, where the plan says so."""
+    """Sides of what a network looks at, voxels: the patch it was trained with, where the plan says so.
+
+    A network that was told where left and right are needs the whole head at once.
+    """
+    if recipe.network.sided:
+        return list(shape)
     side = round(recipe.grid.size_mm / recipe.grid.spacing_mm) if recipe.grid.kind == "region" else WHOLE_TILE
     wanted = plan.get("patch") or [-(-side // factor) * factor] * 3
     return [min(side, n) for side, n in zip(wanted, shape, strict=True)]

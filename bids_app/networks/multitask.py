@@ -16,6 +16,8 @@ from bids_app.errors import BundleError
 
 #: Part of the field of view below which amounts of a region are told apart no more.
 LEAST = 1e-5
+#: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
+ASIDE = 48.0
 #: Width of a head's one hidden layer.
 HIDDEN = 32
 
@@ -50,6 +52,8 @@ class NetworkShape:
         dropout: before a head's last layer.
         reads_regions: the heads also read how much of every region the network's own mask holds. From the bottleneck
             alone, which small lesions hardly reach, heads learned their training participants by heart.
+        sided: one more channel says how far along the first axis (left to right) a voxel lies from the middle. Both
+            halves of a brain look alike: without it, a network of a whole head learned for long which is which.
     """
 
     sequences: int
@@ -63,6 +67,7 @@ class NetworkShape:
     covariates: int = 0
     dropout: float = 0.3
     reads_regions: bool = False
+    sided: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         return {**asdict(self), "blocks": list(self.blocks), "heads": [asdict(head) for head in self.heads]}
@@ -117,7 +122,7 @@ class MultiTaskNet(nn.Module):
         self.unet = SegResNetDS(
             spatial_dims=shape.dimensions,
             init_filters=shape.filters,
-            in_channels=shape.sequences * shape.fold**shape.dimensions,
+            in_channels=shape.sequences * shape.fold**shape.dimensions + shape.sided,
             out_channels=max(shape.classes, 1) * shape.fold**shape.dimensions,
             norm=("GROUP", {"num_groups": math.gcd(8, shape.filters)}),
             blocks_down=tuple(shape.blocks),
@@ -145,7 +150,8 @@ class MultiTaskNet(nn.Module):
         Args:
             x: standardised stack, ``(n, sequences, x, y, z)``; sides multiples of `factor`.
         """
-        return self.unet.encoder(fold(x, self.shape.fold))
+        x = fold(x, self.shape.fold)
+        return self.unet.encoder(torch.cat([x, aside(x, self.shape.fold)], 1) if self.shape.sided else x)
 
     def decode(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
         """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale."""
@@ -223,6 +229,13 @@ def amounts(logits: torch.Tensor) -> torch.Tensor:
     """
     parts = logits.float().softmax(1)[:, 1:].mean(tuple(range(2, logits.ndim)))
     return (parts + LEAST).log() - math.log(LEAST) / 2
+
+
+def aside(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Place along the first axis in units of `ASIDE` voxels, 0 in the middle: ``(n, 1, ...)`` for a folded ``x``."""
+    n, _, length, *others = x.shape
+    place = (torch.arange(length, device=x.device, dtype=x.dtype) - (length - 1) / 2) * (k / ASIDE)
+    return place.reshape(1, 1, length, *[1] * len(others)).expand(n, 1, length, *others)
 
 
 def fold(x: torch.Tensor, k: int) -> torch.Tensor:

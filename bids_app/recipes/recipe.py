@@ -147,7 +147,7 @@ class NetworkSpec(_Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
     ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
-    target's head.
+    target's head. ``sided``: the network is told where left and right are; for a grid that shows a whole head at once.
     """
 
     dimensions: Literal[2, 3] = 3
@@ -157,6 +157,7 @@ class NetworkSpec(_Part):
     blocks: tuple[int, ...] = (1, 2, 2)
     deep_supervision: int = Field(default=2, ge=1, le=4)
     fold: int = Field(default=1, ge=1, le=4)
+    sided: bool = False
 
 
 class Preprocessing(_Part):

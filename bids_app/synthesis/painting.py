@@ -52,17 +52,10 @@ def place_map(label_map: LabelMap) -> PlacedMap:
     return PlacedMap(label_map, at[0, 0, 0].clone(), steps)
 
 
-def around(placed: PlacedMap, box_mm: Sequence[Sequence[float]]) -> LabelMap:
-    """The map with another part of the head as that in which patches have their middle.
-
-    Args:
-        box_mm: least and largest place, mm from the middle of the brain, ``(2, 3)``.
-    """
-    back = torch.linalg.inv(placed.steps)
-    corners = (torch.tensor(box_mm) - placed.origin) @ back
-    sides = torch.tensor(placed.label_map.labels.shape)
-    low, high = corners.amin(0).clamp_min(0), torch.minimum(corners.amax(0), sides.float())
-    return replace(placed.label_map, brain=torch.stack([low, high]).round().long())
+def around(placed: PlacedMap, middle_mm: Sequence[float]) -> LabelMap:
+    """The map with a place of the head, mm from the middle of the brain, where patches have their middle."""
+    voxel = (torch.tensor(middle_mm) - placed.origin) @ torch.linalg.inv(placed.steps)
+    return replace(placed.label_map, brain=torch.stack([voxel, voxel + 1]).round().long())
 
 
 def draw_signals(how: Acquisition, relaxation: Tissue) -> torch.Tensor:

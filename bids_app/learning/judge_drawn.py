@@ -1,0 +1,133 @@
+"""Scans of label maps that never trained, drawn by another generator: what a bundle is calibrated on and judged by.
+
+Two sets of seeds: on one temperature, thresholds and volume gain are fitted, on the other the figures are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bids_app.learning.bundle import Bundle
+from bids_app.learning.calibrate import TEMPERATURES, heated
+from bids_app.learning.predict import predict
+from bids_app.measure.lesions import Counts, detect
+from bids_app.measure.overlap import dice
+
+#: First seeds of the scans that calibrate and of those that judge: no training counts so far.
+CALIBRATE, JUDGE = 800_000_000, 900_000_000
+THRESHOLDS = np.round(np.arange(0.2, 0.81, 0.05), 2)
+#: False volume that counts as none, ml.
+NO_LESION_ML = 0.5
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One drawn scan: stack ``(sequences, x, y, z)``, which sequences are there, class of every voxel."""
+
+    stack: np.ndarray
+    present: np.ndarray
+    classes: np.ndarray
+
+
+#: The ``n``-th scan of a set.
+Source = Callable[[int], Truth]
+
+
+def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
+    """Temperature of least cross-entropy; of every lesion the threshold of the best Dice and the gain of its volume.
+
+    Args:
+        trial: with temperature 1.
+        scans: that neither trained nor judge.
+    """
+    recipe = trial.recipe
+    lesions = [n for n, region in enumerate(recipe.regions) if region.kind == "lesion"]
+    cross = np.zeros(len(TEMPERATURES))
+    shared = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
+    said, true = np.zeros_like(shared), np.zeros(len(lesions))
+    mass = np.zeros((len(lesions), len(TEMPERATURES)))
+    for scan in scans:
+        answer = predict(trial, scan.stack, scan.present)
+        for t, temperature in enumerate(TEMPERATURES):
+            p = answer if temperature == 1.0 else heated(answer, temperature)
+            own = np.where(
+                scan.classes > 0, np.take_along_axis(p, np.maximum(scan.classes, 1)[None] - 1, 0)[0], 1 - p.sum(0)
+            )
+            cross[t] -= np.log(np.clip(own, 1e-6, 1)).mean()
+            for k, n in enumerate(lesions):
+                truth = scan.classes == n + 1
+                mass[k, t] += p[n].sum()
+                for h, threshold in enumerate(THRESHOLDS):
+                    mask = p[n] >= threshold
+                    shared[k, t, h] += (mask & truth).sum()
+                    said[k, t, h] += mask.sum()
+        for k, n in enumerate(lesions):
+            true[k] += (scan.classes == n + 1).sum()
+    best = int(cross.argmin())
+    calibration: dict[str, Any] = {"temperature": TEMPERATURES[best], "threshold": 0.5}
+    if lesions:
+        scores = 2 * shared[:, best] / np.maximum(said[:, best] + true[:, None], 1)
+        levels = THRESHOLDS[scores.argmax(1)]
+        calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
+        if len(lesions) == 1 and mass[0, best] > 0:
+            calibration["threshold"] = float(levels[0])
+    return calibration
+
+
+def judge_structures(
+    bundle: Bundle, scans: Iterable[Truth], masks: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, Any]:
+    """Dice of every structure, of the likeliest class of each voxel, and of what ``masks`` makes of classes (brain)."""
+    names = [region.name for region in bundle.recipe.regions]
+    rows, brains = {name: [] for name in names}, []
+    count = 0
+    for scan in scans:
+        answer = predict(bundle, scan.stack, scan.present)
+        every = np.concatenate([1 - answer.sum(0, keepdims=True), answer]).argmax(0)
+        for place, name in enumerate(names):
+            truth = scan.classes == place + 1
+            if truth.sum() >= 20:  # fewer voxels are a cut edge of the structure
+                rows[name].append(dice(every == place + 1, truth))
+        brains.append(dice(masks(every), masks(scan.classes)))
+        count += 1
+    means = {name: round(float(np.mean(values)), 4) for name, values in rows.items() if values}
+    return {
+        "scans": count, "dice_brain": round(float(np.mean(brains)), 4), "dice_brain_least": round(min(brains), 4),
+        "dice_mean": round(float(np.mean(list(means.values()))), 4), "dice": means,
+    }  # fmt: skip
+
+
+def judge_lesions(bundle: Bundle, scans: Sequence[Truth]) -> dict[str, Any]:
+    """Per region: Dice over scans that have it, lesion-wise F1, volume error; false volume where there is none."""
+    from bids_app.learning.measure import label_map
+
+    spacing = bundle.recipe.grid.spacing_mm
+    voxel_ml = spacing**3 / 1000
+    answers = [label_map(bundle, predict(bundle, scan.stack, scan.present)) for scan in scans]
+    figures: dict[str, Any] = {"scans": len(scans)}
+    for place, region in enumerate(bundle.recipe.regions):
+        scores, errors, false, counts = [], [], [], Counts()
+        for scan, labels in zip(scans, answers, strict=True):
+            truth, said = scan.classes == place + 1, labels == region.index
+            counts = counts + detect(said, truth, (spacing,) * 3).counts
+            if truth.any():
+                scores.append(dice(said, truth))
+                errors.append(float(said.sum() - truth.sum()) * voxel_ml)
+            else:
+                false.append(float(said.sum()) * voxel_ml)
+        figures[region.name] = {
+            "with": len(scores), "dice": _mean(scores), "lesion_f1": round(counts.f1, 4),
+            "recall": round(counts.recall, 4),
+            "volume_error_ml": _mean(errors), "absolute_volume_error_ml": _mean(np.abs(errors)),
+            "without": len(false), "false_ml_mean": _mean(false),
+            "without_false_volume": _mean([ml <= NO_LESION_ML for ml in false]),
+        }  # fmt: skip
+    return figures
+
+
+def _mean(values: Any) -> float | None:
+    return round(float(np.mean(values)), 4) if len(values) else None
