@@ -164,6 +164,7 @@ class Trial:
             tuple(plan.blocks), plan.deep_supervision, plan.fold, plan.dimensions, heads,
             len(self.recipe.learning.covariates), self.recipe.network.dropout,
             reads_regions=arm.segmentation and bool(heads), sided=self.recipe.network.sided,
+            partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
         )  # fmt: skip
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)

@@ -32,8 +32,14 @@ def new_state(recipe: Recipe, plan: Plan, seed: int) -> State:
     spec = recipe.network
     network = MultiTaskNet(
         NetworkShape(
-            len(recipe.sequences), len(recipe.regions) + 1, spec.filters, spec.blocks, spec.deep_supervision, spec.fold,
+            len(recipe.sequences),
+            len(recipe.regions) + 1,
+            spec.filters,
+            spec.blocks,
+            spec.deep_supervision,
+            spec.fold,
             sided=spec.sided,
+            partners=recipe.partners() if spec.sided else (),
         )
     )
     network = network.to(memory_format=torch.channels_last_3d)

@@ -54,6 +54,9 @@ class NetworkShape:
             alone, which small lesions hardly reach, heads learned their training participants by heart.
         sided: one more channel says how far along the first axis (left to right) a voxel lies from the middle. Both
             halves of a brain look alike: without it, a network of a whole head learned for long which is which.
+        partners: of every class (background first) the class of the same structure on the other side, or its own
+            number. Where given, the network says of a voxel what it is and, once for all structures, on which side:
+            the probability of a class is the product, and both sides of a structure are learned together.
     """
 
     sequences: int
@@ -68,9 +71,21 @@ class NetworkShape:
     dropout: float = 0.3
     reads_regions: bool = False
     sided: bool = False
+    partners: tuple[int, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
-        return {**asdict(self), "blocks": list(self.blocks), "heads": [asdict(head) for head in self.heads]}
+        lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
+        return {**asdict(self), **lists, "heads": [asdict(head) for head in self.heads]}
+
+    @property
+    def outputs(self) -> int:
+        """Channels of a voxel's answer: one per class, or one per class of either side and one for the side."""
+        return len(self.shared_channels) + 1 if self.partners else max(self.classes, 1)
+
+    @property
+    def shared_channels(self) -> list[int]:
+        """With ``partners``: the first class of every pair, and every class without one, in order."""
+        return [own for own, partner in enumerate(self.partners) if own <= partner]
 
 
 class Answer(NamedTuple):
@@ -123,7 +138,7 @@ class MultiTaskNet(nn.Module):
             spatial_dims=shape.dimensions,
             init_filters=shape.filters,
             in_channels=shape.sequences * shape.fold**shape.dimensions + shape.sided,
-            out_channels=max(shape.classes, 1) * shape.fold**shape.dimensions,
+            out_channels=shape.outputs * shape.fold**shape.dimensions,
             norm=("GROUP", {"num_groups": math.gcd(8, shape.filters)}),
             blocks_down=tuple(shape.blocks),
             dsdepth=shape.deep_supervision,
@@ -160,7 +175,7 @@ class MultiTaskNet(nn.Module):
         for level, skip in zip(self.unet.up_layers, reversed(skips), strict=True):
             x = level["blocks"](level["upsample"](x) + skip)
             if not isinstance(level["head"], nn.Identity):
-                outputs.append(unfold(level["head"](x), self.shape.fold))
+                outputs.append(self.sides(unfold(level["head"](x), self.shape.fold)))
         return outputs[::-1]
 
     def logits_at(self, x: torch.Tensor, offset: Sequence[int]) -> torch.Tensor:
@@ -182,7 +197,22 @@ class MultiTaskNet(nn.Module):
             place = place * k + int(step)
         own = slice(place, None, k**self.shape.dimensions)
         convolve = F.conv3d if self.shape.dimensions == 3 else F.conv2d
-        return convolve(features, head.weight[own], None if head.bias is None else head.bias[own])
+        return self.sides(convolve(features, head.weight[own], None if head.bias is None else head.bias[own]))
+
+    def sides(self, answers: torch.Tensor) -> torch.Tensor:
+        """Logits of every class from what a voxel is (all channels but the last) and its side (the last).
+
+        With ``s`` the last channel, ``log sigmoid(s)`` is added to the first class of a pair and ``log sigmoid(-s)`` to
+        the second; a softmax then gives the products, for both add up to the structure's own share.
+        """
+        partners = self.shape.partners
+        if not partners:
+            return answers
+        place = {own: channel for channel, own in enumerate(self.shape.shared_channels)}
+        what = answers[:, [place[min(own, partner)] for own, partner in enumerate(partners)]]
+        sign = answers.new_tensor([(partner > own) - (partner < own) for own, partner in enumerate(partners)])
+        sign = sign.reshape(-1, *[1] * (answers.ndim - 2))
+        return what + sign.abs() * F.logsigmoid(sign * answers[:, -1:])
 
     def conclude(
         self,
@@ -269,6 +299,7 @@ def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:
     try:
         blocks = tuple(plain.get("blocks", NetworkShape.blocks))
         heads = tuple(HeadShape(**head) for head in plain.get("heads", ()))
-        return MultiTaskNet(NetworkShape(**{**plain, "blocks": blocks, "heads": heads}))
+        partners = tuple(plain.get("partners", ()))
+        return MultiTaskNet(NetworkShape(**{**plain, "blocks": blocks, "heads": heads, "partners": partners}))
     except (TypeError, ValueError) as error:
         raise BundleError(f"network.json does not describe a network: {error}") from error

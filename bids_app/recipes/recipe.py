@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,10 +57,11 @@ class GridSpec(_Part):
     Kind ``image`` is for images that are prepared already, such as crops: nothing is done to them but resampling.
     Kind ``head`` is the whole field of view, along the image's own axes, of the one image as it came from the scanner:
     it needs neither mask nor template, so that it can find the brain for everything else.
+    Kind ``sides`` is never written in a file: it is what ``image`` becomes for a whole brain; see `Recipe.settled`.
     ``flat``: one slice through ``centre_mm``, for a network of two dimensions.
     """
 
-    kind: Literal["region", "whole", "image", "head"]
+    kind: Literal["region", "whole", "image", "head", "sides"]
     flat: bool = False
     spacing_mm: float = Field(gt=0.1, le=5)
     size_mm: float | None = Field(default=None, gt=4, le=260)
@@ -71,6 +73,26 @@ class GridSpec(_Part):
         if self.kind == "region" and (self.size_mm is None or self.centre_mm is None):
             raise ValueError("a grid of kind 'region' needs size_mm and centre_mm")
         return self
+
+
+class Locate(_Part):
+    """How a network that learned crops of one side finds them in a whole brain, once on either side.
+
+    An image smaller than ``whole_mm`` along every axis is a crop and taken as it is; any other is a whole brain.
+    ``left`` and ``right`` are the labels of the bundle ``by`` around which crops of ``size_mm`` (to the right, to the
+    front, upwards) are cut. The side ``mirrored`` is shown to the network as its mirror image: it learned the other.
+    """
+
+    by: Literal["anatomy"] = "anatomy"
+    left: int = Field(ge=1)
+    right: int = Field(ge=1)
+    mirrored: Literal["left", "right"]
+    size_mm: tuple[float, float, float]
+    whole_mm: float = Field(default=80.0, gt=10)
+
+    def is_crop(self, size_mm: Sequence[float]) -> bool:
+        """Whether an image of this size is a crop."""
+        return max(size_mm) < self.whole_mm
 
 
 class Region(_Part):
@@ -147,7 +169,8 @@ class NetworkSpec(_Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
     ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
-    target's head. ``sided``: the network is told where left and right are; for a grid that shows a whole head at once.
+    target's head. ``sided``: the network is told where left and right are, and learns both sides of a structure as one; for a grid
+    that shows a whole head at once.
     """
 
     dimensions: Literal[2, 3] = 3
@@ -176,6 +199,7 @@ class Recipe(_Part):
     reference: str = "T1w"
     sequences: tuple[SequenceSpec, ...] = Field(min_length=1)
     grid: GridSpec | None = None
+    locate: Locate | None = None
     regions: tuple[Region, ...] = ()
     targets: tuple[Target, ...] = ()
     labels: Labels = Labels()
@@ -198,6 +222,12 @@ class Recipe(_Part):
             raise ValueError("targets: a name occurs twice")
         if self.labels.suffix == "mask" and len(self.regions) > 1:
             raise ValueError("labels: a mask holds one region; use a dseg for several")
+        if self.grid is not None and self.grid.kind == "sides":
+            raise ValueError("grid: write kind 'image' and a table [locate] in place of kind 'sides'")
+        if self.locate is not None and (self.grid is None or self.grid.kind != "image" or self.grid.flat):
+            raise ValueError("locate: only a recipe whose grid has the kind 'image', and is not flat, is located")
+        if self.locate is not None and (self.targets or any(region.side != "none" for region in self.regions)):
+            raise ValueError("locate: a recipe that is located has no targets, and its regions no side")
         if self.grid is not None and self.grid.flat != (self.network.dimensions == 2):
             raise ValueError("grid: a flat grid goes with network.dimensions = 2, and no other does")
         instead = [suffix for sequence in self.sequences for suffix in sequence.alternatives]
@@ -221,6 +251,30 @@ class Recipe(_Part):
     def sequence(self, name: str) -> SequenceSpec:
         """The sequence of that name."""
         return next(one for one in self.sequences if one.name == name)
+
+    def settled(self, size_mm: Sequence[float]) -> Recipe:
+        """A recipe with a table ``locate`` for an image of this size: for a crop as it is without that table, for a
+        whole brain with every region once a side; any other recipe unchanged."""
+        if self.locate is None:
+            return self
+        return self.model_copy(update={"locate": None}) if self.locate.is_crop(size_mm) else self.on_both_sides()
+
+    def on_both_sides(self) -> Recipe:
+        """Every region once on the left and then once on the right, with indices from 1 on; grid of kind ``sides``."""
+        n, regions = len(self.regions), []
+        for first, side, other in ((0, "left", n), (n, "right", 0)):
+            for position, region in enumerate(self.regions, 1):
+                more = {
+                    "index": first + position, "partner": other + position, "side": side,
+                    "name": f"{side} {region.name}", "abbreviation": f"{side[0].upper()}{region.abbreviation}",
+                }  # fmt: skip
+                regions.append(region.model_copy(update=more))
+        grid = self.grid.model_copy(update={"kind": "sides"})
+        return self.model_copy(update={"grid": grid, "regions": tuple(regions)})
+
+    def partners(self) -> tuple[int, ...]:
+        """Class of every class's partner (or its own), background first; as `NetworkShape.partners`."""
+        return (0, *(place + 1 for place in self.swap()))
 
     def swap(self) -> list[int]:
         """Position of each region's partner (or of itself): the order of regions in a mirror image."""

@@ -105,3 +105,27 @@ def test_more_of_a_region_is_a_larger_amount():
     none, half = amounts(logits)[:, 0].tolist()
     assert none < -5
     assert half > none + 10
+
+
+def test_both_sides_of_a_structure_share_what_they_are():
+    """Classes: background, left, right, middle. Left and right add up to what the structure has without its side."""
+    network = MultiTaskNet(NetworkShape(1, 4, 4, (1, 1), 1, 2, sided=True, partners=(0, 2, 1, 3))).eval()
+    assert network.shape.outputs == 4  # background, the pair, the middle, the side
+    answers = torch.randn(1, 4, 2, 2, 2)
+    found = network.sides(answers).softmax(1)
+    what = answers[:, :3].softmax(1)
+    torch.testing.assert_close(found[:, 1] + found[:, 2], what[:, 1])
+    torch.testing.assert_close(found[:, 1] / (found[:, 1] + found[:, 2]), answers[:, 3].sigmoid())
+    torch.testing.assert_close(found[:, 3], what[:, 2])
+    x = torch.randn(1, 1, 8, 8, 8)
+    full = network(x).logits[0]
+    assert full.shape == (1, 4, 8, 8, 8)
+    torch.testing.assert_close(network.logits_at(x, (1, 0, 1)), full[..., 1::2, ::2, 1::2])
+
+
+def test_a_sided_network_sees_where_a_voxel_lies():
+    network = MultiTaskNet(NetworkShape(1, 3, 4, (1, 1), 1, 2, sided=True, partners=(0, 2, 1))).eval()
+    flat = network(torch.ones(1, 1, 16, 8, 8)).logits[0]
+    assert not torch.allclose(flat[:, :, 4], flat[:, :, 11])
+    plain = build_network(network.shape.to_plain())
+    plain.load_state_dict(network.state_dict())
