@@ -20,7 +20,8 @@ def head_labels(side: int = 48) -> np.ndarray:
     """FreeSurfer's numbers, int16, ``(side, side, side)``; axes right-anterior-superior.
 
     Skin (513) around skull (514) around fluid (24) around cortex, white matter, ventricle and hippocampus per side. The
-    left thalamus (10) is bigger than the right one (49), and a nose (513) tells front from back.
+    left thalamus (10) is bigger than the right one (49); a nose (513) and a brainstem (16) tell front from back and
+    up from down.
     """
     axes = np.meshgrid(*[np.linspace(-1, 1, side)] * 3, indexing="ij")
 
@@ -34,6 +35,7 @@ def head_labels(side: int = 48) -> np.ndarray:
     for left, right, (x, y, z), half in PAIRS:
         labels[inside((x, y, z), half)] = left
         labels[inside((-x, y, z), half)] = right
+    labels[inside((0, -0.12, -0.42), (0.14, 0.16, 0.22))] = 16
     labels[inside((-0.16, 0.0, -0.12), (0.09, 0.14, 0.09))] = 10
     labels[inside((0.16, 0.0, -0.12), (0.06, 0.10, 0.07))] = 49
     return labels
