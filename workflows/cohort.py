@@ -13,7 +13,8 @@ from typing import Any
 from bids_app.bids.status import Status, read_status
 from bids_app.errors import UsageError
 from bids_app.settings import Settings, read_toml, write_toml
-from workflows.resources import Resources, share_out
+from workflows.resources import HEAD_GB, SESSION_GB, Resources, share_out
+from workflows.wanted import anatomy_of, load_recipes
 
 POLL_SECONDS = 0.1  # Nipype's default of 2 s a round costs more than a small graph itself
 
@@ -45,7 +46,7 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
         The status each session left; None for one that was never started (after ``stop_on_first_crash``).
     """
     units = list(units)
-    shared = share_out(settings, len(units))
+    shared = share_out(settings, len(units), needed_gb(settings))
     settings.work.mkdir(parents=True, exist_ok=True)
     configure_nipype(settings)
     scratch = Path(tempfile.mkdtemp(prefix="cohort_", dir=settings.work))
@@ -65,6 +66,11 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {unit: read_status(settings.output_dir, unit.key) for unit in units}
+
+
+def needed_gb(settings: Settings) -> float:
+    """What one session of this run needs, GiB."""
+    return HEAD_GB if anatomy_of(settings, load_recipes(settings)) else SESSION_GB
 
 
 def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, settings_file: Path) -> Any:

@@ -21,9 +21,11 @@ from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
 from tests.bids_app.learning.small_head import LEFT, RIGHT, SKIN, head_bundle, head_image, read_brightness
 from tests.workflows.test_session_graph import build, names  # noqa: F401 (a fixture)
+from workflows.cohort import needed_gb
 from workflows.dataset import prepare_dataset
 from workflows.interfaces.imaging import BrainMask
 from workflows.prediction import predicted_fields
+from workflows.resources import HEAD_GB, SESSION_GB
 from workflows.run_session import run_session
 from workflows.wanted import anatomy_of
 
@@ -148,6 +150,11 @@ def test_the_network_looks_for_the_brain_of_other_recipes_unless_told_otherwise(
     assert (label.wanted, label.weights) == (False, ships.sha256)
     assert "reference_wf.anatomy" not in names(build(recipes=recipes, brain_mask="template"))
     assert "reference_wf.anatomy" not in names(build(recipes=recipes, skull_strip="skip"))
+
+
+def test_a_session_in_which_the_network_may_run_needs_more_memory(ships):
+    assert needed_gb(settings(recipe=("anatomical",))) == HEAD_GB > SESSION_GB
+    assert needed_gb(settings(recipe=("anatomical",), brain_mask="template")) == SESSION_GB
 
 
 def test_without_its_bundle_the_network_cannot_be_asked_for(tmp_path, monkeypatch):

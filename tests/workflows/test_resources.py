@@ -32,6 +32,10 @@ def test_sessions_side_by_side_fit_threads_and_memory(nprocs, threads, memory, s
     assert shared.jobs * shared.threads <= nprocs
 
 
+def test_sessions_that_need_more_memory_are_fewer():
+    assert share_out(settings(nprocs=8, omp_nthreads=2, mem_gb=7), 10, needed_gb=4.0).jobs == 1
+
+
 def test_a_slurm_grant_is_believed(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "512")
