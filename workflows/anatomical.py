@@ -106,6 +106,7 @@ def init_sequence_wf(
     corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False, bias=bias, computed=computed)
     outputnode = Node(IdentityInterface(["image", "matrix"]), name="outputnode")
     workflow.connect(corrected, "out_file", outputnode, "image")
+    workflow.add_nodes([inputnode])
     if prepared or in_place:
         outputnode.inputs.matrix = np.eye(4).tolist()
         return workflow

@@ -111,6 +111,7 @@ def selection_record(settings: Settings, selection: Selection) -> dict[str, Any]
             "file": _relative(choice.path, settings.bids_dir) if choice.path else None,
             "reason": choice.reason,
             "rejected": [{"file": _relative(r.path, settings.bids_dir), "reason": r.reason} for r in choice.rejected],
+            **({"computed": True} if choice.computed else {}),
         }
         for choice in selection.choices.values()
     ]

@@ -25,7 +25,8 @@ def preview(settings: Settings, units: list) -> int:
         try:
             row |= selection_record(settings, choose(settings, unit.participant, unit.session, recipes))
             others = [s["sequence"] for s in row["sequences"] if s["file"] and s["sequence"] != row["reference"]]
-            row["steps"] = steps(settings, recipes, others)
+            computed = [s["sequence"] for s in row["sequences"] if s.get("computed")]
+            row["steps"] = steps(settings, recipes, others, computed)
         except TandemError as error:
             row["error"] = str(error)
         rows.append(row)
@@ -37,8 +38,13 @@ def preview(settings: Settings, units: list) -> int:
     return 0
 
 
-def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
-    """What a session goes through, in words."""
+def steps(settings: Settings, recipes: list, others: list[str], computed: list[str] | None = None) -> list[str]:
+    """What a session goes through, in words.
+
+    Args:
+        others: sequences beside the reference.
+        computed: sequences that are made of a raw diffusion series.
+    """
     from workflows.wanted import anatomy_of, is_prepared, wants_bias_correction
 
     nonlinear = any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
@@ -46,11 +52,15 @@ def steps(settings: Settings, recipes: list, others: list[str]) -> list[str]:
     anatomy = anatomy_of(settings, recipes)
     by = " by the network, where it is a whole head" if anatomy else ""
     cleaned = [*(["denoise"] if settings.denoise else []), *(["N4"] if wants_bias_correction(recipes) else [])]
-    before = ["conform", *([] if prepared else [f"brain mask{by}"]), *cleaned]
+    made = [f"compute {' and '.join(computed)} from the diffusion series"] if computed else []
+    before = [*made, "conform", *([] if prepared else [f"brain mask{by}"]), *cleaned]
     predicted = [f"predict {r.name}" for r in recipes if r.predicts]
     if prepared:
         return [*before, *predicted, "write"]
-    registered = [f"{name} rigid to the reference" for name in others]
+    pair = "ADC" if recipes[0].reference == "trace" else None  # from one series: in place already
+    registered = [
+        f"{name} in one unit, in its place" if name == pair else f"{name} rigid to the reference" for name in others
+    ]
     template = "affine to the template" + (" and SyN" if nonlinear else "")
     return [*before, *registered, template, *predicted, "write"]
 

@@ -212,7 +212,8 @@ def content_hash(path: Path) -> str:
         straight = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine))
     except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise ImageError(f"{path} cannot be read ({error}); copy it again, or run the participant level") from error
-    values = np.ascontiguousarray(np.asarray(straight.dataobj).reshape(straight.shape[:3]))
+    shape = straight.shape[:3] if np.prod(straight.shape[3:]) == 1 else straight.shape  # a raw diffusion series has 4
+    values = np.ascontiguousarray(np.asarray(straight.dataobj).reshape(shape))
     digest = hashlib.sha256(np.asarray(values.shape, np.int64).tobytes())
     digest.update(values.tobytes())
     digest.update((np.rint(straight.affine * 1000).astype(np.int64)).tobytes())

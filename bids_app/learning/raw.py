@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bids_app.bids.gradients import COMPUTED
 from bids_app.bids.select import choose_participants, select_participant
 from bids_app.errors import InputMissing
 from bids_app.learning.cohort import CohortSession
@@ -11,7 +12,9 @@ from bids_app.settings import Settings
 
 def needs_nothing(recipe: Recipe) -> bool:
     """Whether the participant level's preprocessing would leave the recipe's images as they are."""
-    return recipe.grid is not None and recipe.grid.kind == "image" and not recipe.preprocessing.bias
+    diffusion = any(sequence.suffix in COMPUTED for sequence in recipe.sequences)  # computed, or in another unit
+    as_is = recipe.grid is not None and recipe.grid.kind == "image" and not recipe.preprocessing.bias
+    return as_is and not diffusion
 
 
 def raw_sessions(settings: Settings, recipe: Recipe) -> tuple[list[CohortSession], list[str]]:

@@ -84,6 +84,7 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
             "Images were taken as they came, already cut out or prepared: no brain was extracted, and nothing was "
             "registered."
         )
+    sentences.append(_diffusion(done, cited))
     if done.get("denoised"):
         sentences.append("Images were denoised by adaptive non-local means as implemented in ANTs.")
     if _ran(done.get("bias")):
@@ -105,6 +106,31 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
     if done.get("cost_function_masked"):
         sentences.append("Registrations left out the lesion in the mask that was supplied (cost-function masking).")
     return " ".join(s for s in sentences if s)
+
+
+def _diffusion(done: Mapping[str, Any], cited: list[str]) -> str:
+    """What was computed of a raw series, and what was done to an ADC map that came."""
+    made, adc = done.get("diffusion") or {}, done.get("adc") or {}
+    sentences = []
+    if made:
+        shells = _join([f"{s['b']:g}" for s in made.get("shells") or []])
+        text = (
+            f"Trace image and ADC were computed from the raw diffusion series (b = 0 and {shells} s/mm²): the ADC as "
+        )
+        text += (
+            f"the slope of the logarithm of the signal over b ({_cite(cited, 'stejskal-tanner')}), the trace image as "
+        )
+        text += f"the {made.get('trace_mean')} mean over directions at b = {made.get('trace_b', 0):g} s/mm² "
+        text += f"({_cite(cited, 'diffusion-tensor')}). Movement and eddy currents were not corrected."
+        sentences.append(text)
+    if adc:
+        came = str(adc.get("came_in")).replace("mm2", "mm²")
+        sentences.append(
+            f"The ADC map came in {came} and was used in 1e-3 mm²/s, without correction of its brightness."
+        )
+    if done.get("pair"):
+        sentences.append("It was taken to lie where the trace image of the same series lies, by world coordinates.")
+    return " ".join(sentences)
 
 
 def _bias(facts: Any, reference: str, cited: list[str]) -> str:

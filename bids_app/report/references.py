@@ -29,6 +29,10 @@ REFERENCES: dict[str, str] = {
     "syn": "Avants BB, Epstein CL, Grossman M, Gee JC. Symmetric diffeomorphic image registration with "
     "cross-correlation: evaluating automated labeling of elderly and neurodegenerative brain. Medical "
     "Image Analysis 12(1):26–41 (2008). doi:10.1016/j.media.2007.06.004",
+    "stejskal-tanner": "Stejskal EO, Tanner JE. Spin diffusion measurements: spin echoes in the presence of a "
+    "time-dependent field gradient. The Journal of Chemical Physics 42(1):288–292 (1965). doi:10.1063/1.1695690",
+    "diffusion-tensor": "Basser PJ, Mattiello J, LeBihan D. Estimation of the effective self-diffusion tensor from the "
+    "NMR spin echo. Journal of Magnetic Resonance, Series B 103(3):247–254 (1994). doi:10.1006/jmrb.1994.1037",
     "icbm-2009": "Fonov VS, Evans AC, McKinstry RC, Almli CR, Collins DL. Unbiased nonlinear average age-appropriate "
     "brain templates from birth to adulthood. NeuroImage 47(Suppl 1):S102 (2009). "
     "doi:10.1016/S1053-8119(09)70884-5",
@@ -62,6 +66,8 @@ SHORT: dict[str, str] = {
     "nilearn": "Abraham et al., 2014",
     "templateflow": "Ciric et al., 2022",
     "n4": "Tustison et al., 2010",
+    "stejskal-tanner": "Stejskal and Tanner, 1965",
+    "diffusion-tensor": "Basser et al., 1994",
     "ants": "Avants et al., 2011",
     "itk": "Avants et al., 2014",
     "syn": "Avants et al., 2008",

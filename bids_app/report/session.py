@@ -62,6 +62,7 @@ def _context(record: Mapping[str, Any], figures: list[Figure], problems: list[st
         "advice": what_to_do(record),
         "glance": view.glance(record),
         "sequences": view.sequence_rows(record),
+        "diffusion": view.diffusion_facts(record),
         "warnings": view.all_warnings(record) + problems,
         "figures": figures,
         "volumes": view.volume_tables(record),

@@ -59,6 +59,7 @@ def sequence_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "rejected": item.get("rejected") or [],
                 "grid": f"{size} voxels of {zooms} mm" if size and zooms else "",
                 "orientation": fact.get("orientation") or "",
+                "computed": bool(item.get("computed")),
             }
         )
     return rows
@@ -195,6 +196,32 @@ def registration_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         scales = row.get("scales") if row.get("kind") != "rigid" else None
         row["scales"] = " × ".join(f"{s:.2f}" for s in scales) if scales else ""
     return rows
+
+
+def diffusion_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was computed from a raw series, the unit of the ADC map, and how it lies on its trace image."""
+    done = record.get("preprocessing") or {}
+    made, adc, pair = (done.get(name) or {} for name in ("diffusion", "adc", "pair"))
+    facts = []
+    if made:
+        shells = [f"{made.get('unweighted')} at b = 0"]
+        shells += [f"{s['volumes']} at b = {s['b']:g}" for s in made.get("shells") or []]
+        left = made.get("left_out_b")
+        facts = [
+            ("Computed from", f"{made.get('series')}: volumes {', '.join(shells)} s/mm²"),
+            ("Trace image", f"{made.get('trace_mean')} mean over directions at b = {made.get('trace_b', 0):g} s/mm²"),
+            ("ADC", "slope of the logarithm over b, in 1e-3 mm²/s; movement and eddy currents are not corrected"),
+        ]
+        if left:
+            facts.append(("Left out", f"b = {', '.join(f'{b:g}' for b in left)} s/mm², where the decay is no line"))
+    if adc:
+        unit, median = str(adc.get("came_in")).replace("mm2", "mm²"), adc.get("tissue_median")
+        facts.append(("ADC unit", f"came in {unit}, used in 1e-3 mm²/s; median of brain tissue {median:.2f}"))
+    if pair:
+        agree = pair.get("correlation")
+        text = f"grids up to {pair.get('grids_apart_mm', 0):g} mm apart, {100 * pair.get('covered', 0):.0f} % covered"
+        facts.append(("ADC on trace", text + (f", correlation {agree:.2f}" if _is_number(agree) else "")))
+    return facts
 
 
 def as_matrix(value: Any) -> np.ndarray | None:
