@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -58,6 +60,32 @@ def write_bytes(path: Path, content: bytes) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """`write_bytes` of UTF-8 text; what cannot be encoded (odd bytes of a file name) is escaped."""
     return write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+@contextlib.contextmanager
+def whole_folder(directory: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of ``directory`` once the block has ended without an error.
+
+    Raises:
+        CannotWrite: ``directory`` is not an empty folder, or cannot be made.
+        IOFailure: no space, or the device failed; nothing is left behind.
+    """
+    directory = Path(directory)
+    with told_plainly(directory):
+        if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+            raise CannotWrite(f"{directory} is not an empty folder but a file; name one that does not exist yet")
+        if directory.is_dir() and any(directory.iterdir()):
+            raise CannotWrite(f"{directory} is not an empty folder; name one that does not exist yet")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            yield staging
+            staging.chmod(0o755)
+            if directory.exists():
+                directory.rmdir()
+            os.replace(staging, directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bids_app import __version__
 from bids_app.cli.bundle import bundle
+from bids_app.cli.demo import demo
 from bids_app.cli.parser import Parser
 from bids_app.errors import InputMissing, UsageError
 from bids_app.settings import from_plain, read_toml
@@ -17,42 +18,6 @@ from bids_app.settings import from_plain, read_toml
 
 def _parser(name: str, description: str) -> Parser:
     return Parser(prog=f"tandem {name}", description=description, allow_abbrev=False)
-
-
-def demo(argv: list[str]) -> int:
-    """Make a phantom dataset, run it, say where to look."""
-    parser = _parser("demo", "Make a small phantom BIDS dataset in DIR/bids, run Tandem on it into DIR/out.")
-    parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("-n", type=int, default=4, help="participants; the last has two sessions (default: 4)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only-data", action="store_true", help="make the dataset and stop")
-    options = parser.parse_args(argv)
-    from bids_app.cli.run import check_writable, run
-    from bids_app.synthesis.phantom import write_phantom_dataset
-
-    root = options.directory.resolve()
-    check_writable(root)
-    bids, out = root / "bids", root / "out"
-    if (bids / "dataset_description.json").is_file():
-        print(f"tandem: {bids} is there already and is used as it is")
-    else:
-        print(f"tandem: drawing {options.n} phantom participants into {bids}", flush=True)
-        write_phantom_dataset(bids, n=options.n, seed=options.seed)
-    if options.only_data:
-        return 0
-    settings = from_plain(
-        {
-            "bids_dir": str(bids),
-            "output_dir": str(out),
-            "levels": ["participant", "group"],
-            "work_dir": str(root / "work"),
-        }
-    )
-    code = run(settings)
-    print(
-        f"\nlook at   {out / 'index.html'}\n          {out / 'group.html'}\nthe truth {bids / 'derivatives' / 'manual'}"
-    )
-    return code
 
 
 def recipes(argv: list[str]) -> int:

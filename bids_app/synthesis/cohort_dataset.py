@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from bids_app import __version__
-from bids_app.bids.files import told_plainly, write_text
-from bids_app.errors import CannotWrite, UsageError
+from bids_app.bids.files import whole_folder, write_text
+from bids_app.errors import UsageError
 from bids_app.learning.scans import Scan
 from bids_app.recipes.recipe import (
     GridSpec,
@@ -127,21 +124,10 @@ def write_cohort(drawn: Drawn, directory: str | Path) -> Path:
         CannotWrite: the folder is not empty, or cannot be made.
     """
     directory = Path(directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise CannotWrite(f"{directory} is not an empty folder; name one that does not exist yet")
-    with told_plainly(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
-            _write_top(staging, drawn)
-            for scan in drawn.scans:
-                _write_scan(staging, scan, drawn.sequences)
-            staging.chmod(0o755)
-            if directory.exists():
-                directory.rmdir()
-            os.replace(staging, directory)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    with whole_folder(directory) as staging:
+        _write_top(staging, drawn)
+        for scan in drawn.scans:
+            _write_scan(staging, scan, drawn.sequences)
     return directory
 
 
@@ -152,18 +138,18 @@ def _write_scan(root: Path, scan: Scan, sequences: Sequence[str]) -> None:
     for name, image in zip(sequences, scan.stack, strict=True):
         whole = np.where(image > 0, np.maximum(np.round(image), 1), 0).astype(np.int16)
         save_image(root / folder / f"{scan.key}_{name}.nii.gz", whole, affine)
-        _write_json(root / folder / f"{scan.key}_{name}.json", {"SkullStripped": True})
+        write_json(root / folder / f"{scan.key}_{name}.json", {"SkullStripped": True})
     mask = root / "derivatives" / "manual" / folder / f"{scan.key}_space-orig_label-L_mask.nii.gz"
     save_image(mask, scan.labels, affine)
     source = f"bids:raw:{(folder / f'{scan.key}_{sequences[0]}.nii.gz').as_posix()}"
     sidecar = {"Type": "Lesion", "Sources": [source], "SpatialReference": source}
-    _write_json(mask.with_name(mask.name.replace(".nii.gz", ".json")), sidecar)
+    write_json(mask.with_name(mask.name.replace(".nii.gz", ".json")), sidecar)
 
 
 def _write_top(root: Path, drawn: Drawn) -> None:
     generated = [{"Name": "Tandem", "Version": __version__, "Description": "Synthetic images; no person was scanned"}]
     common = {"BIDSVersion": "1.10.0", "License": "CC0", "Authors": ["The Tandem developers"], "GeneratedBy": generated}
-    _write_json(root / "dataset_description.json", {"Name": "Tandem phantom cohort", "DatasetType": "raw", **common})
+    write_json(root / "dataset_description.json", {"Name": "Tandem phantom cohort", "DatasetType": "raw", **common})
     how = ", ".join(f"{name} {value}" for name, value in drawn.how.items())
     write_text(root / "README", README.format(version=__version__, how=how))
     facts = drawn.latents
@@ -172,21 +158,21 @@ def _write_top(root: Path, drawn: Drawn) -> None:
         "participant_id": people, "age": facts["age"], "sex": facts["sex"], "site": facts["site"],
         "outcome": [LEVELS[int(level)] for level in facts["outcome"]], "score": facts["score"].round(4),
     }  # fmt: skip
-    _write_table(root / "participants.tsv", table)
-    _write_json(root / "participants.json", COLUMNS)
+    write_table(root / "participants.tsv", table)
+    write_json(root / "participants.json", COLUMNS)
     manual = root / "derivatives" / "manual"
     links = {"SourceDatasets": [{"URL": "../../"}], "DatasetLinks": {"raw": "../../"}}
     description = {"Name": "Truth of the phantom cohort", "DatasetType": "derivative", **common, **links}
-    _write_json(manual / "dataset_description.json", description)
+    write_json(manual / "dataset_description.json", description)
     write_text(manual / "README", "Lesions of the phantom cohort two folders up, as they were drawn.\n")
     write_text(manual / ".bidsignore", "latents.tsv\n")
-    _write_table(manual / "latents.tsv", {"participant_id": people, **{n: facts[n].round(5) for n in LATENTS}})
+    write_table(manual / "latents.tsv", {"participant_id": people, **{n: facts[n].round(5) for n in LATENTS}})
 
 
-def _write_table(path: Path, columns: dict[str, Sequence]) -> None:
+def write_table(path: Path, columns: dict[str, Sequence]) -> None:
     rows = zip(*columns.values(), strict=True)
     write_text(path, "\n".join("\t".join(str(cell) for cell in row) for row in [tuple(columns), *rows]) + "\n")
 
 
-def _write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")

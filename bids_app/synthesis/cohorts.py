@@ -167,7 +167,7 @@ def _check(n: int, dial: float, truth: str, sequences: tuple[str, ...], sites: i
 HALVES = {"anterior": (1, 1.0), "left": (0, -1.0)}
 
 
-def _stream(seed: int, index: int, purpose: int) -> torch.Generator:
+def stream(seed: int, index: int, purpose: int) -> torch.Generator:
     """Each participant has one stream of randomness per purpose."""
     state = np.random.SeedSequence([seed, index, purpose]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
@@ -178,16 +178,16 @@ def _draw_scan(
     sequences: tuple[str, ...], sites: int, shape: Sequence[int], spacing: float,
 ) -> tuple[Scan, dict]:  # fmt: skip
     """One participant without targets, and the latent variables."""
-    person = _stream(seed, index, 0)
+    person = stream(seed, index, 0)
     age, sex = round(float(uniform(person, 20, 65)), 1), "FM"[int(chance(person, 0.5))]
     site, own = int(torch.randint(sites, (), generator=person)), float(normal(person, 1.0))
-    brain = draw_brain(anatomy, _stream(seed, index, 1), shape, spacing)
+    brain = draw_brain(anatomy, stream(seed, index, 1), shape, spacing)
     side = None if truth == "total" else _half(brain, truth)
-    levels, share, lesions = _draw_tissue(brain, side, how, spacing, _stream(seed, index, 2))
+    levels, share, lesions = _draw_tissue(brain, side, how, spacing, stream(seed, index, 2))
     stack = np.stack(
         [
             _acquire(levels[SEQUENCES.index(name)], brain.inside, name, how, site, spacing,
-                     _stream(seed, index, 10 + SEQUENCES.index(name)))
+                     stream(seed, index, 10 + SEQUENCES.index(name)))
             for name in sequences
         ]
     )  # fmt: skip

@@ -316,12 +316,17 @@ PARTICIPANT_COLUMNS = {
 }
 
 
-def save_image(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write a NIfTI image whose bytes depend on ``array`` and ``affine`` alone (no time or name inside)."""
+def save_image(path: Path, array: np.ndarray, affine: np.ndarray, *, frame_s: float | None = None) -> None:
+    """Write a NIfTI image whose bytes depend on the arguments alone (no time or name inside).
+
+    ``frame_s`` is the time between the frames of a 4-D series, seconds.
+    """
     image = nib.Nifti1Image(array, affine)
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else None)
+    if frame_s is not None:
+        image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 3, raw, mtime=0) as stream:
         stream.write(image.to_bytes())
