@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -68,6 +68,10 @@ class Lesson(Protocol):
     ) -> tuple[torch.Tensor, float]:
         """Loss of a batch, and its Dice for the log. ``progress``: part of the training that is done."""
         ...
+
+    def stages(self) -> Sequence[tuple[float, Lesson]]:
+        """Lessons one after the other, each until a part of the training is done; the last until 1."""
+        return [(1.0, self)]
 
     def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
         """Calibrate on scans that did not train, and write the bundle."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_app.learning.lesson import Plan
+from bids_app.learning.lesson import Lesson, Plan
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.habenula_sources import HELD_OUT
 
@@ -37,7 +37,7 @@ PLAN = Plan()
 
 
 @dataclass
-class HabenulaLesson:
+class HabenulaLesson(Lesson):
     """Scan after scan of the sources that train.
 
     Attributes:

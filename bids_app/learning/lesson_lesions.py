@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.learning.judge_drawn import Truth
-from bids_app.learning.lesson import Plan
+from bids_app.learning.lesson import Lesson, Plan
 from bids_app.learning.lesson_anatomy import label_map_names, number_seed, offset_of
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
@@ -50,7 +50,7 @@ PLAN = Plan(batch=2, rate=2e-3, reuse=4, pool=64, warm_up=30, average=0.995)
 
 
 @dataclass
-class LesionLesson:
+class LesionLesson(Lesson):
     """Scans with lesions from label maps.
 
     Attributes:

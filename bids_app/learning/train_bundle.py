@@ -139,10 +139,11 @@ def train_bundle(
         from bids_app.learning.bundle import load_bundle
 
         log.info("took over %d tensors of %s", start_from(state, load_bundle(start).network.state_dict()), start)
-    fit(
-        state, lesson, seed=seed, minutes=minutes, steps=steps, checkpoint=checkpoint, log_path=out_dir / "log.csv",
-        workers=int(threads > 1),
-    )  # fmt: skip
+    for until, stage in lesson.stages():
+        fit(
+            state, stage, seed=seed, minutes=minutes, steps=steps, checkpoint=checkpoint, log_path=out_dir / "log.csv",
+            workers=int(threads > 1), until=until,
+        )  # fmt: skip
     return lesson.export(
         state, out_dir / "bundle", seed=seed, note=f"Weights began as those of {start}." if start else ""
     )
@@ -150,15 +151,15 @@ def train_bundle(
 
 def fit(
     state: State, lesson: Lesson, *, seed: int, minutes: float | None = None, steps: int | None = None,
-    checkpoint: Path | None = None, log_path: Path | None = None, workers: int = 0,
+    checkpoint: Path | None = None, log_path: Path | None = None, workers: int = 0, until: float = 1.0,
 ) -> State:  # fmt: skip
-    """Learn until the time or the steps are used up; both count what earlier calls did."""
+    """Learn until ``until`` of the time or the steps is used up; both count what earlier calls did."""
     import torch
 
     plan, scans = lesson.plan, drawn_batches(lesson, state, seed, workers)
     state.network.train()
     started = time.monotonic() - state.seconds
-    while (progress := _progress(state, time.monotonic() - started, minutes, steps)) < 1:
+    while (progress := _progress(state, time.monotonic() - started, minutes, steps)) < until:
         warm = min(1.0, (state.step + 1) / plan.warm_up)
         for group in state.optimiser.param_groups:
             group["lr"] = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
