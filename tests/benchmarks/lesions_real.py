@@ -1,0 +1,144 @@
+"""What the bundles for lesions do on real scans that trained nothing: ``python -m tests.benchmarks.lesions_real``.
+
+``ms``: Dice and lesion-wise F1 on two participants with consensus masks, for every subset of sequences with the T1w.
+``tbi``: false volume on 16 brains without a known injury (`depression`; T1w alone). ``stroke``: volume on one case,
+whose mask nobody drew. Figures go into ``--work`` as JSON, and with ``--note`` into the bundles' metrics and cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app.imaging.brain import content_mask
+from bids_app.imaging.stacking import Grid, to_grid
+from bids_app.learning.bundle import SHIPPED, Bundle, load_bundle
+from bids_app.learning.export import note_measured
+from bids_app.learning.export_drawn import CARD
+from bids_app.learning.measure import label_map
+from bids_app.learning.predict import locate_and_predict
+from bids_app.measure.lesions import detect
+from bids_app.measure.overlap import dice
+from tests.data import data_root, real
+
+NO_LESION_ML = 0.5
+
+
+def labels_of(bundle: Bundle, images: dict[str, Path], work: Path) -> tuple[np.ndarray, float]:
+    """Labels on the reference's grid, of images that lie on one another and show no skull; and ml per voxel."""
+    reference = nib.load(images[bundle.recipe.reference])
+    grid = Grid(reference.shape, reference.affine)
+    mask = work / "mask.nii.gz"
+    inside = content_mask(reference.get_fdata(dtype=np.float32), grid)
+    nib.save(nib.Nifti1Image(inside.astype(np.uint8), reference.affine), mask)
+    found = locate_and_predict(bundle, images, {name: np.eye(4) for name in images}, np.eye(4), mask=mask)
+    native = to_grid(found.probability, found.grid, grid)
+    return label_map(bundle, native), grid.voxel_volume / 1000
+
+
+def subsets(bundle: Bundle) -> list[tuple[str, ...]]:
+    """Every set of sequences that the recipe can do with, the whole first."""
+    required = tuple(s.name for s in bundle.recipe.sequences if s.required)
+    optional = [s.name for s in bundle.recipe.sequences if not s.required]
+    return [(*required, *some) for n in range(len(optional), -1, -1) for some in combinations(optional, n)]
+
+
+def measure_ms(bundle: Bundle, root: Path, work: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for participant in ("sub-07", "sub-26"):
+        folder = root / "ms" / participant / "anat"
+        path = root / "ms/derivatives/manual" / participant / "anat" / f"{participant}_space-orig_label-L_mask.nii.gz"
+        truth = np.asarray(nib.load(path).dataobj) > 0
+        for names in subsets(bundle):
+            images = {name: folder / f"{participant}_{name}.nii.gz" for name in names}
+            labels, ml = labels_of(bundle, images, work)
+            counts = detect(labels > 0, truth, (1.0, 1.0, 1.0)).counts
+            figures.setdefault(participant, {})["+".join(names)] = {
+                "dice": dice(labels > 0, truth), "f1": counts.f1, "lesions": counts.lesions, "found": counts.found,
+                "ml": float((labels > 0).sum() * ml), "true_ml": float(truth.sum() * ml),
+            }  # fmt: skip
+    return figures
+
+
+def measure_lesion_free(bundle: Bundle, root: Path, work: Path) -> dict[str, Any]:
+    volumes = {}
+    for path in sorted(root.glob("depression/sub-*/anat/*_T1w.nii.gz")):
+        labels, ml = labels_of(bundle, {"T1w": path}, work)
+        volumes[path.name.split("_")[0]] = float((labels > 0).sum() * ml)
+    return {
+        "false_ml": volumes, "largest_ml": max(volumes.values()),
+        "at_most_half_ml": float(np.mean([v <= NO_LESION_ML for v in volumes.values()])),
+    }  # fmt: skip
+
+
+def measure_stroke(bundle: Bundle, root: Path, work: Path) -> dict[str, Any]:
+    folder = root / "stroke/sub-dwi01/dwi"
+    images = {name: folder / f"sub-dwi01_{name}.nii.gz" for name in ("trace", "ADC")}
+    labels, ml = labels_of(bundle, images, work)
+    trace, adc = (nib.load(images[name]).get_fdata() for name in ("trace", "ADC"))
+    core = labels > 0
+    return {
+        "ml": float(core.sum() * ml),
+        "adc_inside": float(np.median(adc[core])) if core.any() else None,
+        "adc_brain": float(np.median(adc[trace > 0])),
+        "trace_ratio": float(np.median(trace[core]) / np.median(trace[trace > 0])) if core.any() else None,
+    }
+
+
+MEASURES = {"ms": measure_ms, "tbi": measure_lesion_free, "stroke": measure_stroke}
+
+
+def lines_of(name: str, figures: dict[str, Any]) -> list[str]:
+    """Sentences for the model card."""
+    if name == "ms":
+        return [
+            f"{participant} ({row['true_ml']:.1f} ml of lesions), {names}: Dice {row['dice']:.2f}, "
+            f"lesion-wise F1 {row['f1']:.2f}"
+            for participant, rows in figures.items()
+            for names, row in rows.items()
+        ]
+    if name == "tbi":
+        return [
+            f"16 brains without a known injury (OpenNeuro ds002748), T1w alone: false volume at most {NO_LESION_ML} ml "
+            f"in {100 * figures['at_most_half_ml']:.0f} %, largest {figures['largest_ml']:.1f} ml"
+        ]
+    inside = f"ADC there {figures['adc_inside']:.2f}" if figures["adc_inside"] else "nothing was found"
+    return [
+        f"One acute case, without a mask to compare with: {figures['ml']:.1f} ml; {inside}, in the brain "
+        f"{figures['adc_brain']:.2f} (1e-3 mm²/s)"
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(MEASURES))
+    parser.add_argument("--bundles", type=Path, default=SHIPPED, help="folder that holds the bundles")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--note", action="store_true", help="write the figures into the bundles")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name in options.names:
+        bundle = load_bundle(options.bundles / name)
+        figures = MEASURES[name](bundle, data_root(), options.work)
+        lines = lines_of(name, figures)
+        print(f"{name}:", *lines, sep="\n  ")
+        (options.work / f"{name}.json").write_text(json.dumps(figures, indent=2))
+        if options.note:
+            note_measured(options.bundles / name, "real", {**figures, "lines": lines}, CARD)
+
+
+@pytest.mark.benchmark
+def test_lesions_of_real_participants_are_measured(tmp_path):
+    figures = measure_ms(load_bundle("ms"), real("ms").parent, tmp_path)
+    assert all(0 <= row["dice"] <= 1 for rows in figures.values() for row in rows.values())
+
+
+if __name__ == "__main__":
+    main()
