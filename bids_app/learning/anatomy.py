@@ -33,6 +33,10 @@ HEAD_SHARE = 0.002
 ROOM_MM = 8.0
 #: What is called brain lies in one piece but for this part.
 ASTRAY_AT_MOST = 0.05
+#: Fluid in furrows narrower than twice this counts to the brain's mask, as in the masks of others, mm. What is left of
+#: two distributed brains above 0.55 of their median, closed by 0, 2, 4, 6 and 8 mm, agrees with their extent by a Dice
+#: of 0.93, 0.96, 0.97, 0.98 and 0.98 (at 2 mm).
+FURROW_MM = 4.0
 #: Probability further than this from the head's one piece is dropped, voxels of the network's grid.
 KEPT_VOXELS = 2
 
@@ -43,7 +47,8 @@ class AnatomyPrediction:
 
     Attributes:
         labels: the recipe's indices on the image's grid, shape ``grid.shape``; 0 for none.
-        brain: everything but the fluid around it, one piece without holes, on the image's grid.
+        brain: everything but the fluid around it (that in its furrows is in), one piece without holes, on the image's
+            grid. The row of the brain in ``rows`` is without any of that fluid.
         grid: of the image.
         seen: the grid that the network worked on.
         rows: one per region as `bids_app.learning.measure.measure_regions` gives them, then the brain and all within
@@ -98,7 +103,7 @@ def find_anatomy(
     measured = measure_regions(bundle, probability, seen, labels)
     rows = measured.rows + _totals(recipe, probability, labels, seen)
     native = Grid.of(image_path)
-    brain = _solid(to_native(_share_of_brain(recipe, probability), seen, native) > 0.5)
+    brain = _solid(to_native(_share_of_brain(recipe, probability, labels, seen), seen, native) > 0.5)
     trouble = doubt(brain, native, astray)
     labels = labels_on(recipe, probability, labels, seen, native)
     return AnatomyPrediction(labels, brain, native, looked, rows, trouble, measured.warnings)
@@ -226,13 +231,24 @@ def _totals(recipe: Recipe, probability: np.ndarray, labels: np.ndarray, grid: G
     return rows
 
 
-def _share_of_brain(recipe: Recipe, probability: np.ndarray) -> np.ndarray:
-    """Probability that a voxel is of the brain, float32, ``(x, y, z)``."""
+def _share_of_brain(recipe: Recipe, probability: np.ndarray, labels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Probability that a voxel is of the brain or of the fluid in its furrows, float32, ``(x, y, z)``."""
     total = np.zeros(probability.shape[1:], np.float32)
+    furrows = furrows_of((labels > 0) & (labels != FLUID), grid) & (labels == FLUID)
     for region, values in zip(recipe.regions, probability, strict=True):
-        if region.index != FLUID:
-            total += values
+        total += values if region.index != FLUID else np.where(furrows, values, 0)
     return total
+
+
+def furrows_of(brain: np.ndarray, grid: Grid) -> np.ndarray:
+    """A brain and what lies in its furrows: closed by a ball of `FURROW_MM`."""
+    from scipy import ndimage
+
+    room = int(np.ceil(FURROW_MM / grid.spacing.min())) + 1
+    padded = np.pad(brain, room)
+    around = ndimage.distance_transform_edt(~padded, sampling=grid.spacing) <= FURROW_MM
+    closed = ndimage.distance_transform_edt(around, sampling=grid.spacing) > FURROW_MM
+    return (closed | padded)[room:-room, room:-room, room:-room]
 
 
 def _solid(mask: np.ndarray) -> np.ndarray:

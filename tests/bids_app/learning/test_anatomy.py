@@ -10,7 +10,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from bids_app.errors import ImageError
 from bids_app.imaging.stacking import Grid, to_grid
 from bids_app.learning import anatomy
-from bids_app.learning.anatomy import anatomy_bundle, doubt, find_anatomy, head_box, labels_on, likeliest
+from bids_app.learning.anatomy import anatomy_bundle, doubt, find_anatomy, furrows_of, head_box, labels_on, likeliest
 from tests.bids_app.learning.small_bundle import write_small
 from tests.bids_app.learning.small_head import (
     AFFINE,
@@ -101,6 +101,18 @@ def test_a_whole_brain_is_believed_and_half_a_one_is_not(find):
     small = AFFINE * [[0.7], [0.7], [0.7], [1]]
     shrunk = nib.Nifti1Image(np.asarray(image.dataobj), small)
     assert "ml" in find(shrunk).trouble
+
+
+def test_fluid_in_a_furrow_counts_to_the_mask_and_fluid_around_it_does_not():
+    grid = Grid((40, 40, 40), np.eye(4))
+    brain = np.zeros(grid.shape, bool)
+    brain[5:35, 5:35, 5:35] = True
+    brain[18:22, 5:35, 15:35] = False  # 4 mm
+    brain[5:35, 5:23, 15:35] &= ~(np.arange(5, 35) >= 23)[:, None, None]  # a corner that is missing: no furrow
+    closed = furrows_of(brain, grid)
+    assert closed[20, 30, 25]
+    assert not closed[30, 10, 28]
+    assert not closed[2].any()
 
 
 def test_a_brain_in_pieces_is_doubted():
