@@ -25,8 +25,8 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 def init_reference_wf(
     *, image: Path, settings: Settings, reference: str = "T1w", bias: bool = True, prepared: bool = False,
-    anatomy: Bundle | None = None, labelled: bool = False, computed: bool = False, threads: int = 1,
-    name: str = "reference_wf",
+    anatomy: Bundle | None = None, labelled: bool = False, located: bool = False, computed: bool = False,
+    threads: int = 1, name: str = "reference_wf",
 ) -> Workflow:  # fmt: skip
     """Conform, label the head, mask the brain, denoise on request, correct the bias field.
 
@@ -35,11 +35,12 @@ def init_reference_wf(
 
     The brain is looked for in the image as it came: in one whole head of 1 mm, correction made it harder to find.
     Where there is a bundle for ``anatomy``, its network runs once: for the mask, and for the recipe's labels where they
-    are wanted (``labelled``); a stripped image of which nobody wants labels is not looked at.
+    are wanted (``labelled``, or ``located`` where only other recipes want them, to find their places); a stripped image
+    of which nobody wants labels is not looked at.
 
     Outputs: ``image`` (corrected, on its own grid), ``conformed``, ``mask`` (brain), ``stripped`` (it came without its
     skull), ``to_template`` (where finding the brain put it; empty if it did not), ``mask_method`` and ``mask_bundle``
-    (how it was found), ``dseg`` and ``volumes`` (where ``labelled``).
+    (how it was found), ``dseg`` and ``volumes`` (where ``labelled`` or ``located``).
     """
     workflow = Workflow(name=name)
     corrected = _corrected(workflow, image, settings, sequence=reference, reference=True, bias=bias, computed=computed)
@@ -64,7 +65,8 @@ def init_reference_wf(
         ]
     )
     if anatomy is not None:
-        label = anatomy_node(anatomy, settings, sequence=reference, wanted=labelled, threads=threads)
+        label = anatomy_node(anatomy, settings, sequence=reference, wanted=labelled or located, threads=threads)
+        label.inputs.told = labelled
         workflow.connect(
             [
                 (workflow.get_node("conform"), label, [("out_file", "in_file")]),

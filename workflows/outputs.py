@@ -36,6 +36,7 @@ def init_outputs_wf(
         WriteOutputs(
             sequences=others, predicted=predicted, settings=to_plain(settings), selection=selection.to_plain(),
             recipes=list(predicted), threads=threads,
+            sides=[r.name for r in recipes if r.name in predicted and r.grid.kind == "sides"],
             **({"template": template.name, "template_image": str(template.image)} if template else {}),
         ),
         name="write",

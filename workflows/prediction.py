@@ -33,15 +33,17 @@ def init_prediction_wf(
     ``key``: participant and session, whose row of participants.tsv holds what the network reads beside the image.
 
     Inputs: ``image`` and ``mask`` of the reference, ``to_template`` (reference world to template world; it and the mask
-    are left out for images that are taken as they are), ``conformed`` (all that a whole head is labelled by), and for
-    every further sequence ``image_<slug>`` and ``matrix_<slug>``, by the recipe's names.
+    are left out for images that are taken as they are), ``conformed`` (all that a whole head is labelled by),
+    ``labels`` (of a whole head, for a recipe that is located by them), and for every further sequence ``image_<slug>``
+    and ``matrix_<slug>``, by the recipe's names.
     Outputs: ``dseg`` and ``probseg`` (if not too many regions) on the reference's grid, ``volumes`` (JSON), where there
     are regions; ``scores`` (JSON), where there are targets.
     """
     workflow = Workflow(name=name or f"{slug(recipe.name)}_wf")
     bundle = load_bundle(settings.bundle or recipe.name)
     others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
-    fields = ["image", "mask", "to_template", *(f"{f}_{slug(name)}" for name in others for f in ("image", "matrix"))]
+    fields = ["image", "mask", "to_template", "labels"]
+    fields += [f"{f}_{slug(name)}" for name in others for f in ("image", "matrix")]
     inputnode = Node(IdentityInterface([*fields, "conformed"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(predicted_fields(recipe))), name="outputnode")
     if recipe.grid.kind == "head":
@@ -63,7 +65,8 @@ def init_prediction_wf(
     if recipe.targets:
         workflow.connect(predict, "scores", outputnode, "scores")
     if recipe.regions:
-        measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta), name="measure")
+        sides = recipe.grid.kind == "sides"
+        measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta, sides=sides), name="measure")
         workflow.connect(
             [
                 (inputnode, measure, [("image", "image")]),

@@ -9,13 +9,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from bids_app.bids.dataset import lookup_table
 from bids_app.bids.digest import fingerprints
+from bids_app.bids.files import write_text
 from bids_app.bids.gradients import read_bvalues
 from bids_app.bids.preflight import check_image
 from bids_app.bids.select import select_session
 from bids_app.bids.selection import Selection
 from bids_app.bids.status import Status, start_status, write_status
-from bids_app.errors import CannotWrite, InputMissing, IOFailure, TandemError
+from bids_app.errors import CannotWrite, InputMissing, IOFailure, TandemError, UsageError
 from bids_app.imaging.templates import find_template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
@@ -24,6 +26,7 @@ from workflows.interfaces.base import peak_rss_mb
 from workflows.record import empty_record, write_record
 from workflows.scratch import clear_work, prepare_work
 from workflows.wanted import expected_hash, is_prepared, load_recipes, queries_of
+from workflows.wanted import settle as settle_by_size
 
 PREFIX = "session_wf."
 
@@ -45,6 +48,11 @@ def run_session(settings: Settings, participant: str, session: str | None, *, th
         record["warnings"] += selection.warnings
         status.inputs = fingerprints(watched(selection))
         status.settings_hash = expected_hash(settings, recipes)
+        recipes, taken_as = settle(settings, recipes, selection)
+        for text in taken_as:
+            print(f"tandem: {selection.key}: {text}", flush=True)
+        record["preprocessing"].update({"taken_as": taken_as} if taken_as else {})
+        keep_tables(settings, recipes, taken_as)
         record["preflight"] = preflight(settings, selection, head=not is_prepared(recipes))
         forget_failures(work, settings.output_dir / "logs" / record["key"])
         run_graph(settings, selection, recipes, record, status, work, threads)
@@ -67,6 +75,38 @@ def choose(settings: Settings, participant: str, session: str | None, recipes: l
     if missing:
         raise InputMissing("; ".join(selection.choices[name].reason for name in missing))
     return selection
+
+
+def settle(settings: Settings, recipes: list[Recipe], selection: Selection) -> tuple[list[Recipe], list[str]]:
+    """`workflows.wanted.settle` by the size of the reference.
+
+    Raises:
+        InputMissing, ImageError: the reference cannot be read.
+        UsageError: the recipes do not go together for such an image.
+    """
+    if not any(recipe.locate and recipe.predicts for recipe in recipes):
+        return recipes, []
+    reference = selection.path_of(selection.reference)
+    facts = check_image(reference, head=False)
+    size = tuple(n * zoom for n, zoom in zip(facts.shape, facts.zooms, strict=False))
+    return settle_by_size(settings, recipes, reference, size)
+
+
+def keep_tables(settings: Settings, settled: list[Recipe], taken_as: list[str]) -> None:
+    """Write the look-up tables of regions that depend on whether the image is a crop or a whole brain.
+
+    Raises:
+        UsageError: the output folder holds the other kind.
+    """
+    names = {text.split(":")[0]: text for text in taken_as}
+    for recipe in (one for one in settled if one.name in names):
+        path, table = settings.output_dir / f"seg-{recipe.name}_dseg.tsv", lookup_table(recipe.regions)
+        if path.is_file() and path.read_text(encoding="utf-8") != table:
+            raise UsageError(
+                f"{names[recipe.name]}, but {path} names other regions: crops and whole brains go into output folders "
+                f"of their own"
+            )
+        write_text(path, table)
 
 
 def watched(selection: Selection) -> list[Path]:

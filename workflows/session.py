@@ -32,7 +32,8 @@ def init_session_wf(
     A list of what happens: a trace image and an ADC map that are missing are computed from a raw diffusion series; the
     reference is conformed, corrected and masked; every other sequence is corrected and registered to it; the reference
     is registered to the template; each recipe with a bundle predicts; all is written.
-    What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask.
+    What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask, and for the
+    places of recipes that are located by it.
     Where the recipes take images as they are, there is no mask, no registration and no ``template``.
     """
     workflow = Workflow(name="session_wf")
@@ -42,8 +43,9 @@ def init_session_wf(
     how = {**shared, "bias": wants_bias_correction(recipes), "prepared": prepared}
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
+    located = any(r.predicts and r.grid.kind == "sides" for r in recipes)
     reference_wf = init_reference_wf(
-        image=selection.path_of(reference), anatomy=anatomy, labelled=bool(labelled), threads=threads,
+        image=selection.path_of(reference), anatomy=anatomy, labelled=bool(labelled), located=located, threads=threads,
         computed=bool(selection.choices[reference].computed), **how,
     )  # fmt: skip
     outputs_wf = init_outputs_wf(
@@ -90,6 +92,7 @@ def init_session_wf(
             recipe=recipe, settings=settings, threads=threads, key=key, reference=reference
         )
         of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
+        of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
         workflow.connect([(reference_wf, prediction_wf, of_reference)])
         if not prepared:
             workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")

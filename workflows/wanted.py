@@ -35,12 +35,10 @@ def load_recipes(settings: Settings) -> list[Recipe]:
     """
     recipes = [load_recipe(name) for name in dict.fromkeys(settings.recipe)]
     if settings.levels == ("train",):
-        recipes = [recipe.model_copy(update={"regions": (), "targets": ()}) for recipe in recipes]
+        recipes = [recipe.model_copy(update={"regions": (), "targets": (), "locate": None}) for recipe in recipes]
     _check_together(recipes)
-    if is_prepared(recipes):
-        outside = [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
-        if outside:
-            raise UsageError(f"{recipes[0].name} takes images as they are: they cannot be brought to {outside[0]}")
+    if not any(recipe.locate for recipe in recipes):
+        _check_spaces(settings, recipes)
     own = settings.bundle / "recipe.toml" if settings.bundle else None
     if own and own.is_file():
         name = load_recipe(own).name
@@ -48,6 +46,41 @@ def load_recipes(settings: Settings) -> list[Recipe]:
         if others:
             raise UsageError(f"the bundle {settings.bundle} is for the recipe {name}, not for {', '.join(others)}")
     return recipes
+
+
+def settle(
+    settings: Settings, recipes: list[Recipe], reference: Path, size_mm: tuple[float, ...]
+) -> tuple[list[Recipe], list[str]]:  # fmt: skip
+    """The recipes as they are for one session: a recipe that is located takes a crop as it is, and looks for its
+    regions on either side of a whole brain.
+
+    Returns:
+        The recipes, and for each that is located what the image was taken for and why.
+
+    Raises:
+        UsageError: a crop beside recipes that want whole heads, or output spaces that a crop cannot be brought to.
+    """
+    settled, told = [recipe.settled(size_mm) for recipe in recipes], []
+    size = " x ".join(f"{side:.0f}" for side in size_mm)
+    for recipe in recipes:
+        if recipe.locate and recipe.predicts:
+            kind = "crop" if recipe.locate.is_crop(size_mm) else "whole head or brain"
+            rule = f"crops are smaller than {recipe.locate.whole_mm:g} mm along every axis"
+            told.append(f"{recipe.name}: {reference.name}, {size} mm, is taken for a {kind} ({rule})")
+    _check_together(settled)
+    _check_spaces(settings, settled)
+    return settled, told
+
+
+def _check_spaces(settings: Settings, recipes: list[Recipe]) -> None:
+    """Refuse output spaces for images that are taken as they are.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    outside = [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
+    if outside and is_prepared(recipes):
+        raise UsageError(f"{recipes[0].name} takes images as they are: they cannot be brought to {outside[0]}")
 
 
 def is_prepared(recipes: list[Recipe]) -> bool:
@@ -67,12 +100,26 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     wanted = any(recipe.name == ANATOMY and recipe.predicts for recipe in recipes)
     if wanted:
         return load_bundle(settings.bundle or ANATOMY)
+    located = next((recipe for recipe in recipes if recipe.locate and recipe.predicts), None)
+    if located is not None:
+        bundle = anatomy_bundle(settings.bundle)
+        if bundle is None and located.grid.kind == "sides":
+            raise UsageError(
+                f"{located.name} needs the bundle {ANATOMY} to find its place in a whole brain, and that is not in "
+                f"this installation; give it crops, smaller than {located.locate.whole_mm:g} mm along every axis"
+            )
+        return bundle
     if is_prepared(recipes) or settings.brain_mask == "template" or settings.skull_strip == "skip":
         return None
     bundle = anatomy_bundle(settings.bundle)
     if bundle is None and settings.brain_mask == "network":
         raise UsageError("--brain-mask network: the bundle anatomy is not in this installation; leave the option out")
     return bundle
+
+
+def _open(recipes: list[Recipe]) -> bool:
+    """Whether it depends on a session's image how one of these recipes takes it; see `settle`."""
+    return any(recipe.locate and recipe.grid.kind == "image" for recipe in recipes)
 
 
 def wants_bias_correction(recipes: list[Recipe]) -> bool:
@@ -88,7 +135,7 @@ def _check_together(recipes: list[Recipe]) -> None:
     """
     for recipe in recipes[1:]:
         two = f"{recipes[0].name} and {recipe.name}"
-        if is_prepared([recipe]) != is_prepared(recipes[:1]):
+        if is_prepared([recipe]) != is_prepared(recipes[:1]) and not _open([recipe, recipes[0]]):
             raise UsageError(f"{two} cannot run together: one takes images as they are, the other whole heads")
         if recipe.preprocessing.bias != recipes[0].preprocessing.bias:
             raise UsageError(f"{two} cannot run together: only one wants its bias field corrected; run them apart")

@@ -154,7 +154,7 @@ def write_dataset_files(
     labels = DESCRIPTIONS | {r.name: f"Recipe {r.name}: {r.title}" for r in known} | (descriptions or {})
     _write_descriptions(output_dir / "descriptions.tsv", labels)
     for recipe in known:
-        if recipe.regions:
+        if recipe.regions and not getattr(recipe, "locate", None):  # else each session's image decides what they are
             write_text(output_dir / f"seg-{recipe.name}_dseg.tsv", lookup_table(recipe.regions))
     for bundle in [*bundles, *cards]:
         card = Path(bundle.path) / "MODEL_CARD.md"

@@ -15,7 +15,7 @@ def preview(settings: Settings, units: list) -> int:
     Raises:
         NothingSelected: no session has what the recipes require.
     """
-    from workflows.run_session import choose, selection_record
+    from workflows.run_session import choose, selection_record, settle
     from workflows.wanted import load_recipes
 
     recipes = load_recipes(settings)
@@ -23,10 +23,12 @@ def preview(settings: Settings, units: list) -> int:
     for unit in units:
         row: dict = {"session": unit.key, "steps": [], "sequences": []}
         try:
-            row |= selection_record(settings, choose(settings, unit.participant, unit.session, recipes))
+            selection = choose(settings, unit.participant, unit.session, recipes)
+            settled, taken_as = settle(settings, recipes, selection)
+            row |= selection_record(settings, selection) | ({"taken_as": taken_as} if taken_as else {})
             others = [s["sequence"] for s in row["sequences"] if s["file"] and s["sequence"] != row["reference"]]
             computed = [s["sequence"] for s in row["sequences"] if s.get("computed")]
-            row["steps"] = steps(settings, recipes, others, computed)
+            row["steps"] = steps(settings, settled, others, computed)
         except TandemError as error:
             row["error"] = str(error)
         rows.append(row)
@@ -62,7 +64,8 @@ def steps(settings: Settings, recipes: list, others: list[str], computed: list[s
         f"{name} in one unit, in its place" if name == pair else f"{name} rigid to the reference" for name in others
     ]
     template = "affine to the template" + (" and SyN" if nonlinear else "")
-    return [*before, *registered, template, *predicted, "write"]
+    found = dict.fromkeys(f"find the places by {r.locate.by}" for r in recipes if r.grid and r.grid.kind == "sides")
+    return [*before, *registered, template, *found, *predicted, "write"]
 
 
 def _table(rows: list[dict]) -> None:
@@ -84,6 +87,9 @@ def _table(rows: list[dict]) -> None:
                 table.add_row("", "", f"[dim]not {escape(other['file'])}[/]", f"[dim]{escape(other['reason'])}[/]")
     console = Console(stderr=not sys.stdout.isatty())
     console.print(table)
+    for row in rows:
+        for text in row.get("taken_as", ()):
+            console.print(f"{row['session']}: {text}", style="dim", markup=False)
     runs = [row for row in rows if row["steps"]]
     if runs:
         console.print("steps: " + ", ".join(runs[0]["steps"]), style="dim")

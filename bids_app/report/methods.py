@@ -84,6 +84,7 @@ def _preprocessing(record: Mapping[str, Any], cited: list[str]) -> str:
             "Images were taken as they came, already cut out or prepared: no brain was extracted, and nothing was "
             "registered."
         )
+    sentences += [f"{text}." for text in done.get("taken_as") or []]
     sentences.append(_diffusion(done, cited))
     if done.get("denoised"):
         sentences.append("Images were denoised by adaptive non-local means as implemented in ANTs.")
@@ -186,6 +187,12 @@ def _prediction(prediction: Mapping[str, Any], record: Mapping[str, Any], cited:
         spacing = spacing if isinstance(spacing, list | tuple) else [spacing] * 3
         text += f"The network worked at {' × '.join(f'{float(s):g}' for s in spacing)} mm"
         text += f" on {' × '.join(str(n) for n in grid['shape'])} voxels. " if grid.get("shape") else ". "
+    if located := prediction.get("located"):
+        text += (
+            f"It looked at a crop on either side, around what the network {located['by']} labels {located['left']} "
+            f"(left) and {located['right']} (right), and again around what it found there; the {located['mirrored']} "
+            f"side was shown as its mirror image. "
+        )
     if prediction.get("sequence"):
         text += f"It read {prediction['sequence']} as it came, before any correction or registration. "
     if prediction.get("tta"):

@@ -18,7 +18,7 @@ from bids_app.recipes.write import recipe_to_toml
 from bids_app.settings import Settings
 from tests.bids_app.learning.small_bundle import write_small
 from tests.phantoms import checksums, tiny_dataset
-from workflows.wanted import load_recipes
+from workflows.wanted import load_recipes, settle
 
 NAMES = {
     "sub-01_desc-preproc_T1w", "sub-01_space-T1w_seg-hippocampus_dseg", "sub-01_space-T1w_seg-hippocampus_probseg",
@@ -30,7 +30,7 @@ NAMES = {
 def run(tmp_path_factory):
     """One crop, predicted by a bundle with random weights; the folder with ``bids``, ``bundle`` and ``out``."""
     root = tmp_path_factory.mktemp("crops")
-    tiny_dataset(root / "bids", ["sub-01/anat/sub-01_T1w.nii.gz"], shape=(22, 26, 4))
+    tiny_dataset(root / "bids", ["sub-01/anat/sub-01_T1w.nii.gz"], shape=(14, 15, 6))
     recipe = load_recipe("hippocampus").model_dump(mode="json")
     recipe["grid"]["spacing_mm"] = 5.0  # as the images of tiny_dataset
     write_small(root / "bundle", recipe=Recipe.model_validate(recipe))
@@ -79,7 +79,7 @@ def test_mirror_images_are_left_out_aloud_where_the_network_never_saw_one(record
 
 def test_the_bundle_brings_its_recipe(run, record):
     assert record["predictions"][0]["recipe"] == "hippocampus"
-    assert record["predictions"][0]["grid"] == {"shape": [22, 26, 4], "spacing": 5.0}
+    assert record["predictions"][0]["grid"] == {"shape": [14, 15, 6], "spacing": 5.0}
 
 
 def test_a_cohort_can_be_gathered_from_what_was_written(run):
@@ -87,7 +87,7 @@ def test_a_cohort_can_be_gathered_from_what_was_written(run):
     labels.mkdir(parents=True)
     image = nib.load(run / "bids/sub-01/anat/sub-01_T1w.nii.gz")
     array = np.ones(image.shape, np.uint8)
-    array[:, 13:] = 2
+    array[:, 7:] = 2
     nib.save(nib.Nifti1Image(array, image.affine), labels / "sub-01_space-orig_seg-hippocampus_dseg.nii.gz")
     cohort = load_cohort(load_recipe("hippocampus"), run / "bids", {"manual": run / "manual"}, run / "out")
     assert [session.key for session in cohort.sessions] == ["sub-01"]
@@ -113,8 +113,9 @@ def test_recipes_that_differ_in_bias_correction_do_not_run_together(tmp_path):
 
 
 def test_a_crop_is_not_brought_to_the_template():
+    wanted = settings(recipe=("hippocampus",), output_spaces=("T1w", "MNI152NLin2009cAsym"))
     with pytest.raises(UsageError, match="cannot be brought to MNI152NLin2009cAsym"):
-        load_recipes(settings(recipe=("hippocampus",), output_spaces=("T1w", "MNI152NLin2009cAsym")))
+        settle(wanted, load_recipes(wanted), Path("sub-01_T1w.nii.gz"), (35, 51, 35))
 
 
 def test_a_bundle_for_another_recipe_is_refused(run):

@@ -17,6 +17,7 @@ class _AnatomyInput(BaseInterfaceInputSpec):
     bundle = traits.Str(mandatory=True, desc="name of a shipped bundle, or a folder")
     weights = traits.Str(mandatory=True, desc="hash of the weights: other weights, other result")
     wanted = traits.Bool(mandatory=True, desc="a recipe asks for the labels; else only whole heads are looked at")
+    told = traits.Bool(True, usedefault=True, desc="the labels are an answer of the session, and not for places alone")
     sequence = traits.Str(mandatory=True, desc="what the image is")
     skull_strip = traits.Enum("auto", "skip", "force", usedefault=True)
     device = traits.Str("auto", usedefault=True)
@@ -69,9 +70,10 @@ class Anatomy(Stage):
             "grid": {"shape": list(found.seen.shape), "spacing": round(float(found.seen.spacing.mean()), 4)},
             "regions": found.rows, "warnings": found.warnings,
         }  # fmt: skip
+        told = self.inputs.wanted and self.inputs.told
         return {
             **{name: str(path) for name, path in outputs.items()},
             "volumes": str(folder / "volumes.json"),
             "doubt": found.trouble,
-            "facts": {"predictions": [row], "warnings": found.warnings} if self.inputs.wanted else {},
+            "facts": {"predictions": [row], "warnings": found.warnings} if told else {},
         }

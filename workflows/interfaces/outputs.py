@@ -42,6 +42,7 @@ class _OutputsInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     settings = traits.Dict(mandatory=True, desc="plain settings of the run")
     selection = traits.Dict(mandatory=True)
     recipes = traits.List(traits.Str, desc="names or files of the recipes that predicted")
+    sides = traits.List(traits.Str, desc="names of the recipes whose regions were looked for once a side")
     threads = traits.Int(1, usedefault=True)
     image = File(exists=True, mandatory=True, desc="the reference")
     mask = File(exists=True, desc="of the brain; not of an image that is taken as it is")
@@ -79,6 +80,7 @@ class WriteOutputs(Stage):
         from bids_app.bids.selection import Selection
         from bids_app.bids.sink import Sink
         from bids_app.learning.bundle import load_bundle
+        from bids_app.learning.locate import both_sides
         from bids_app.learning.manifest import trained_before
         from bids_app.learning.predict import resolve_device
         from bids_app.settings import from_plain
@@ -86,6 +88,7 @@ class WriteOutputs(Stage):
         settings = from_plain(dict(self.inputs.settings))
         selection = Selection.from_plain(self.inputs.selection)
         bundles = [load_bundle(settings.bundle or name) for name in self.inputs.recipes]
+        bundles = [both_sides(b) if b.recipe.name in self.inputs.sides else b for b in bundles]
         masking = [load_bundle(self.inputs.mask_bundle)] if self.inputs.mask_bundle else []
         origin = provenance(
             settings, threads=self.inputs.threads, weights={b.name: b.sha256 for b in masking + bundles},
@@ -176,6 +179,8 @@ class WriteOutputs(Stage):
         how: dict[str, Any] = {"Threshold": thresholds(bundle)}
         if recipe.grid.kind == "head":
             sources, how = [selection.path_of(selection.reference)], {"Assignment": "likeliest region, or none"}
+        if recipe.grid.kind == "sides":
+            how["LocatedBy"] = f"labels {recipe.locate.left} and {recipe.locate.right} of {recipe.locate.by}"
         written: dict[str, Path] = {}
         if "probseg" in self._predicted[recipe.name]:
             written["probseg"] = sink.image(

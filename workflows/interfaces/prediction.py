@@ -22,6 +22,7 @@ class _PredictInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     image = File(exists=True, mandatory=True, desc="the reference")
     mask = File(exists=True, desc="of the brain; not for a recipe that takes images as they are")
     to_template = traits.List(traits.List(traits.Float), desc="as the mask")
+    labels = File(exists=True, desc="of a whole head, where a recipe's crops are cut around some of them")
     device = traits.Str("auto", usedefault=True)
     tta = traits.Bool(False, usedefault=True)
     low_mem = traits.Bool(False, usedefault=True)
@@ -38,7 +39,8 @@ class _PredictOutput(StageOutput):
 
 
 class Predict(Stage):
-    """Stack the sequences once on the recipe's grid, and predict regions and targets there.
+    """Stack the sequences once on the recipe's grid, and predict regions and targets there; on either side of the brain
+    where there are ``labels``.
 
     Further sequences come in as ``image_<slug>`` and ``matrix_<slug>`` (their world to the reference's).
     """
@@ -65,15 +67,22 @@ class Predict(Stage):
             path, matrix = getattr(self.inputs, f"image_{slug(name)}"), getattr(self.inputs, f"matrix_{slug(name)}")
             if isinstance(path, str):
                 images[name], matrices[name] = Path(path), np.linalg.inv(np.array(matrix))
-        to_template = np.array(self.inputs.to_template) if self.inputs.to_template else None
-        found = locate_and_predict(
-            bundle, images, matrices, to_template, mask=optional(self.inputs.mask), device=device,
-            tta=self.inputs.tta, low_mem=self.inputs.low_mem, threads=self.inputs.threads,
-        )  # fmt: skip
+        options = {"device": device, "low_mem": self.inputs.low_mem, "threads": self.inputs.threads}
+        facts: dict[str, Any] = {}
+        if labels := optional(self.inputs.labels):
+            from bids_app.learning.locate import predict_sides
+
+            found, by_side = predict_sides(bundle, images, matrices, labels, **options)
+            facts["located"] = {bundle.recipe.name: by_side}
+        else:
+            to_template = np.array(self.inputs.to_template) if self.inputs.to_template else None
+            found = locate_and_predict(
+                bundle, images, matrices, to_template, mask=optional(self.inputs.mask), tta=self.inputs.tta, **options
+            )
         out = folder / "prediction.npz"
         np.savez(out, probability=found.probability.astype(np.float32), affine=found.grid.affine)
         outputs = {"prediction": str(out), "device": device}
-        facts: dict[str, Any] = {"warnings": [*found.warnings, *self.inputs.warn]}
+        facts["warnings"] = [*found.warnings, *self.inputs.warn]
         if bundle.recipe.targets:
             row = self._scores(bundle, found, device)
             (folder / "scores.json").write_text(json.dumps(row))
@@ -101,6 +110,7 @@ class _MeasureInput(BaseInterfaceInputSpec):
     bundle = traits.Str(mandatory=True)
     prediction = File(exists=True, mandatory=True)
     image = File(exists=True, mandatory=True, desc="the reference, whose grid the masks are brought to")
+    sides = traits.Bool(False, usedefault=True, desc="every region was looked for once a side")
     device = traits.Str("cpu", usedefault=True)
     tta = traits.Bool(False, usedefault=True)
 
@@ -121,9 +131,11 @@ class Measure(Stage):
 
         from bids_app.imaging.stacking import Grid, to_grid
         from bids_app.learning.bundle import load_bundle
+        from bids_app.learning.locate import both_sides
         from bids_app.learning.measure import label_map, measure_regions
 
         bundle = load_bundle(self.inputs.bundle)
+        bundle = both_sides(bundle) if self.inputs.sides else bundle
         with np.load(self.inputs.prediction, allow_pickle=False) as stored:
             probability, affine = stored["probability"], stored["affine"]
         grid = Grid(probability.shape[1:], affine)
@@ -136,12 +148,16 @@ class Measure(Stage):
         nib.save(nib.Nifti1Image(np.moveaxis(native, 0, -1), reference.affine), outputs["probseg"])
         volumes = folder / "volumes.json"
         volumes.write_text(json.dumps(measured.rows))
+        seen, locate = list(grid.shape), bundle.recipe.locate if self.inputs.sides else None
+        if locate is not None:  # the grid of the answers holds the crops of both sides
+            seen = [round(side / bundle.recipe.grid.spacing_mm) for side in locate.size_mm]
         spacing = float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
         row = {
             "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
             "weights_sha256": bundle.sha256, "device": self.inputs.device, "tta": self.inputs.tta,
             "threshold": bundle.calibration["threshold"], "members": len(bundle.networks),
-            "grid": {"shape": list(grid.shape), "spacing": round(spacing, 4)},
+            "grid": {"shape": seen, "spacing": round(spacing, 4)},
+            **({"located": locate.model_dump(mode="json")} if locate else {}),
             "regions": measured.rows, "warnings": measured.warnings,
         }  # fmt: skip
         return {

@@ -89,3 +89,28 @@ def test_a_head_is_seen_in_one_sequence():
     sequences = [{"name": name, "suffix": name} for name in ("T1w", "FLAIR")]
     with pytest.raises(RecipeError, match="takes one sequence"):
         parse_recipe(content(sequences=sequences, grid={"kind": "head", "spacing_mm": 1}), source="test")
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [((35, 51, 35), "image"), ((35, 80, 35), "sides"), ((176, 240, 256), "sides")]
+)
+def test_the_size_of_an_image_decides_whether_it_is_a_crop(size, kind):
+    settled = load_recipe("hippocampus").settled(size)
+    assert settled.grid.kind == kind
+    assert [region.index for region in settled.regions] == ([1, 2] if kind == "image" else [1, 2, 3, 4])
+    assert load_recipe("habenula").settled(size) == load_recipe("habenula")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"grid": {"kind": "sides", "spacing_mm": 1.0}}, "in place of kind 'sides'"),
+        ({"grid": {"kind": "whole", "spacing_mm": 1.0}}, "only a recipe whose grid has the kind 'image'"),
+        ({"regions": [{"index": 1, "name": "one", "side": "left"}]}, "its regions no side"),
+        ({"locate": {"left": 17, "right": 53, "size_mm": [36, 50, 36]}}, "locate.mirrored"),
+    ],
+)
+def test_a_recipe_that_is_located_wrongly_is_refused(change, match):
+    content = load_recipe("hippocampus").model_dump(mode="json") | change
+    with pytest.raises(RecipeError, match=match):
+        parse_recipe(content, source="own.toml")
