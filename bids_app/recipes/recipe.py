@@ -169,8 +169,8 @@ class NetworkSpec(_Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
     ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
-    target's head. ``sided``: the network is told where left and right are, and learns both sides of a structure as one; for a grid
-    that shows a whole head at once.
+    target's head. ``sided``: the network is told where left and right are, and learns both sides of a structure as one;
+    for a grid that shows a whole head at once.
     """
 
     dimensions: Literal[2, 3] = 3
