@@ -178,23 +178,26 @@ class MultiTaskNet(nn.Module):
                 outputs.append(self.sides(unfold(level["head"](x), self.shape.fold)))
         return outputs[::-1]
 
-    def logits_at(self, x: torch.Tensor, offset: Sequence[int]) -> torch.Tensor:
-        """Logits of one voxel out of every block that is folded into channels, ``(n, classes, x/k, y/k, z/k)``.
+    def logits_at(self, x: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
+        """Logits of one voxel out of every block of ``step`` voxels a side, ``(n, classes, x/step, y/step, z/step)``.
 
-        In training with many classes the finest logits cost more than the network; any one of the ``k³`` voxels of a
-        block stands for all of them.
+        In training with many classes the finest logits cost more than the network; any one voxel of a block stands for
+        all of them.
 
         Args:
             x: as in `encode`.
-            offset: of the voxel in its block, one number from 0 to ``k - 1`` per axis.
+            offset: of the voxel in its block, one number from 0 to ``step - 1`` per axis.
+            step: a multiple of the network's fold; the fold itself where not given.
         """
         *skips, features = self.encode(x)
         for level, skip in zip(self.unet.up_layers, reversed(skips), strict=True):
             features = level["blocks"](level["upsample"](features) + skip)
         k, head = self.shape.fold, self.unet.up_layers[-1]["head"]
+        every = (step or k) // k
+        features = features[(..., *(slice(int(o) // k, None, every) for o in offset))]
         place = 0
-        for step in offset:
-            place = place * k + int(step)
+        for part in offset:
+            place = place * k + int(part) % k
         own = slice(place, None, k**self.shape.dimensions)
         convolve = F.conv3d if self.shape.dimensions == 3 else F.conv2d
         return self.sides(convolve(features, head.weight[own], None if head.bias is None else head.bias[own]))

@@ -21,6 +21,8 @@ from bids_app.synthesis.labelmaps import LABELS, TISSUE, LabelMap, brain_table, 
 
 #: Brightness of fluid, cortex and white matter in contrasts that brains are looked at with, white 0 to 1.
 CONTRASTS = {"T1w": (0.15, 0.55, 0.85), "T2w": (0.95, 0.58, 0.42), "FLAIR": (0.10, 0.65, 0.50)}
+#: How often each of `CONTRASTS`, and last a random order of brightness, is taken where tissues keep an order.
+USED = (0.4, 0.22, 0.23, 0.15)
 #: Share of white matter in grey structures, as brightness between cortex and white matter on T1w shows it.
 WHITENESS = {"cortex": 0.0, "limbic": 0.05, "striatum": 0.2, "thalamus": 0.5, "pallidum": 0.75, "brainstem": 0.9}
 
@@ -222,7 +224,7 @@ def draw_brightness(how: Ranges, generator: torch.Generator) -> tuple[torch.Tens
     # Both sides of a structure look alike, and so do most parts of one tissue.
     if chance(generator, how.known):
         kinds = list(CONTRASTS.values())
-        pick = int(torch.randint(len(kinds) + 1, (), generator=generator))
+        pick = int(torch.multinomial(torch.tensor(USED), 1, generator=generator))
         three = torch.tensor(kinds[pick]) + normal(generator, 0.07, (3,)) if pick < len(kinds) else None
         fluid, cortex, white = (three if three is not None else uniform(generator, 0, 1, (3,))).tolist()
         of = tissue_table()

@@ -16,8 +16,9 @@ from bids_app.synthesis.physics import Acquisition, Tissue, acquisition, signal,
 
 #: What each tissue of a label map is to a scanner: shares of `physics.TISSUES`.
 MADE_OF: dict[str, dict[str, float]] = {
-    "fluid": {"fluid": 1.0}, "white": {"white": 1.0}, "brainstem": {"white": 0.8, "grey": 0.2}, "cortex": {"grey": 1.0},
-    "limbic": {"grey": 0.95, "white": 0.05}, "thalamus": {"deep grey": 0.6, "white": 0.4}, "striatum": {"deep grey": 1.0},
+    "fluid": {"fluid": 1.0}, "white": {"white": 1.0}, "brainstem": {"white": 0.8, "grey": 0.2},
+    "cortex": {"grey": 1.0}, "limbic": {"grey": 0.95, "white": 0.05}, "thalamus": {"deep grey": 0.6, "white": 0.4},
+    "striatum": {"deep grey": 1.0},
     "pallidum": {"deep grey": 0.5, "white": 0.5}, "vessel": {"blood": 1.0},
 }  # fmt: skip
 #: What labels outside the brain may be, drawn anew for each.
