@@ -136,8 +136,8 @@ def scanner(tmp_path_factory):
     write_diffusion(root / "bids", raw=False)
     path = root / "bids" / f"{NAME}_ADC.nii.gz"
     image = nib.load(path)
-    cut = nib.Nifti1Image(np.asarray(image.dataobj)[2:, :, 1:], image.affine.copy())
-    cut.affine[:3, 3] += image.affine[:3, :3] @ [2, 0, 1]
+    cut = nib.Nifti1Image(np.asarray(image.dataobj)[2:, 1:], image.affine.copy())
+    cut.affine[:3, 3] += image.affine[:3, :3] @ [2, 1, 0]
     nib.save(nib.Nifti1Image(np.asarray(cut.dataobj)[::-1], cut.affine @ flip(cut.shape[0])), path)
     assert run(root, root / "bids") == 0
     return root
