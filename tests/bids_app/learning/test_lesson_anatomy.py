@@ -95,16 +95,15 @@ def test_the_mirror_image_names_sides_anew_and_twice_is_nothing(lesson):
 
 
 class Answering(torch.nn.Module):
-    """Says of every voxel the class it was given; ``logits_at`` looks at one folded voxel, as the network's does."""
+    """Says of every voxel the class it was given; ``logits_at`` looks at one voxel of a block, as the network's does."""
 
-    def __init__(self, classes: torch.Tensor, count: int, fold: int = 2):
+    def __init__(self, classes: torch.Tensor, count: int):
         super().__init__()
         self.classes, self.count = classes, count
-        self.shape = type("Shape", (), {"fold": fold})
 
-    def logits_at(self, images: torch.Tensor, offset) -> torch.Tensor:
+    def logits_at(self, images: torch.Tensor, offset, step: int) -> torch.Tensor:
         a, b, c = offset
-        own = self.classes[:, a :: self.shape.fold, b :: self.shape.fold, c :: self.shape.fold].long()
+        own = self.classes[:, a::step, b::step, c::step].long()
         return 20.0 * torch.nn.functional.one_hot(own, self.count).movedim(-1, 1).float()
 
 
@@ -125,15 +124,17 @@ def test_the_right_answer_costs_nothing_and_a_wrong_side_much(lesson, step):
     assert max(dice[1:]) < 0.7
 
 
-def test_the_network_is_judged_at_the_voxel_that_its_offset_names(recipe, lesson):
+@pytest.mark.parametrize("fold", [1, 2])
+def test_the_network_is_judged_at_the_voxel_that_its_offset_names(recipe, lesson, fold):
     """`logits_at` of every offset, put together, is the whole answer: labels are sliced the same way."""
+    recipe = recipe.model_copy(update={"network": recipe.network.model_copy(update={"fold": fold})})
     network = new_state(recipe, Plan(), 1).network.eval()
     image, _ = lesson[0]
     with torch.no_grad():
         whole = network(image[None]).logits[0]
         for step in range(12):
             a, b, c = offset = offset_of(step, 2)
-            torch.testing.assert_close(network.logits_at(image[None], offset), whole[:, :, a::2, b::2, c::2])
+            torch.testing.assert_close(network.logits_at(image[None], offset, 2), whole[:, :, a::2, b::2, c::2])
 
 
 def test_maps_that_judge_do_not_train(tmp_path):
