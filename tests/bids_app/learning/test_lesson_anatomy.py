@@ -95,7 +95,7 @@ def test_the_mirror_image_names_sides_anew_and_twice_is_nothing(lesson):
 
 
 class Answering(torch.nn.Module):
-    """Says of every voxel the class it was given; ``logits_at`` looks at one voxel of a block, as the network's does."""
+    """Says of every voxel the class it was given; ``logits_at`` looks at one voxel of a block, as a network does."""
 
     def __init__(self, classes: torch.Tensor, count: int):
         super().__init__()
