@@ -16,9 +16,8 @@ from bids_app.errors import DataError, ImageError, InputMissing, LeakageError, T
 from bids_app.imaging.stacking import Grid
 from bids_app.learning.known import Key, Tables, code_all, read_tables
 from bids_app.learning.labels import check_labels, declared, find_labels
-from bids_app.learning.prepare import AS_IT_LIES
 from bids_app.learning.split import Member, quantile_strata
-from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.recipe import AS_IT_LIES, Recipe
 from bids_app.report.load import read_session, session_keys
 
 #: Column that says who has a lesion, beside the labels that show it.

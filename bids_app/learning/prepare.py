@@ -17,7 +17,7 @@ from bids_app.bids.files import told_plainly, write_text
 from bids_app.errors import DataError, ImageError
 from bids_app.imaging.stacking import Grid, region_grid, sample, transform_points, whole_grid
 from bids_app.learning.scans import Scan, save_scan
-from bids_app.recipes.recipe import GridSpec, Recipe
+from bids_app.recipes.recipe import AS_IT_LIES, GridSpec, Recipe
 
 if TYPE_CHECKING:
     from bids_app.learning.cohort import Cohort, CohortSession
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MARGIN_MM = 10.0
 #: Voxels whose size differs by no more than this part from the recipe's are used as they are.
 SAME_SPACING = 0.01
-#: Kinds of grid that are laid by the image alone.
-AS_IT_LIES = ("image", "head")
 #: Changes when scans are laid in another way, so that those prepared before are made again.
 LAYOUT = 1
 

@@ -14,6 +14,8 @@ from bids_app.errors import RecipeError
 
 HERE = Path(__file__).parent
 BIDS_WORD = r"^[0-9a-zA-Z]+$"
+#: Kinds of grid that are laid by the image alone.
+AS_IT_LIES = ("image", "head")
 
 
 class _Part(BaseModel):
