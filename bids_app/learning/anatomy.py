@@ -150,10 +150,10 @@ def labels_on(recipe: Recipe, probability: np.ndarray, labels: np.ndarray, seen:
     result = np.zeros(native.shape, labels.dtype)
     most = 1 - to_grid(probability.sum(0), seen, native)
     for region, values in zip(recipe.regions, probability, strict=True):
-        inside = values > 0.02  # less than that is the likeliest of 33 nowhere
+        inside = labels == region.index  # it is the likeliest between voxels only near one where it is the likeliest
         if not inside.any():
             continue
-        box = _box(inside)
+        box = _box(inside, 2)
         target = _reached_part(_part_of(seen, box), native)
         brought = to_grid(values[box], _part_of(seen, box), _part_of(native, target))
         np.copyto(result[target], region.index, where=brought > most[target])

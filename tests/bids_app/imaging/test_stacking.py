@@ -119,3 +119,16 @@ def test_to_grid_keeps_the_number_of_axes():
     grid = Grid((8, 8, 8), np.eye(4))
     values = np.random.default_rng(0).random((8, 8, 8)).astype(np.float32)
     np.testing.assert_allclose(to_grid(values, grid, grid), values, atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (0.4, 3.0, 1.0), (2.5, 2.5, 2.5)])
+def test_grids_that_run_alike_give_the_same_by_products_of_matrices(spacing, monkeypatch):
+    from bids_app.imaging import stacking
+
+    maps = np.random.default_rng(0).random((2, 9, 12, 7))
+    source, target = Grid((9, 12, 7), np.eye(4)), Grid((11, 8, 13), np.diag([*spacing, 1.0]))
+    target = target.moved((-1.3, 0.2, -0.4))
+    quick = to_grid(maps, source, target)
+    monkeypatch.setattr(stacking, "_along_axes", lambda *args: None)
+    np.testing.assert_allclose(quick, to_grid(maps, source, target), atol=1e-6)
+    assert quick.any()
