@@ -6,13 +6,14 @@ Two sets of seeds: on one temperature, thresholds and volume gain are fitted, on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bids_app.learning.bundle import Bundle
 from bids_app.learning.calibrate import TEMPERATURES, heated
+from bids_app.learning.measure import label_map, without_specks
 from bids_app.learning.predict import predict
 from bids_app.measure.lesions import Counts, detect
 from bids_app.measure.overlap import dice
@@ -20,6 +21,8 @@ from bids_app.measure.overlap import dice
 #: First seeds of the scans that calibrate and of those that judge: no training counts so far.
 CALIBRATE, JUDGE = 800_000_000, 900_000_000
 THRESHOLDS = np.round(np.arange(0.2, 0.81, 0.05), 2)
+#: Smallest lesions to keep that are tried, mm³.
+LEAST_MM3 = (0.0, 10.0, 30.0, 60.0, 120.0, 250.0)
 #: False volume that counts as none, ml.
 NO_LESION_ML = 0.5
 
@@ -38,12 +41,13 @@ Source = Callable[[int], Truth]
 
 
 def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
-    """Temperature of least cross-entropy; of every lesion the threshold of the best Dice and the gain of its volume.
+    """Temperature of least cross-entropy; of every lesion the threshold of the best Dice; the smallest lesion to keep.
 
     Args:
         trial: with temperature 1.
         scans: that neither trained nor judge.
     """
+    scans = list(scans)
     recipe = trial.recipe
     lesions = [n for n, region in enumerate(recipe.regions) if region.kind == "lesion"]
     cross = np.zeros(len(TEMPERATURES))
@@ -75,7 +79,28 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
         calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
         if len(lesions) == 1 and mass[0, best] > 0:
             calibration["threshold"] = float(levels[0])
+        least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), trial, scans)
+        if least:
+            calibration["least_mm3"] = least
     return calibration
+
+
+def _least_mm3(fitted: Bundle, trial: Bundle, scans: Sequence[Truth]) -> float:
+    """The size below which pieces are dropped that gives the best lesion-wise F1 for at most a hundredth of Dice."""
+    fitted.__dict__.update({name: trial.__dict__[name] for name in ("networks", "plans") if name in trial.__dict__})
+    voxel = trial.recipe.grid.spacing_mm**3
+    answers = [predict(fitted, scan.stack, scan.present) for scan in scans]
+    rows = []
+    for least in LEAST_MM3:
+        fitted.calibration["least_mm3"] = least
+        counts, overlaps = Counts(), []
+        for answer, scan in zip(answers, scans, strict=True):
+            labels = label_map(fitted, without_specks(fitted, answer, voxel)) > 0
+            counts = counts + detect(labels, scan.classes > 0, (trial.recipe.grid.spacing_mm,) * 3).counts
+            overlaps.append(dice(labels, scan.classes > 0))
+        rows.append((0.0 if np.isnan(counts.f1) else counts.f1, float(np.mean(overlaps))))
+    best = max(range(len(rows)), key=lambda n: rows[n][0] if rows[n][1] >= rows[0][1] - 0.01 else -1.0)
+    return LEAST_MM3[best]
 
 
 def judge_structures(
@@ -103,11 +128,12 @@ def judge_structures(
 
 def judge_lesions(bundle: Bundle, scans: Sequence[Truth]) -> dict[str, Any]:
     """Per region: Dice over scans that have it, lesion-wise F1, volume error; false volume where there is none."""
-    from bids_app.learning.measure import label_map
-
     spacing = bundle.recipe.grid.spacing_mm
     voxel_ml = spacing**3 / 1000
-    answers = [label_map(bundle, predict(bundle, scan.stack, scan.present)) for scan in scans]
+    answers = []
+    for scan in scans:
+        kept = without_specks(bundle, predict(bundle, scan.stack, scan.present), spacing**3)
+        answers.append(label_map(bundle, kept))
     figures: dict[str, Any] = {"scans": len(scans)}
     for place, region in enumerate(bundle.recipe.regions):
         scores, errors, false, counts = [], [], [], Counts()

@@ -9,7 +9,7 @@ import numpy as np
 
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
-from bids_app.measure.volumes import centroid_mm, hard_volume, soft_volume
+from bids_app.measure.volumes import centroid_mm, hard_volume, pieces, soft_volume
 from bids_app.recipes.recipe import Region
 
 #: Probability further than this from the region's main piece is not part of it, mm.
@@ -75,6 +75,26 @@ def measure_regions(
             if row["found"] and not usual[0] <= row["soft_mm3"] <= usual[1]
         ]
     return Measured(rows, warnings + _far_apart(bundle, rows))
+
+
+def without_specks(bundle: Bundle, probability: np.ndarray, voxel_mm3: float) -> np.ndarray:
+    """Lesions smaller than the bundle's ``least_mm3`` are put below their threshold; there is nothing else to change.
+
+    Args:
+        probability: shape ``(regions, x, y, z)``; on the recipe's grid, where ``least_mm3`` was fitted.
+        voxel_mm3: of that grid.
+    """
+    least = float(bundle.calibration.get("least_mm3", 0.0))
+    if least <= voxel_mm3:
+        return probability
+    kept = probability.copy()
+    for region, values in zip(bundle.recipe.regions, kept, strict=True):
+        if region.kind == "lesion":
+            threshold = threshold_of(bundle, region)
+            labels, sizes = pieces(values >= threshold)
+            small = np.concatenate([[False], sizes * voxel_mm3 < least])
+            np.minimum(values, np.float32(0.99 * threshold), out=values, where=small[labels])
+    return kept
 
 
 def _far_apart(bundle: Bundle, rows: list[dict[str, Any]]) -> list[str]:

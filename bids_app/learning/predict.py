@@ -14,7 +14,7 @@ from bids_app.errors import ImageError, UsageError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
 from bids_app.learning.ensemble import Vote, check_finite, combine
-from bids_app.learning.measure import main_piece
+from bids_app.learning.measure import main_piece, without_specks
 from bids_app.learning.prepare import lay, place_grid
 from bids_app.learning.tiles import fitted_sides, pad_behind, tiled
 from bids_app.recipes.recipe import Recipe
@@ -184,7 +184,8 @@ def locate_and_predict(
     seen, vote, start = look()
     if grid_of.kind != "region" or all(region.kind == "lesion" for region in recipe.regions):
         # a lesion may be absent, or on one side: it says nothing of where the region is
-        return RegionPrediction(vote.mean, start, seen[0], np.zeros(3), [], vote.mutual_information, seen[1])
+        found = without_specks(bundle, vote.mean, start.voxel_volume)
+        return RegionPrediction(found, start, seen[0], np.zeros(3), [], vote.mutual_information, seen[1])
     grid, warnings = start, []
     centre = _found_centre(bundle, vote.mean, grid)
     if centre is None:

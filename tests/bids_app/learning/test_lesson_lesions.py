@@ -131,6 +131,22 @@ def test_thresholds_are_fitted_and_false_volume_is_told_apart():
     assert figures["lesion_f1"] == 1.0
 
 
+def test_specks_are_dropped_and_lesions_stay():
+    from bids_app.learning.calibrate import trial_bundle
+    from bids_app.learning.measure import label_map, without_specks
+
+    recipe = load_recipe("ms")
+    bundle = trial_bundle(recipe, _Bright(), {"threshold": 0.5, "least_mm3": 30.0})
+    probability = np.zeros((1, 12, 12, 12), np.float32)
+    probability[0, 1:3, 1:3, 1:3] = 0.9  # 8 voxels of 1 mm³
+    probability[0, 6:10, 6:10, 6:10] = 0.9
+    kept = without_specks(bundle, probability, 1.0)
+    labels = label_map(bundle, kept)
+    assert labels.sum() == 64
+    assert 0 < kept[0, 1, 1, 1] < 0.5
+    assert label_map(bundle, without_specks(bundle, probability, 8.0)).sum() == 72  # as coarse voxels they are large
+
+
 #: Of a short training on tumours and their parts, and the Dice it must reach in the mean of its last 20 steps (0.34 was
 #: measured; it begins below 0.1).
 STEPS, LEAST_DICE = 60, 0.22
