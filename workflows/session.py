@@ -65,45 +65,49 @@ def init_session_wf(
                 (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
             ]
         )
-    others = {}
-    for name, choice in selection.choices.items():
-        if name == reference or choice.path is None:
-            continue
-        others[name] = init_sequence_wf(
-            sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, computed=bool(choice.computed),
-            in_place=selection.from_one_series(name, reference), **how,
-        )  # fmt: skip
-        if not prepared:
-            workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
-        for field in ("image", "matrix"):
-            workflow.connect(others[name], f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(name)}")
+    others = _add_sequences(workflow, selection, reference_wf, outputs_wf, **how)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     for recipe in recipes:
         if not recipe.predicts:
             continue
-        if recipe.name in labelled:
-            for field in predicted_fields(recipe):
-                workflow.connect(
-                    reference_wf, f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(recipe.name)}"
-                )
-            continue
-        key = (selection.participant, selection.session)
-        prediction_wf = init_prediction_wf(
-            recipe=recipe, settings=settings, threads=threads, key=key, reference=reference
-        )
-        of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
-        of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
-        workflow.connect([(reference_wf, prediction_wf, of_reference)])
-        if not prepared:
-            workflow.connect(template_wf, "outputnode.matrix", prediction_wf, "inputnode.to_template")
-        for sequence in recipe.sequences:
-            taken = selection.name_of(sequence.name)
-            if taken in others:
-                for field in ("image", "matrix"):
-                    workflow.connect(
-                        others[taken], f"outputnode.{field}", prediction_wf,
-                        f"inputnode.{field}_{slug(sequence.name)}",
-                    )  # fmt: skip
-        for field in predicted_fields(recipe):
-            workflow.connect(prediction_wf, f"outputnode.{field}", outputs_wf, f"inputnode.{field}_{slug(recipe.name)}")
+        predicted_wf = reference_wf  # its network has run for the brain mask
+        if recipe.name not in labelled:
+            key = (selection.participant, selection.session)
+            predicted_wf = init_prediction_wf(
+                recipe=recipe, settings=settings, threads=threads, key=key, reference=reference
+            )
+            of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
+            of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
+            workflow.connect([(reference_wf, predicted_wf, of_reference)])
+            if not prepared:
+                workflow.connect(template_wf, "outputnode.matrix", predicted_wf, "inputnode.to_template")
+            for sequence in recipe.sequences:
+                taken = others.get(selection.name_of(sequence.name))
+                if taken is not None:
+                    _hand_on(workflow, taken, predicted_wf, ("image", "matrix"), sequence.name)
+        _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
+
+
+def _hand_on(workflow: Workflow, source: Workflow, target: Workflow, fields: tuple[str, ...], name: str) -> None:
+    """Connect outputs to the inputs that bear the name of a sequence or a recipe too."""
+    for field in fields:
+        workflow.connect(source, f"outputnode.{field}", target, f"inputnode.{field}_{slug(name)}")
+
+
+def _add_sequences(
+    workflow: Workflow, selection: Selection, reference_wf: Workflow, outputs_wf: Workflow, *, prepared: bool, **how
+) -> dict[str, Workflow]:
+    """Correct and register every sequence but the reference; by name."""
+    others = {}
+    for name, choice in selection.choices.items():
+        if name == selection.reference or choice.path is None:
+            continue
+        others[name] = init_sequence_wf(
+            sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, computed=bool(choice.computed),
+            in_place=selection.from_one_series(name, selection.reference), prepared=prepared, **how,
+        )  # fmt: skip
+        if not prepared:
+            workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
+        _hand_on(workflow, others[name], outputs_wf, ("image", "matrix"), name)
+    return others
