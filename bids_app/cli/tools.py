@@ -120,6 +120,10 @@ def status(argv: list[str]) -> int:
     return 0
 
 
+#: Options of ``train-bundle`` that are handed on where they are given.
+MORE = ("minutes", "steps", "threads", "start")
+
+
 def train_bundle(argv: list[str]) -> int:
     """Train a bundle that ships, again, from its data."""
     parser = _parser("train-bundle", "Train a shipped bundle again: the same command that made it.")
@@ -134,10 +138,11 @@ def train_bundle(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, help="stop after so many steps")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--start", help="a bundle whose weights are taken over where they fit")
     options = parser.parse_args(argv)
     if options.minutes is None and options.steps is None:
         raise UsageError("say how long to train: --minutes or --steps")
-    more = {k: v for k, v in vars(options).items() if k in ("minutes", "steps", "threads") and v is not None}
+    more = {k: v for k, v in vars(options).items() if k in MORE and v is not None}
     from bids_app.learning.train_bundle import train_bundle as train
 
     path = train(options.name, options.data, options.out, seed=options.seed, **more)

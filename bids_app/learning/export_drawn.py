@@ -67,7 +67,7 @@ def export_drawn(
     manifest = {
         "name": recipe.name, "tandem": __version__, "torch": torch.__version__.split("+")[0], "seed": seed,
         "steps": state.step, "scans_drawn": state.drawn, "minutes": round(minutes, 1),
-        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --minutes {minutes:.0f} --seed {seed}",
+        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --steps {state.step} --seed {seed}",
         "labels": "drawn: the truth of a scan is the label map that it was made from", "real_images": [],
         "held_out": sorted(held_out), "note": note,
     }  # fmt: skip
