@@ -164,8 +164,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _option(
         "brain_mask", ("--brain-mask",),
-        "of whole heads. auto: the network of the bundle anatomy, where it ships and its answer can be a whole brain, "
-        "else the template's brain; network or template: that one, whatever it gives",
+        "of whole heads. template: the template's brain, carried over by registration (default); network: that of the "
+        "bundle anatomy; auto: the network where its answer can be a whole brain, else the template",
         WORK, choices=("auto", "network", "template"),
     ),
     _option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),

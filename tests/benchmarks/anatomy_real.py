@@ -62,7 +62,7 @@ def measure_heads(bundle: Bundle, root: Path, *, sloppy: bool = False) -> dict[s
         started = time.perf_counter()
         found = find_anatomy(bundle, path)
         middle = time.perf_counter()
-        mask, _ = find_brain(path, sloppy=sloppy)
+        mask, _ = find_brain(path, template=None, seed=1, threads=2, sloppy=sloppy)
         ended = time.perf_counter()
         rows[path.name.split(".")[0]] = {
             "dice": dice(found.brain, mask), "seconds": middle - started, "registration_seconds": ended - middle,

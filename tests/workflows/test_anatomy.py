@@ -55,7 +55,7 @@ def run(tmp_path_factory):
 
     settings = Settings(
         root / "bids", root / "out", recipe=("anatomy",), bundle=bundle.path, sloppy=True, work_dir=root / "work",
-        device="cpu", tta=True,
+        device="cpu", tta=True, brain_mask="network",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anatomy, "predict", predict)
@@ -144,23 +144,26 @@ def settings(**changes) -> Settings:
     return Settings(Path("in"), Path("out"), **changes)
 
 
-def test_the_network_looks_for_the_brain_of_other_recipes_unless_told_otherwise(build, ships):  # noqa: F811
+def test_the_network_looks_for_the_brain_of_other_recipes_where_it_is_told_to(build, ships):  # noqa: F811
     recipes = ("anatomical",)
-    label = build(recipes=recipes).get_node("reference_wf.anatomy").inputs
+    label = build(recipes=recipes, brain_mask="auto").get_node("reference_wf.anatomy").inputs
     assert (label.wanted, label.weights) == (False, ships.sha256)
-    assert "reference_wf.anatomy" not in names(build(recipes=recipes, brain_mask="template"))
-    assert "reference_wf.anatomy" not in names(build(recipes=recipes, skull_strip="skip"))
+    assert "reference_wf.anatomy" not in names(build(recipes=recipes))
+    assert "reference_wf.anatomy" not in names(build(recipes=recipes, brain_mask="auto", skull_strip="skip"))
 
 
-def test_a_session_in_which_the_network_may_run_needs_more_memory(ships):
-    assert needed_gb(settings(recipe=("anatomical",))) == HEAD_GB > SESSION_GB
-    assert needed_gb(settings(recipe=("anatomical",), brain_mask="template")) == SESSION_GB
+@pytest.mark.parametrize(("spacing", "gb"), [(1.0, HEAD_GB), (2.0, SESSION_GB)])
+def test_a_network_on_fine_voxels_of_a_head_needs_more_memory(tmp_path, monkeypatch, spacing, gb):
+    head_bundle(tmp_path / "anatomy", spacing_mm=spacing)
+    monkeypatch.setattr("bids_app.learning.bundle.SHIPPED", tmp_path)
+    assert needed_gb(settings(recipe=("anatomical",), brain_mask="auto")) == gb
+    assert needed_gb(settings(recipe=("anatomical",))) == SESSION_GB < HEAD_GB
 
 
 def test_without_its_bundle_the_network_cannot_be_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr("bids_app.learning.bundle.SHIPPED", tmp_path)
     recipes = [load_recipe("anatomical")]
-    assert anatomy_of(settings(), recipes) is None
+    assert anatomy_of(settings(brain_mask="auto"), recipes) is None
     with pytest.raises(UsageError, match="bundle anatomy is not in this installation"):
         check_before_work(settings(recipe=("anatomical",), brain_mask="network"))
 
