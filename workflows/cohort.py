@@ -13,7 +13,7 @@ from typing import Any
 from bids_app.bids.status import Status, read_status
 from bids_app.errors import UsageError
 from bids_app.settings import Settings, read_toml, write_toml
-from workflows.resources import HEAD_GB, SESSION_GB, Resources, share_out
+from workflows.resources import FINE_MM, HEAD_GB, SESSION_GB, Resources, share_out
 from workflows.wanted import anatomy_of, load_recipes
 
 POLL_SECONDS = 0.1  # Nipype's default of 2 s a round costs more than a small graph itself
@@ -70,7 +70,8 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
 
 def needed_gb(settings: Settings) -> float:
     """What one session of this run needs, GiB."""
-    return HEAD_GB if anatomy_of(settings, load_recipes(settings)) else SESSION_GB
+    bundle = anatomy_of(settings, load_recipes(settings))
+    return HEAD_GB if bundle and bundle.recipe.grid.spacing_mm < FINE_MM else SESSION_GB
 
 
 def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, settings_file: Path) -> Any:

@@ -14,6 +14,8 @@ from bids_app.recipes.recipe import Region
 
 #: Probability further than this from the region's main piece is not part of it, mm.
 REACH_MM = 1.5
+#: The same where voxels are large, in voxels: those that touch the piece, by a corner at least.
+REACH_VOXELS = 1.8
 NORMAL_95 = 1.96
 
 
@@ -40,11 +42,13 @@ def measure_regions(
         probability: shape ``(regions, x, y, z)``, values in [0, 1].
         grid: of the probability.
         labels: whole numbers of a dseg on the same grid, shape ``(x, y, z)``: a voxel then belongs to the region that
-            it names, whatever its probability; without them, to a region whose threshold it reaches.
+            it names, whatever its probability, and those that touch its main piece are always near enough; without
+            them, to a region whose threshold it reaches.
     """
     calibration = bundle.calibration
     gain = calibration.get("volume_gain", 1.0)
     spread = NORMAL_95 * calibration["repeat_cv"] if "repeat_cv" in calibration else None
+    reach = REACH_MM if labels is None else max(REACH_MM, REACH_VOXELS * float(grid.spacing.max()))
     rows, warnings = [], []
     for region, values in zip(bundle.recipe.regions, probability, strict=True):
         threshold, lesion = None if labels is not None else threshold_of(bundle, region), region.kind == "lesion"
@@ -53,9 +57,9 @@ def measure_regions(
         row = {"index": region.index, "name": region.name, "color": region.color, "found": found}
         row |= {"threshold": threshold, "kind": region.kind}
         if found:
-            box, part = _around(inside, grid)
+            box, part = _around(inside, grid, reach)
             piece = inside[box] if lesion else _heaviest(inside[box], values[box])
-            near = np.where(within(piece, part, REACH_MM), values[box], 0)
+            near = np.where(within(piece, part, reach), values[box], 0)
             soft = soft_volume(near, part.affine) * gain
             row |= {"soft_mm3": soft, "hard_mm3": hard_volume(piece, part.affine)}
             row |= {"centre_mm": [float(c) for c in centroid_mm(near, part.affine)]}
@@ -127,9 +131,9 @@ def _heaviest(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
     return labels == 1 + int(np.argmax(weight))
 
 
-def _around(inside: np.ndarray, grid: Grid) -> tuple[tuple[slice, ...], Grid]:
-    """The box of a mask with room for `REACH_MM` on every side, and its grid: most of a head is far from a region."""
-    room = np.ceil(REACH_MM / grid.spacing).astype(int) + 1
+def _around(inside: np.ndarray, grid: Grid, reach: float) -> tuple[tuple[slice, ...], Grid]:
+    """The box of a mask with so many mm of room on every side, and its grid: most of a head is far from a region."""
+    room = np.ceil(reach / grid.spacing).astype(int) + 1
     low, high = [], []
     for axis, (n, more) in enumerate(zip(inside.shape, room, strict=True)):
         there = np.flatnonzero(inside.any(tuple(a for a in range(3) if a != axis)))

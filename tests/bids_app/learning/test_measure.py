@@ -119,3 +119,16 @@ def test_each_region_has_its_own_threshold(probability):
 def test_a_likelier_region_below_its_threshold_gives_way():
     both = np.stack([np.full((2, 2, 2), 0.3), np.full((2, 2, 2), 0.4)])
     assert (label_map(bundle(thresholds={"left habenula": 0.2, "right habenula": 0.6}), both) == 1).all()
+
+
+def test_with_labels_a_voxel_counts_for_what_it_is_called_and_its_neighbours_for_what_they_hold():
+    coarse = Grid((20, 20, 20), np.diag([2.0, 2, 2, 1]))
+    probability = np.zeros((2, *coarse.shape), np.float32)
+    probability[0, 8:11, 8:11, 9] = 0.4  # a sheet that reaches no threshold
+    probability[0, 8:11, 8:11, 10] = 0.2
+    labels = np.where(probability[0] > 0.3, 1, 0)
+    (row, absent) = measure_regions(bundle(), probability, coarse, labels).rows
+    assert row["threshold"] is None
+    assert row["hard_mm3"] == pytest.approx(9 * 8)
+    assert row["soft_mm3"] == pytest.approx(9 * 8 * 0.6)
+    assert not absent["found"]
