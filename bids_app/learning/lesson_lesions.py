@@ -20,7 +20,7 @@ from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.generator import Ranges, draw_scans, jittered
 from bids_app.synthesis.labelmaps import load_label_maps
 from bids_app.synthesis.painting import PathologyPainter, PlacedMap, around, left_out, place_map, region_classes
-from bids_app.synthesis.pathology import from_mni
+from bids_app.synthesis.pathology import Pathology, from_mni
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,7 @@ class LesionLesson(Lesson):
         shapes: masks of real strokes, for ``stroke``.
         data_root: where the label maps came from; None where nothing is exported.
         dropout: how often an optional sequence is missing.
+        painted: all that the last scan that was drawn had, mimics too.
     """
 
     recipe: Recipe
@@ -72,6 +73,7 @@ class LesionLesson(Lesson):
     patch: tuple[int, int, int] = PATCH
     data_root: Path | None = None
     dropout: float = field(init=False)
+    painted: Pathology | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.dropout = self.recipe.learning.sequence_dropout
@@ -120,6 +122,7 @@ class LesionLesson(Lesson):
             [label_map], [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, sequences=len(names),
             how=self.how, paint=paint, units=units,
         )  # fmt: skip
+        self.painted = paint.drawn
         there = left_out(len(names), [s.required for s in self.recipe.sequences], generator, self.dropout)
         return drawn.images[0], there, region_classes(paint.drawn, len(self.recipe.regions))
 

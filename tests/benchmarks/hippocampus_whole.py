@@ -173,9 +173,9 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
     print("missed: " + (", ".join(failures(figures)) or "nothing"))
     if options.note:
-        from bids_app.learning.export import note_measured
+        from bids_app.learning.export import TRAINED_CARD, note_measured
 
-        note_measured(options.note, "whole_brains", figures)
+        note_measured(options.note, "whole_brains", figures, TRAINED_CARD)
 
 
 if __name__ == "__main__":
