@@ -53,7 +53,6 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     cross = np.zeros(len(TEMPERATURES))
     shared = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
     said, true = np.zeros_like(shared), np.zeros(len(lesions))
-    mass = np.zeros((len(lesions), len(TEMPERATURES)))
     for scan in scans:
         answer = predict(trial, scan.stack, scan.present)
         for t, temperature in enumerate(TEMPERATURES):
@@ -64,7 +63,6 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
             cross[t] -= np.log(np.clip(own, 1e-6, 1)).mean()
             for k, n in enumerate(lesions):
                 truth = scan.classes == n + 1
-                mass[k, t] += p[n].sum()
                 for h, threshold in enumerate(THRESHOLDS):
                     mask = p[n] >= threshold
                     shared[k, t, h] += (mask & truth).sum()
@@ -77,7 +75,7 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
         scores = 2 * shared[:, best] / np.maximum(said[:, best] + true[:, None], 1)
         levels = THRESHOLDS[scores.argmax(1)]
         calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
-        if len(lesions) == 1 and mass[0, best] > 0:
+        if len(lesions) == 1:
             calibration["threshold"] = float(levels[0])
         least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), trial, scans)
         if least:

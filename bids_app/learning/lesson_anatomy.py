@@ -30,8 +30,8 @@ HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_s
 LOOK_STEP = 2
 #: Sides of a training patch, voxels of 2 mm: a whole head.
 PATCH = (96, 112, 96)
-#: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
 PLAN = Plan(batch=2, rate=2e-3, reuse=2, pool=48, warm_up=100, average=0.998)
+#: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
 RANGES = Ranges(
     turn=0.2, scale=0.15, bend_mm=2.5, near_brain=1.0, shift_mm=20.0, known=0.9, noise=0.06, thick=0.35,
     thickest_mm=6.5, coarsest_mm=2.4, bias=0.35, gamma=0.3, gain=0.1, offset=0.25,

@@ -122,11 +122,14 @@ def train_bundle(
     """
     import torch
 
+    from bids_app.learning.bundle import load_bundle
+
     if minutes is None and steps is None:
         raise UsageError("say how long to train: minutes or steps")
     if min(n for n in (minutes, steps) if n is not None) <= 0:
         raise UsageError("a training needs more than 0 steps or minutes")
     out_dir = Path(out_dir)
+    given = load_bundle(start) if start is not None else None
     lesson = load_lesson(name, data_root, out_dir, seed)
     torch.set_num_threads(max(1, threads))
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -135,10 +138,8 @@ def train_bundle(
     if resume and checkpoint.is_file():
         state.load(checkpoint)
         log.info("going on from step %d", state.step)
-    elif start is not None:
-        from bids_app.learning.bundle import load_bundle
-
-        log.info("took over %d tensors of %s", start_from(state, load_bundle(start).network.state_dict()), start)
+    elif given is not None:
+        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict()), start)
     for until, stage in lesson.stages():
         fit(
             state, stage, seed=seed, minutes=minutes, steps=steps, checkpoint=checkpoint, log_path=out_dir / "log.csv",

@@ -125,9 +125,11 @@ def draw_scans(
         label_map = maps[int(torch.randint(len(maps), (), generator=generator))]
         at = draw_places(label_map, shape, spacing, how, generator)
         found = look_up(label_map.labels, at)
-        if chance(generator, how.mirror):
+        mirrored = chance(generator, how.mirror)
+        if mirrored:
             found, at = mirror_table().to(found.device)[found.long()].flip(0), at.flip(1)
-        clean = _painted(label_map, found, at, spacing, paint or random_brightness(sequences, how), generator)
+        painter = paint or random_brightness(sequences, how)
+        clean = _painted(label_map, found, at, spacing, painter, generator, mirrored=mirrored)
         images.append(scan_all(clean, found, spacing, how, generator, units=units))
         labels.append(found)
         places.append(at)
@@ -136,7 +138,7 @@ def draw_scans(
 
 def _painted(
     label_map: LabelMap, labels: torch.Tensor, at: torch.Tensor, spacing: float, paint: Painter,
-    generator: torch.Generator,
+    generator: torch.Generator, *, mirrored: bool,
 ) -> torch.Tensor:  # fmt: skip
     """Brightness before the scanner; where voxels are much larger than the map's, the mean of four places in each.
 
@@ -144,7 +146,6 @@ def _painted(
     """
     if spacing < COARSE * label_map.spacing:
         return paint(labels, at, generator)
-    mirrored = bool((labels != look_up(label_map.labels, at)).any())
     state, total, step = generator.get_state(), 0.0, 0.25 * spacing / label_map.spacing
     for corner in CORNERS:
         generator.set_state(state)

@@ -10,7 +10,7 @@ import torch
 
 from bids_app.synthesis.contrast import chance, normal, uniform
 from bids_app.synthesis.generator import textured
-from bids_app.synthesis.labelmaps import LABELS, TISSUE, LabelMap, mirror_table
+from bids_app.synthesis.labelmaps import LABELS, POSITION, TISSUE, LabelMap, mirror_table
 from bids_app.synthesis.pathology import Pathology, draw_pathology, ground_from_labels, places_of_head
 from bids_app.synthesis.physics import Acquisition, Tissue, acquisition, signal, tissues, varied
 
@@ -76,7 +76,7 @@ def draw_relaxation(field_tesla: float, generator: torch.Generator) -> Tissue:
                 made = {OUTSIDE[int(torch.randint(len(OUTSIDE), (), generator=generator))]: 1.0}
             for tissue, share in (made or {}).items():
                 one = known[tissue]
-                rows[LABELS.index(label)] += share * torch.tensor(
+                rows[POSITION[label]] += share * torch.tensor(
                     [one.t1_ms, one.t2_ms, one.density, one.diffusivity, one.gadolinium_mM]
                 )
     # one factor for a person's tissue of each kind, a smaller one of every label's own
@@ -84,7 +84,7 @@ def draw_relaxation(field_tesla: float, generator: torch.Generator) -> Tissue:
     first = torch.minimum(mirror_table().long(), torch.arange(n))
     for name, members in TISSUE.items():
         factor = torch.exp(normal(generator, PEOPLE, (5,)))
-        places = [LABELS.index(label) for label in members]
+        places = [POSITION[label] for label in members]
         rows[places] = rows[places] * factor
         if name == "air":
             rows[places] = torch.tensor([1000.0, 50.0, 0.0, 0.0, 0.0])

@@ -8,10 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from bids_app.imaging.stacking import Grid, sample
-from bids_app.imaging.templates import find_template
 from bids_app.recipes.recipe import Recipe, load_recipe
 from tests.bids_app.learning.small_bundle import write_small
+from tests.workflows.heads import coarse_template
 
 #: 1e-3 mm²/s
 TISSUE, FLUID, CORE = 0.8, 2.8, 0.4
@@ -21,16 +20,12 @@ NAME = "sub-01/dwi/sub-01"
 
 def true_maps(spacing: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """S0, ADC in 1e-3 mm²/s, and affine of the packaged template's brain with an infarct on its right."""
-    template = find_template()
-    own = Grid.of(template.image)
-    steps = spacing / own.spacing
-    affine = own.affine @ np.diag([*steps, 1.0])
-    grid = Grid(tuple(int(n // s) for n, s in zip(own.shape, steps, strict=True)), affine)
-    brain = sample(template.image, np.eye(4), grid)
+    brain, affine = coarse_template(spacing)
     inside = brain > 5
     dark = inside & (brain < 0.45 * np.percentile(brain[inside], 90))  # fluid is dark in the template
     at = (
-        np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
+        np.stack(np.meshgrid(*[np.arange(n) for n in brain.shape], indexing="ij"), -1) @ affine[:3, :3].T
+        + affine[:3, 3]
     )
     core = inside & (np.linalg.norm(at - [35, -10, 15], axis=-1) < 18)
     adc = np.where(inside, np.where(core, CORE, np.where(dark, FLUID, TISSUE)), 0)

@@ -12,14 +12,19 @@ from bids_app.imaging.stacking import Grid, sample
 from bids_app.imaging.templates import find_template
 
 
-def small_heads(root: Path, labels: list[str], *, spacing: float = 3.0, sequences: tuple[str, ...] = ("T1w",)) -> Path:
-    """A BIDS dataset of the packaged template, coarse, with a little noise of its own for each participant."""
+def coarse_template(spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """The packaged template's brain on voxels of ``spacing`` mm, and their affine."""
     template = find_template()
     own = Grid.of(template.image)
     steps = spacing / own.spacing
     affine = own.affine @ np.diag([*steps, 1.0])
     grid = Grid(tuple(int(n // s) for n, s in zip(own.shape, steps, strict=True)), affine)
-    brain = sample(template.image, np.eye(4), grid)
+    return sample(template.image, np.eye(4), grid), affine
+
+
+def small_heads(root: Path, labels: list[str], *, spacing: float = 3.0, sequences: tuple[str, ...] = ("T1w",)) -> Path:
+    """A BIDS dataset of the packaged template, coarse, with a little noise of its own for each participant."""
+    brain, affine = coarse_template(spacing)
     for number, label in enumerate(labels):
         rng = np.random.default_rng(number)
         for sequence in sequences:

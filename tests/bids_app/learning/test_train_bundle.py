@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app.errors import InputMissing, UsageError
+from bids_app.errors import BundleError, InputMissing, UsageError
 from bids_app.learning.calibrate import calibrate, draw_pairs, heated
 from bids_app.learning.lesson import Plan, drawn_batches
 from bids_app.learning.lesson_habenula import HabenulaLesson
@@ -114,3 +114,9 @@ def test_learns_to_find_and_measure(sources, tmp_path):
     calibration, figures = calibrate(recipe, state.network, draw_pairs(sources, [0], 2, 10_000))
     assert 0 < calibration["threshold"] < 1
     assert 0 <= figures["found"] <= 1
+
+
+def test_a_bundle_to_start_from_is_looked_for_before_anything_is_read(tmp_path):
+    with pytest.raises(BundleError, match="nowhere"):
+        train_bundle("anatomy", tmp_path, tmp_path / "out", steps=1, start="nowhere")
+    assert not (tmp_path / "out").exists()
