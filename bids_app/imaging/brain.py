@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
-from bids_app.imaging.stacking import Grid
+from bids_app.imaging.stacking import Grid, box_of
 from bids_app.imaging.templates import Template
 
 #: What tells a stripped brain from a head, each measured at 3 mm on 24 stripped and 18 whole images.
@@ -43,7 +43,7 @@ def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
     blank = float(counts.max() / small.size)
     small = small - values[counts.argmax()]
     bright = small > 0.12 * np.percentile(small[small > 0.02 * small.max()], 95)
-    solid = _largest(ndimage.binary_opening(ndimage.binary_fill_holes(bright)))
+    solid = largest_piece(ndimage.binary_opening(ndimage.binary_fill_holes(bright)))
     ml = float(solid.sum() * np.prod(spacing) / 1000)
     depth = ndimage.distance_transform_edt(np.pad(solid, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     shell = (depth > 3) & (depth <= 9)
@@ -156,9 +156,9 @@ def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
     ground = float(np.median(corner))
     level = ground + 0.02 * (np.percentile(array[array > ground], 95) - ground) if (array > ground).any() else ground
     rough = array > level
-    box = _box(rough)
+    box = box_of(rough)
     part = ndimage.binary_opening(rough[box], iterations=1)
-    part = _largest(part)
+    part = largest_piece(part)
     part = ndimage.binary_dilation(part, iterations=2) & rough[box]
     part = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(part, 3), iterations=2))[3:-3, 3:-3, 3:-3]
     mask = np.zeros(array.shape, bool)
@@ -166,12 +166,8 @@ def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
     return mask
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    spans = [np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    return tuple(slice(int(s[0]), int(s[-1]) + 1) if len(s) else slice(0, 0) for s in spans)
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece (6 neighbours) of a mask."""
     from scipy import ndimage
 
     found, count = ndimage.label(mask)

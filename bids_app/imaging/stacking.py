@@ -80,6 +80,23 @@ def transform_points(matrix: np.ndarray, points: np.ndarray | Sequence[float]) -
     return points @ np.asarray(matrix)[:3, :3].T + np.asarray(matrix)[:3, 3]
 
 
+def box_of(inside: np.ndarray, more: int | Sequence[int] = 0) -> tuple[slice, ...]:
+    """Around the true voxels, and ``more`` voxels on every side as far as there are any; empty where none is true."""
+    box = []
+    for axis, (n, room) in enumerate(zip(inside.shape, np.broadcast_to(more, inside.ndim), strict=True)):
+        there = np.flatnonzero(inside.any(tuple(a for a in range(inside.ndim) if a != axis)))
+        ends = (int(there[0]) - int(room), int(there[-1]) + 1 + int(room)) if len(there) else (0, 0)
+        box.append(slice(max(ends[0], 0), min(ends[1], n)))
+    return tuple(box)
+
+
+def part_of(grid: Grid, box: Sequence[slice]) -> Grid:
+    """The grid of a box of a grid's voxels."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = transform_points(grid.affine, [part.start for part in box])
+    return Grid(tuple(part.stop - part.start for part in box), affine)
+
+
 def rotation_of(matrix: np.ndarray) -> np.ndarray:
     """The rotation nearest to a 4x4 or 3x3 matrix (its polar factor), shape ``(3, 3)``, determinant +1.
 

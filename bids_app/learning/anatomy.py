@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
-from bids_app.imaging.brain import BRAIN_ML, CUT_AT_MOST
-from bids_app.imaging.stacking import Grid, to_grid, transform_points
+from bids_app.imaging.brain import BRAIN_ML, CUT_AT_MOST, largest_piece
+from bids_app.imaging.stacking import Grid, box_of, part_of, to_grid, transform_points
 from bids_app.learning.bundle import Bundle, load_bundle, shipped
 from bids_app.learning.measure import measure_regions
 from bids_app.learning.predict import predict
@@ -92,14 +92,14 @@ def find_anatomy(
     recipe = bundle.recipe
     stack, _, grid = lay(recipe, {recipe.reference: Path(image_path)}, {})
     box = head_box(stack[0], grid)
-    seen = looked = _part_of(grid, box)
+    seen = looked = part_of(grid, box)
     probability = predict(bundle, stack[(slice(None), *box)], device=device, tta=tta, low_mem=low_mem, threads=threads)
     labels = likeliest(recipe, probability)
     astray = _keep_one_piece(labels, probability)
     if not labels.any():
         raise ImageError(f"the network of {bundle.name} found nothing in {image_path}: is it a head?")
-    inside = _box(labels > 0, KEPT_VOXELS + 1)  # there is nothing outside it
-    seen, labels, probability = _part_of(seen, inside), labels[inside], probability[(slice(None), *inside)]
+    inside = box_of(labels > 0, KEPT_VOXELS + 1)  # there is nothing outside it
+    seen, labels, probability = part_of(seen, inside), labels[inside], probability[(slice(None), *inside)]
     measured = measure_regions(bundle, probability, seen, labels)
     rows = measured.rows + _totals(recipe, probability, labels, seen)
     native = Grid.of(image_path)
@@ -153,9 +153,9 @@ def labels_on(recipe: Recipe, probability: np.ndarray, labels: np.ndarray, seen:
         inside = labels == region.index  # it is the likeliest between voxels only near one where it is the likeliest
         if not inside.any():
             continue
-        box = _box(inside, 2)
-        target = _reached_part(_part_of(seen, box), native)
-        brought = to_grid(values[box], _part_of(seen, box), _part_of(native, target))
+        box = box_of(inside, 2)
+        target = _reached_part(part_of(seen, box), native)
+        brought = to_grid(values[box], part_of(seen, box), part_of(native, target))
         np.copyto(result[target], region.index, where=brought > most[target])
         np.maximum(most[target], brought, out=most[target])
     return result
@@ -202,8 +202,8 @@ def _keep_one_piece(labels: np.ndarray, probability: np.ndarray) -> float:
     if not total:
         labels[:] = 0
         return 0.0
-    main = _largest(brain)
-    inside = _largest(main | (labels == FLUID))
+    main = largest_piece(brain)
+    inside = largest_piece(main | (labels == FLUID))
     labels[~inside] = 0
     outside = ~ndimage.binary_dilation(inside, iterations=KEPT_VOXELS)
     for values in probability:
@@ -256,36 +256,14 @@ def _solid(mask: np.ndarray) -> np.ndarray:
 
     if not mask.any():
         return mask
-    box = _box(mask)
+    box = box_of(mask, 1)
     solid = np.zeros_like(mask)
-    solid[box] = ndimage.binary_fill_holes(_largest(mask[box]))
+    solid[box] = ndimage.binary_fill_holes(largest_piece(mask[box]))
     return solid
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
-    found, count = ndimage.label(mask)
-    return mask if count < 2 else found == np.bincount(found.ravel())[1:].argmax() + 1
 
 
 def _kind(recipe: Recipe) -> type:
     return np.uint8 if max(region.index for region in recipe.regions) < 256 else np.int16
-
-
-def _box(inside: np.ndarray, more: int = 1) -> tuple[slice, ...]:
-    """Around the true voxels, and some more on every side."""
-    box = []
-    for axis, n in enumerate(inside.shape):
-        there = np.flatnonzero(inside.any(tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(int(there[0]) - more, 0), min(int(there[-1]) + 1 + more, n)))
-    return tuple(box)
-
-
-def _part_of(grid: Grid, box: tuple[slice, ...]) -> Grid:
-    affine = grid.affine.copy()
-    affine[:3, 3] = transform_points(grid.affine, [part.start for part in box])
-    return Grid(tuple(part.stop - part.start for part in box), affine)
 
 
 def _reached_part(source: Grid, target: Grid) -> tuple[slice, ...]:

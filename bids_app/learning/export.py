@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import secrets
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_app import __version__
+from bids_app.bids.digest import sha256_of
 from bids_app.bids.files import told_plainly
 from bids_app.errors import BundleError
 from bids_app.learning.bundle import PLAN, WEIGHTS, hash_weights, join_members, load_bundle
+from bids_app.learning.manifest import salted
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.recipes.write import recipe_to_toml
 
@@ -66,12 +67,13 @@ def export_bundle(
     """
     import torch
 
-    from bids_app.learning.calibrate import calibrate, draw_pairs
+    from bids_app.learning.calibrate import calibrate, dice_by_voxel, draw_pairs, trial_bundle
     from bids_app.synthesis.habenula_sources import HELD_OUT
 
     state.mean.load_state_dict({name: value.half().float() for name, value in state.mean.state_dict().items()})
     held_out = [i for i, name in enumerate(sources.names) if name in HELD_OUT] or list(range(len(sources.names)))
     calibration, figures = calibrate(recipe, state.mean, draw_pairs(sources, held_out, PAIRS, PAIRS_SEED))
+    by_voxel = dice_by_voxel(trial_bundle(recipe, state.mean, calibration), sources, held_out)
     trained, minutes = [name for name in sources.names if name not in HELD_OUT], state.seconds / 60
     manifest = {
         "name": recipe.name, "tandem": __version__, "torch": torch.__version__.split("+")[0],
@@ -84,7 +86,8 @@ def export_bundle(
     }  # fmt: skip
     return write_bundle(
         out_dir, recipe=recipe, shape=state.mean.shape, states=[state.mean.state_dict()], plan=None,
-        calibration=calibration, manifest=manifest, metrics={"simulator_held_out": figures},
+        calibration=calibration, manifest=manifest,
+        metrics={"simulator_held_out": {**figures, "dice_by_voxel_mm": by_voxel}},
         card=CARD.read_text(encoding="utf-8"), licence=LICENSE,
     )  # fmt: skip
 
@@ -204,8 +207,8 @@ def _trained_on(names: list[str], data_root: Path) -> dict[str, Any]:
     salt, hashes = secrets.token_hex(16), []
     for name in names:
         path = source_path(name, data_root)
-        content = path.read_bytes() if path is not None and path.is_file() else name.encode()
-        hashes.append(hashlib.sha256(salt.encode() + hashlib.sha256(content).digest()).hexdigest())
+        content = sha256_of(path) if path is not None and path.is_file() else name
+        hashes.append(salted(salt, content))
     return {"salt": salt, "trained_on": sorted(hashes)}
 
 

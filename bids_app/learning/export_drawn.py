@@ -11,6 +11,7 @@ from bids_app.learning.calibrate import trial_bundle
 from bids_app.learning.export import write_bundle
 from bids_app.learning.judge_drawn import CALIBRATE, JUDGE, Source, calibrate_drawn, judge_lesions, judge_structures
 from bids_app.learning.lesson import Lesson
+from bids_app.learning.manifest import hashed_images
 from bids_app.synthesis.labelmaps import LABELS, brain_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ CARD = Path(__file__).with_name("drawn_card.md")
 LICENSE = """The weights of this bundle are licensed under Apache-2.0.
 
 They were learned from images drawn at random from label maps distributed with SynthSeg (Billot et al. 2023,
-Apache-2.0){more}, and contain none of them. No person was scanned for them.
+Apache-2.0){more}, and contain none of them.
+"""
+NOBODY = "No person was scanned for them.\n"
+REAL_LICENSE = """
+Real scans with masks drawn by people were mixed among them: {real}. No image and no mask of
+them is in this bundle.
 """
 #: Scans that calibrate and that judge.
 COUNTS = (12, 16)
@@ -32,7 +38,8 @@ def export_drawn(
     state: State, lesson: Lesson, truth: Source, out_dir: Path, *, seed: int, patch: Sequence[int],
     held_out: Sequence[str],
     normalisation: Mapping[str, Any] | None = None, subsets: Mapping[str, Source] | None = None, note: str = "",
-    more: str = "", counts: tuple[int, int] = COUNTS,
+    more: str = "", real: Mapping[str, Sequence[Path]] | None = None, real_licence: str = "",
+    counts: tuple[int, int] = COUNTS,
 ) -> Path:  # fmt: skip
     """Calibrate the averaged weights, measure them, and write the bundle.
 
@@ -47,6 +54,8 @@ def export_drawn(
         subsets: further scans to judge by, by name: with some sequences missing.
         note: what a reader should know of this very run.
         more: what else the licence should name.
+        real: files of every real participant who trained.
+        real_licence: what these files are, and their licence.
         counts: of scans that calibrate, and that judge.
     """
     import torch
@@ -68,13 +77,14 @@ def export_drawn(
         "name": recipe.name, "tandem": __version__, "torch": torch.__version__.split("+")[0], "seed": seed,
         "steps": state.step, "scans_drawn": state.drawn, "minutes": round(minutes, 1),
         "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --steps {state.step} --seed {seed}",
-        "labels": "drawn: the truth of a scan is the label map that it was made from", "real_images": [],
+        "labels": "drawn: the truth of a scan is the label map that it was made from",
+        "real_images": sorted(real or ()), **hashed_images(path for paths in (real or {}).values() for path in paths),
         "held_out": sorted(held_out), "note": note,
     }  # fmt: skip
     return write_bundle(
         out_dir, recipe=recipe, shape=state.mean.shape, states=[state.mean.state_dict()], plan=plan,
         calibration=calibration, manifest=manifest, metrics=metrics, card=CARD.read_text(encoding="utf-8"),
-        licence=LICENSE.format(more=more),
+        licence=LICENSE.format(more=more) + (REAL_LICENSE.format(real=real_licence) if real else NOBODY),
     )  # fmt: skip
 
 

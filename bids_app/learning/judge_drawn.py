@@ -53,8 +53,11 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     cross = np.zeros(len(TEMPERATURES))
     shared = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
     said, true = np.zeros_like(shared), np.zeros(len(lesions))
+    answers = []
     for scan in scans:
         answer = predict(trial, scan.stack, scan.present)
+        if lesions:  # of many structures they would fill the memory
+            answers.append(answer)
         for t, temperature in enumerate(TEMPERATURES):
             p = answer if temperature == 1.0 else heated(answer, temperature)
             own = np.where(
@@ -77,24 +80,24 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
         calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
         if len(lesions) == 1:
             calibration["threshold"] = float(levels[0])
-        least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), trial, scans)
+        same = calibration["temperature"] == trial.calibration.get("temperature", 1.0)
+        answers = [answer if same else heated(answer, calibration["temperature"]) for answer in answers]
+        least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), scans, answers)
         if least:
             calibration["least_mm3"] = least
     return calibration
 
 
-def _least_mm3(fitted: Bundle, trial: Bundle, scans: Sequence[Truth]) -> float:
+def _least_mm3(fitted: Bundle, scans: Sequence[Truth], answers: Sequence[np.ndarray]) -> float:
     """The size below which pieces are dropped that gives the best lesion-wise F1 for at most a hundredth of Dice."""
-    fitted.__dict__.update({name: trial.__dict__[name] for name in ("networks", "plans") if name in trial.__dict__})
-    voxel = trial.recipe.grid.spacing_mm**3
-    answers = [predict(fitted, scan.stack, scan.present) for scan in scans]
+    voxel = fitted.recipe.grid.spacing_mm**3
     rows = []
     for least in LEAST_MM3:
         fitted.calibration["least_mm3"] = least
         counts, overlaps = Counts(), []
         for answer, scan in zip(answers, scans, strict=True):
             labels = label_map(fitted, without_specks(fitted, answer, voxel)) > 0
-            counts = counts + detect(labels, scan.classes > 0, (trial.recipe.grid.spacing_mm,) * 3).counts
+            counts = counts + detect(labels, scan.classes > 0, (fitted.recipe.grid.spacing_mm,) * 3).counts
             overlaps.append(dice(labels, scan.classes > 0))
         rows.append((0.0 if np.isnan(counts.f1) else counts.f1, float(np.mean(overlaps))))
     best = max(range(len(rows)), key=lambda n: rows[n][0] if rows[n][1] >= rows[0][1] - 0.01 else -1.0)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bids_app.networks.multitask import MultiTaskNet
 
 
+#: Label maps that never train: they judge.
+HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_seg_20")
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a training goes; a sentence per number.
@@ -76,6 +80,22 @@ class Lesson(Protocol):
     def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
         """Calibrate on scans that did not train, and write the bundle."""
         ...
+
+
+def offset_of(step: int, fold: int) -> tuple[int, ...]:
+    """Which of the folded voxels a step looks at: each in turn, in an order without a pattern."""
+    return np.unravel_index(int(np.random.default_rng(step).integers(fold**3)), (fold,) * 3)
+
+
+def number_seed(seed: int, number: int) -> int:
+    """Seed of the ``number``-th scan of a training."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def label_map_names(folder: Path, *, held_out: bool) -> list[str]:
+    """Label maps that train, or those that judge; all of them where the folder holds no other kind."""
+    names = sorted(path.name.split(".")[0] for path in folder.glob("*.nii*"))
+    return [name for name in names if (name in HELD_OUT) == held_out] or names
 
 
 def drawn_batches(

@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.learning.judge_drawn import Truth
-from bids_app.learning.lesson import Lesson, Plan
+from bids_app.learning.lesson import Lesson, Plan, label_map_names, number_seed, offset_of
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bids_app.learning.state import State
     from bids_app.networks.multitask import MultiTaskNet
 
-#: Label maps that never train: they judge.
-HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_seg_20")
 #: One voxel of so many along each axis is judged in a step.
 LOOK_STEP = 2
 #: Sides of a training patch, voxels of 2 mm: a whole head.
@@ -33,7 +31,7 @@ PATCH = (96, 112, 96)
 PLAN = Plan(batch=2, rate=2e-3, reuse=2, pool=48, warm_up=100, average=0.998)
 #: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
 RANGES = Ranges(
-    turn=0.2, scale=0.15, bend_mm=2.5, near_brain=1.0, shift_mm=20.0, known=0.9, noise=0.06, thick=0.35,
+    turn=0.2, scale=0.15, bend_mm=2.5, near_brain=1.0, shift_mm=20.0, known=0.9, noise=0.045, texture=0.06, thick=0.35,
     thickest_mm=6.5, coarsest_mm=2.4, bias=0.35, gamma=0.3, gain=0.1, offset=0.25,
 )  # fmt: skip
 #: The first scans are easy: large structures are found sooner, and the harder scans start from there.
@@ -48,22 +46,6 @@ COARSE_MM, COARSE_PART = 3.0, 0.6
 EVALUATION = Ranges(
     turn=0.15, scale=0.1, bend_mm=2.0, near_brain=1.0, shift_mm=10.0, known=1.0, noise=0.1, thick=0.5, thickest_mm=6.0
 )
-
-
-def offset_of(step: int, fold: int) -> tuple[int, ...]:
-    """Which of the folded voxels a step looks at: each in turn, in an order without a pattern."""
-    return np.unravel_index(int(np.random.default_rng(step).integers(fold**3)), (fold,) * 3)
-
-
-def number_seed(seed: int, number: int) -> int:
-    """Seed of the ``number``-th scan of a training."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def label_map_names(folder: Path, *, held_out: bool) -> list[str]:
-    """Label maps that train, or those that judge; all of them where the folder holds no other kind."""
-    names = sorted(path.name.split(".")[0] for path in folder.glob("*.nii*"))
-    return [name for name in names if (name in HELD_OUT) == held_out] or names
 
 
 @dataclass

@@ -12,8 +12,8 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.learning.judge_drawn import Truth
-from bids_app.learning.lesson import Lesson, Plan
-from bids_app.learning.lesson_anatomy import label_map_names, number_seed, offset_of
+from bids_app.learning.lesson import Lesson, Plan, label_map_names, number_seed, offset_of
+from bids_app.learning.real_scans import LICENCES, RealPatches, images_of, load_real
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.recipe import Recipe
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 KIND = {"ms": "ms", "stroke": "stroke", "tbi": "tbi", "schwannoma": "schwannoma", "tumour": "glioma"}
 #: Mean and spread that an ADC map is normalised by, 1e-3 mm²/s: healthy tissue and some fluid, round numbers of ours.
 ADC_NORMAL = {"kind": "cohort", "mean": 1.0, "sd": 0.6}
+#: Share of the patches that are real ones, where there are any.
+REAL_SHARE = 0.3
 #: Sides of a training patch, voxels, of recipes for the whole brain.
 PATCH = (80, 96, 80)
 #: Share of the scans of a region, which no mask is laid over, that show what is outside the brain.
@@ -58,6 +60,7 @@ class LesionLesson(Lesson):
         placed: label maps that train.
         kind: of `pathology.KINDS`.
         shapes: masks of real strokes, for ``stroke``.
+        real: real scans that are mixed among the drawn ones; None for none.
         data_root: where the label maps came from; None where nothing is exported.
         dropout: how often an optional sequence is missing.
         painted: all that the last scan that was drawn had, mimics too.
@@ -72,6 +75,7 @@ class LesionLesson(Lesson):
     how: Ranges = RANGES
     patch: tuple[int, int, int] = PATCH
     data_root: Path | None = None
+    real: RealPatches | None = None
     dropout: float = field(init=False)
     painted: Pathology | None = field(init=False, default=None)
 
@@ -83,11 +87,15 @@ class LesionLesson(Lesson):
             self.how = replace(self.how, stripped=1 - WITH_SKULL)
 
     @classmethod
-    def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> LesionLesson:
+    def load(
+        cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False, leave_out: Sequence[str] = ()
+    ) -> LesionLesson:
         """The label maps that train, or those held out; for strokes also the shapes of real ones.
 
+        Where real scans with masks lie there (see `real_scans.DATASETS`), they train too, but those in ``leave_out``.
+
         Raises:
-            UsageError: the recipe has no pathology that can be drawn.
+            UsageError: the recipe has no pathology that can be drawn, or somebody is left out who is not there.
         """
         if recipe.name not in KIND:
             raise UsageError(f"there is no pathology for the recipe {recipe.name!r}; there is for {', '.join(KIND)}")
@@ -99,7 +107,10 @@ class LesionLesson(Lesson):
 
             every = load(data_root)
             shapes = every[::5] if held_out else [shape for n, shape in enumerate(every) if n % 5]
-        return cls(recipe, placed, kind, seed, shapes, data_root=data_root)
+        lesson = cls(recipe, placed, kind, seed, shapes, data_root=data_root)
+        if not held_out and (scans := load_real(recipe, data_root, leave_out)):
+            lesson.real = RealPatches(scans, recipe, lesson.patch, lesson.normalisation, seed)
+        return lesson
 
     @property
     def normalisation(self) -> list[dict[str, Any]]:
@@ -129,6 +140,8 @@ class LesionLesson(Lesson):
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
+        if self.real is not None and np.random.default_rng([self.seed, number]).random() < REAL_SHARE:
+            return self.real[number]
         images, there, classes = self.draw(number)
         images = normalise(images, self.normalisation)
         generator = torch.Generator().manual_seed(number_seed(self.seed, number) ^ 2)
@@ -163,7 +176,16 @@ class LesionLesson(Lesson):
             held_out=[one.label_map.name for one in judge.placed], subsets=subsets,
             normalisation=dict(zip(names, self.normalisation, strict=True)), note=note,
             more=", with the shapes of stroke lesions that were released under CC0" if self.shapes else "",
+            real=self._real_images(), real_licence=LICENCES.get(self.recipe.name, ""),
         )  # fmt: skip
+
+    def _real_images(self) -> dict[str, list[Path]]:
+        """Files of every participant who trained."""
+        found = {}
+        for name in self.real.participants if self.real is not None else ():
+            images, mask = images_of(self.recipe, self.data_root, name)
+            found[name] = [*images.values(), mask]
+        return found
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.flip(1), target.flip(0)

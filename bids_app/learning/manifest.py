@@ -48,6 +48,15 @@ def training_manifest(
     }  # fmt: skip
 
 
+def hashed_images(images: Iterable[Path]) -> dict[str, Any]:
+    """``salt`` and ``trained_on`` of a manifest for image files; nothing where there are none."""
+    from bids_app.bids.digest import sha256_of
+
+    salt = secrets.token_hex(16)
+    found = sorted({salted(salt, sha256_of(path)) for path in images})
+    return {"salt": salt, "trained_on": found} if found else {}
+
+
 def was_trained_on(bundle: Bundle, participants: Iterable[str] = (), images: Iterable[str] = ()) -> list[str]:
     """Those of these participants (labels) and images (SHA-256 in hexadecimal) that the bundle's manifest holds.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_app.imaging.stacking import Grid, transform_points
+from bids_app.imaging.stacking import Grid, box_of, part_of
 from bids_app.learning.bundle import Bundle
 from bids_app.measure.volumes import centroid_mm, hard_volume, pieces, soft_volume
 from bids_app.recipes.recipe import Region
@@ -133,16 +133,8 @@ def _heaviest(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _around(inside: np.ndarray, grid: Grid, reach: float) -> tuple[tuple[slice, ...], Grid]:
     """The box of a mask with so many mm of room on every side, and its grid: most of a head is far from a region."""
-    room = np.ceil(reach / grid.spacing).astype(int) + 1
-    low, high = [], []
-    for axis, (n, more) in enumerate(zip(inside.shape, room, strict=True)):
-        there = np.flatnonzero(inside.any(tuple(a for a in range(3) if a != axis)))
-        low.append(max(int(there[0]) - more, 0))
-        high.append(min(int(there[-1]) + 1 + more, n))
-    affine = grid.affine.copy()
-    affine[:3, 3] = transform_points(grid.affine, low)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    return box, Grid(tuple(int(b - a) for a, b in zip(low, high, strict=True)), affine)
+    box = box_of(inside, np.ceil(reach / grid.spacing).astype(int) + 1)
+    return box, part_of(grid, box)
 
 
 def within(piece: np.ndarray, grid: Grid, millimetres: float) -> np.ndarray:

@@ -7,6 +7,7 @@ import csv
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,11 @@ def start_from(state: State, weights: dict[str, object]) -> int:
     return len(shared)
 
 
-def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int) -> Lesson:
-    """The lesson of a recipe that ships.
+def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int, *, leave_out: Sequence[str] = ()) -> Lesson:
+    """The lesson of a recipe that ships, without the real participants in ``leave_out``.
 
     Raises:
-        UsageError: a recipe that has none.
+        UsageError: a recipe that has none, or whose lesson has no real participant of that name.
         InputMissing: nothing to draw scans from.
     """
     if name not in LESSONS:
@@ -72,25 +73,27 @@ def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int) -> Lesson:
         )
     if not Path(data_root).is_dir():
         raise InputMissing(f"{data_root} is no folder; give the folder that holds labelmaps and habenula_atlas")
-    return LESSONS[name](load_recipe(name), Path(data_root), seed, out_dir)
+    if LESSONS[name] is not _lesions and leave_out:
+        raise UsageError(f"nobody can be left out of the training of {name}")
+    return LESSONS[name](load_recipe(name), Path(data_root), seed, out_dir, leave_out)
 
 
-def _habenula(recipe: Recipe, data_root: Path, seed: int, out_dir: Path) -> Lesson:
+def _habenula(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
     from bids_app.learning.lesson_habenula import HabenulaLesson
 
     return HabenulaLesson.load(recipe, data_root, seed, out_dir / "sources")
 
 
-def _anatomy(recipe: Recipe, data_root: Path, seed: int, out_dir: Path) -> Lesson:
+def _anatomy(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
     from bids_app.learning.lesson_anatomy import AnatomyLesson
 
     return AnatomyLesson.load(recipe, data_root, seed)
 
 
-def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path) -> Lesson:
+def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, leave_out: Sequence[str]) -> Lesson:
     from bids_app.learning.lesson_lesions import LesionLesson
 
-    return LesionLesson.load(recipe, data_root, seed)
+    return LesionLesson.load(recipe, data_root, seed, leave_out=leave_out)
 
 
 LESSONS = {
@@ -102,6 +105,7 @@ LESSONS = {
 def train_bundle(
     name: str, data_root: Path, out_dir: Path, *, minutes: float | None = None, steps: int | None = None,
     seed: int = 1, threads: int = 2, resume: bool = True, start: str | Path | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Train the recipe ``name`` and export the bundle to ``out_dir/bundle``.
 
@@ -112,6 +116,7 @@ def train_bundle(
         minutes: time for learning (without the sources); or
         steps: their number; whichever ends first. One is needed.
         start: bundle whose weights are taken over where they fit.
+        leave_out: real participants (``sub-...``) who must not train, so that they can judge.
 
     Returns:
         The bundle's folder.
@@ -130,7 +135,7 @@ def train_bundle(
         raise UsageError("a training needs more than 0 steps or minutes")
     out_dir = Path(out_dir)
     given = load_bundle(start) if start is not None else None
-    lesson = load_lesson(name, data_root, out_dir, seed)
+    lesson = load_lesson(name, data_root, out_dir, seed, leave_out=leave_out)
     torch.set_num_threads(max(1, threads))
     out_dir.mkdir(parents=True, exist_ok=True)
     state = new_state(lesson.recipe, lesson.plan, seed)

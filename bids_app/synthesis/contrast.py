@@ -79,16 +79,24 @@ def rotation(angles: torch.Tensor) -> torch.Tensor:
     return about_z @ about_y @ about_x
 
 
-def acquire(
-    image: torch.Tensor, spacing: float, generator: torch.Generator, *, coarsest: float = 1.5, noise: float = 0.05
-) -> torch.Tensor:
-    """Scan ``image`` (x, y, z) on a turned, shifted grid of 0.7 mm to ``coarsest``, and resample it to its own.
+def from_segment(at: torch.Tensor, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """Distance of every place ``(..., 3)`` from a straight line between two points."""
+    along = end - start
+    step = (((at - start) @ along) / along.square().sum().clamp_min(1e-6)).clamp(0, 1)
+    return (at - start - step[..., None] * along).norm(dim=-1)
 
-    Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest. Noise is
-    Gaussian, as Rician noise is at this signal, up to ``noise`` of the image's own range.
+
+def acquire(
+    image: torch.Tensor, spacing: float, generator: torch.Generator, *, finest: float = 0.7, coarsest: float = 1.5,
+    noise: float = 0.05,
+) -> torch.Tensor:  # fmt: skip
+    """Scan ``image`` (x, y, z) on a turned, shifted grid of ``finest`` to ``coarsest`` mm, and resample it to its own.
+
+    Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest, but where only
+    one size is asked for. Noise is Gaussian, as Rician noise is at this signal, up to ``noise`` of the image's range.
     """
-    voxel = uniform(generator, 0.7, coarsest).repeat(3)
-    if chance(generator, 0.5):
+    voxel = uniform(generator, finest, coarsest).repeat(3)
+    if finest < coarsest and chance(generator, 0.5):
         axis = int(torch.randint(3, (), generator=generator))
         voxel[axis] = min(float(voxel[axis]) * float(uniform(generator, 1.0, 1.6)), coarsest * 1.2)
     turn = rotation(uniform(generator, -0.26, 0.26, (3,)))

@@ -17,10 +17,26 @@ import torch.nn.functional as F
 
 from bids_app.errors import UsageError
 from bids_app.synthesis.contrast import SIGMA_PER_FWHM, blur, chance, normal, rotation, uniform
-from bids_app.synthesis.labelmaps import LABELS, TISSUE, LabelMap, brain_table, is_tissue, mirror_table, tissue_table
+from bids_app.synthesis.labelmaps import (
+    LABELS,
+    OUTSIDE,
+    TISSUE,
+    LabelMap,
+    brain_table,
+    is_tissue,
+    mirror_table,
+    tissue_table,
+)
 
 #: Brightness of fluid, cortex and white matter in contrasts that brains are looked at with, white 0 to 1.
 CONTRASTS = {"T1w": (0.15, 0.55, 0.85), "T2w": (0.95, 0.58, 0.42), "FLAIR": (0.10, 0.65, 0.50)}
+#: Brightness of what lies around the brain in these: bone, and skin with fat and muscle; lowest and highest.
+AROUND = {
+    "T1w": {"bone": (0.02, 0.4), "scalp": (0.4, 1.3)}, "T2w": {"bone": (0.02, 0.3), "scalp": (0.15, 0.9)},
+    "FLAIR": {"bone": (0.02, 0.25), "scalp": (0.15, 0.9)},
+}  # fmt: skip
+#: How often what lies around the brain looks so, and how much its brightness varies from place to place (logarithm).
+SEEN, PATCHY = 0.8, 0.4
 #: How often each of `CONTRASTS`, and last a random order of brightness, is taken where tissues keep an order.
 USED = (0.4, 0.22, 0.23, 0.15)
 #: Share of white matter in grey structures, as brightness between cortex and white matter on T1w shows it.
@@ -202,10 +218,18 @@ def random_brightness(sequences: int, how: Ranges) -> Painter:
         images = []
         for _ in range(sequences):
             mean, spread = draw_brightness(how, generator)
-            images.append(textured(labels, mean, spread, generator))
+            images.append(_patchy(textured(labels, mean, spread, generator), labels, generator))
         return torch.stack(images)
 
     return paint
+
+
+def _patchy(image: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Fat, muscle and marrow, which one label holds, as brightness that varies over some voxels."""
+    nodes = [max(2, side // 5) for side in labels.shape]
+    field = normal(generator, float(uniform(generator, 0, PATCHY)), (1, 1, *nodes)).to(image.device)
+    field = F.interpolate(field, size=labels.shape, mode="trilinear", align_corners=True)[0, 0]
+    return torch.where(is_tissue(*OUTSIDE).to(labels.device)[labels.long()], image * field.exp_(), image)
 
 
 def textured(
@@ -224,9 +248,11 @@ def draw_brightness(how: Ranges, generator: torch.Generator) -> tuple[torch.Tens
     spread = uniform(generator, 0, how.texture, (n,))
     # Both sides of a structure look alike, and so do most parts of one tissue.
     if chance(generator, how.known):
-        kinds = list(CONTRASTS.values())
+        kinds = list(CONTRASTS)
         pick = int(torch.multinomial(torch.tensor(USED), 1, generator=generator))
-        three = torch.tensor(kinds[pick]) + normal(generator, 0.07, (3,)) if pick < len(kinds) else None
+        kind = kinds[pick] if pick < len(kinds) else None
+        three = torch.tensor(CONTRASTS[kind]) + normal(generator, 0.07, (3,)) if kind else None
+        around = AROUND[kind] if kind and chance(generator, SEEN) else {}
         fluid, cortex, white = (three if three is not None else uniform(generator, 0, 1, (3,))).tolist()
         of = tissue_table()
         for place, tissue in enumerate(TISSUE):
@@ -237,6 +263,8 @@ def draw_brightness(how: Ranges, generator: torch.Generator) -> tuple[torch.Tens
             elif tissue in WHITENESS:
                 whiteness = WHITENESS[tissue] + float(normal(generator, 0.12))
                 level = cortex + whiteness * (white - cortex) + normal(generator, 0.03, (n,))
+            elif tissue in around:
+                level = uniform(generator, *around[tissue], (n,))
             else:
                 continue
             mean = torch.where(of == place, level, mean)
@@ -273,7 +301,7 @@ def scan_all(
 def _kept(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """What stripping leaves: the whole brain, with or without its fluid, and a seam that is not exact, bool."""
     with_fluid = chance(generator, 0.5)
-    inside = ~is_tissue("air", "outside") if with_fluid else brain_table()
+    inside = ~is_tissue("air", *OUTSIDE) if with_fluid else brain_table()
     mask = inside.to(labels.device)[labels.long()].float()
     width = float(uniform(generator, 1.0, 3.0))
     level = float(uniform(generator, 0.25, 0.6)) if with_fluid else float(uniform(generator, 0.1, 0.5))

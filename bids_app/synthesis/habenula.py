@@ -49,6 +49,7 @@ class Variation:
     scale: float = 0.1
     bend_mm: float = 1.0
     swell: float = 0.12
+    finest_mm: float = 0.5
     coarsest_mm: float = 1.5
     noise: float = 0.05
     wild: float = 0.15
@@ -148,7 +149,9 @@ def draw_scan(
         at = _moved(at, scanner)
     if sources.kinds[number] == "labels":
         clean, parts = _paint(sources, number, at, generator, wild=contrast.chance(generator, how.wild))
-        image = contrast.acquire(clean, SPACING_MM, scanner, coarsest=how.coarsest_mm, noise=how.noise)
+        image = contrast.acquire(
+            clean, SPACING_MM, scanner, finest=how.finest_mm, coarsest=how.coarsest_mm, noise=how.noise
+        )
     else:
         image = contrast.read(sources.images[number], at, SPACING_MM)[0]
         parts = contrast.read(sources.parts[number], at, SPACING_MM)
@@ -225,7 +228,7 @@ def _surround(
     radius = float(contrast.uniform(generator, 0.4, 0.8)) * gap
     middle = (left + right) / 2
     front, back = middle + torch.tensor([0.0, 4.0, 1.0]), middle + torch.tensor([0.0, -1.0, 0.5])
-    return torch.where(_from_segment(at, front, back) < radius, FLUID, tissue)
+    return torch.where(contrast.from_segment(at, front, back) < radius, FLUID, tissue)
 
 
 def _brightness(generator: torch.Generator, wild: bool) -> torch.Tensor:
@@ -248,7 +251,7 @@ def _tracts(
 
     def tube(start: torch.Tensor, end: torch.Tensor, low: float, high: float) -> torch.Tensor:
         radius = float(contrast.uniform(generator, low, high))
-        return (0.5 + (radius - _from_segment(at, start, end)) / SPACING_MM).clamp(0, 1)
+        return (0.5 + (radius - contrast.from_segment(at, start, end)) / SPACING_MM).clamp(0, 1)
 
     middle, found = (left + right) / 2, []
     if contrast.chance(generator, 0.8):
@@ -283,9 +286,3 @@ def _habenula(
         local = local * local.new_tensor([-1.0, 1.0, 1.0])
     distance = contrast.read(sources.shapes[pick][None], local, SHAPE_SPACING_MM)[0] * size
     return (0.5 - distance / SPACING_MM).clamp(0, 1)
-
-
-def _from_segment(at: torch.Tensor, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    along = end - start
-    step = (((at - start) @ along) / along.square().sum().clamp_min(1e-6)).clamp(0, 1)
-    return (at - start - step[..., None] * along).norm(dim=-1)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from bids_app.errors import ImageError, InputMissing, UsageError
+from bids_app.imaging.stacking import box_of
 
 #: Tissue of every label a map may hold. Grey matter is told apart by how much white matter it holds.
 TISSUE: dict[str, tuple[int, ...]] = {
@@ -29,8 +30,12 @@ TISSUE: dict[str, tuple[int, ...]] = {
     "striatum": (11, 12, 50, 51),
     "pallidum": (13, 52),
     "vessel": (30, 62),
-    "outside": (502, 506, 507, 508, 509, 511, 512, 513, 514, 515, 516, 530),
+    "bone": (515, 516),
+    "scalp": (507,),
+    "outside": (502, 506, 508, 509, 511, 512, 513, 514, 530),
 }
+#: What lies around the brain and its fluid. The maps tell these labels apart by brightness on T1w, not by anatomy.
+OUTSIDE = ("bone", "scalp", "outside")
 LABELS: tuple[int, ...] = tuple(sorted(label for members in TISSUE.values() for label in members))
 POSITION = {label: place for place, label in enumerate(LABELS)}
 #: Labels of the left, and of the same structure on the right.
@@ -96,7 +101,7 @@ def load_label_map(path: Path, *, margin: int = 8) -> LabelMap:
     labels = _cut(table[array], margin)
     paired = np.zeros(len(LABELS), bool)
     paired[[POSITION[label] for label in (*SIDES, *SIDES.values())]] = True
-    brain = torch.tensor(_box(paired[labels])).T
+    brain = torch.tensor([[part.start, part.stop] for part in box_of(paired[labels])]).T
     return LabelMap(path.name.split(".")[0], torch.from_numpy(labels), spacing, brain)
 
 
@@ -129,13 +134,7 @@ def _read(path: Path) -> tuple[np.ndarray, float]:
 
 def _cut(labels: np.ndarray, margin: int) -> np.ndarray:
     """The head and ``margin`` voxels of air around it."""
-    return np.pad(labels[tuple(slice(*ends) for ends in _box(labels > 0))], margin)
-
-
-def _box(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First and one-past-last voxel of what is there, per axis."""
-    spans = [np.flatnonzero(mask.any(tuple(k for k in range(3) if k != axis))) for axis in range(3)]
-    return [(int(span[0]), int(span[-1]) + 1) for span in spans]
+    return np.pad(labels[box_of(labels > 0)], margin)
 
 
 def load_label_maps(folder: Path, names: Sequence[str] | None = None) -> list[LabelMap]:
@@ -173,7 +172,7 @@ def is_tissue(*names: str) -> torch.Tensor:
 @lru_cache(maxsize=1)
 def brain_table() -> torch.Tensor:
     """Which label positions are brain, its ventricles with it and the fluid around it not, bool ``(labels,)``."""
-    inside = ~is_tissue("air", "outside")
+    inside = ~is_tissue("air", *OUTSIDE)
     inside[POSITION[OUTER_FLUID]] = False
     return inside
 

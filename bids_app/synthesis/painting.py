@@ -21,8 +21,11 @@ MADE_OF: dict[str, dict[str, float]] = {
     "striatum": {"deep grey": 1.0},
     "pallidum": {"deep grey": 0.5, "white": 0.5}, "vessel": {"blood": 1.0},
 }  # fmt: skip
-#: What labels outside the brain may be, drawn anew for each.
-OUTSIDE = ("fat", "muscle", "bone", "fluid")
+#: What labels around the brain may be, drawn anew for each.
+MAY_BE = {
+    "bone": ("bone", "bone", "bone", "fat"), "scalp": ("fat", "fat", "muscle", "muscle"),
+    "outside": ("fat", "muscle", "bone", "fluid"),
+}  # fmt: skip
 #: Spread of the logarithm of T1, T2 and density between people, of the signal inside a label, and of a lesion's.
 PEOPLE, TEXTURE, LESION = 0.07, 0.05, 0.06
 FIELDS = (1.5, 3.0, 3.0)
@@ -72,8 +75,8 @@ def draw_relaxation(field_tesla: float, generator: torch.Generator) -> Tissue:
     for name, members in TISSUE.items():
         for label in members:
             made = MADE_OF.get(name)
-            if name == "outside":
-                made = {OUTSIDE[int(torch.randint(len(OUTSIDE), (), generator=generator))]: 1.0}
+            if choice := MAY_BE.get(name):
+                made = {choice[int(torch.randint(len(choice), (), generator=generator))]: 1.0}
             for tissue, share in (made or {}).items():
                 one = known[tissue]
                 rows[POSITION[label]] += share * torch.tensor(

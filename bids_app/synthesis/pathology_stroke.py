@@ -39,6 +39,11 @@ REAL_SHARE = 0.5
 LACUNE = ((20.0, -6.0, 8.0), (7.0, 12.0, 10.0))
 PONS = ((5.0, -26.0, -32.0), (3.0, 4.0, 5.0))
 
+#: Above the petrous bones and the orbits, where echo-planar images pile signal up: right, MNI mm, and spread, mm; how
+#: likely it is, how often one of the places has it, and how much brighter it is.
+PILE_UP = (((44.0, -10.0, -26.0), (9.0, 16.0, 7.0)), ((12.0, 40.0, -20.0), (9.0, 14.0, 6.0)))
+PILE_UP_CHANCE, PILE_UP_ML, PILE_UP_DENSITY = 0.6, (0.1, 3.0), (1.1, 4.0)
+
 Drawn = tuple[list[Compartment], dict[str, float]]
 
 
@@ -46,6 +51,8 @@ def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
     """Older damage below, the acute infarct above it."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=4.0, caps=0.6, flow=0.2)
+    if chance(g, PILE_UP_CHANCE):
+        parts += _pile_up(canvas)
     acute = chance(g, ACUTE)
     latents = {"shine_through": 0.0}
     if chance(g, OLD_BESIDE if acute else OLD_ALONE):
@@ -66,6 +73,22 @@ def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
         parts += [Compartment("core", s, 1, kind) for s, kind in zip((under, over), kinds, strict=True)]
         latents |= facts
     return parts, latents
+
+
+def _pile_up(canvas: Canvas) -> list[Compartment]:
+    """Bright on the trace image next to the air in the skull base, and no less diffusion than elsewhere."""
+    g, parts = canvas.generator, []
+    edge = 4 * canvas.tissue[1] * (1 - canvas.tissue[1]).clamp_min(0.05)
+    for middle, spread in PILE_UP:
+        for side in (-1, 1):
+            near = canvas.near(from_mni((side * middle[0], *middle[1:])), spread)
+            count = int(torch.randint(0, 3, (), generator=g))
+            places = canvas.places(edge * near * (near > 0.1), count)
+            volumes = torch.exp(uniform(g, *np.log(PILE_UP_ML), (len(places),)))
+            share = canvas.blobs(places, volumes, brain) * float(uniform(g, 0.5, 1.0))
+            tissue = drawn("pile-up", g, 0.12, density=float(uniform(g, *PILE_UP_DENSITY)))
+            parts.append(Compartment("pile-up", share, 0, tissue))
+    return parts
 
 
 def territory(at: torch.Tensor, name: str, side: float) -> torch.Tensor:

@@ -15,6 +15,10 @@ of what `pathology` draws, participant by participant.
 - Oedema: between white matter and fluid, chosen here. Swollen axons: diffusivity below normal, chosen here.
 - Schwannoma: ADC well above the brain's (Camargo 2017, AJNR 38:1200: minima 0.67 to 0.99, means are higher); T1, T2 and
   concentration chosen here: dark on T1w before contrast agent, the brightest tissue after it.
+- Venous sinus and choroid plexus after contrast agent: blood that flows is dark on T2w; both chosen here.
+- Pile-up: where the field changes abruptly, echo-planar images gather the signal of several voxels in one; its
+  brightness is multiplied, its diffusivity is not. Chosen here after one real scan (trace 1.3 to 6 times the brain's,
+  ADC 0.6 to 1.4).
 - Glioma: solid high-grade tumour T1 1863, T2 90 ms where white matter has 38 ms (de Blank et al., MR fingerprinting of
   brain tumours in children and young adults, abstract); T2 is brought here to the scale on which white matter has
   69 ms; necrosis and concentrations chosen here.
@@ -44,6 +48,9 @@ TISSUES = {
     "haemosiderin": Relaxation(1700, 24, 0.75, 0.7),
     "swollen axons": Relaxation(1600, 120, 0.82, 0.5, like="white"),
     "tumour": Relaxation(1900, 105, 0.87, 1.25, gadolinium_mM=0.6),
+    "sinus": Relaxation(1650, 45, 0.85, 1.5, gadolinium_mM=1.5),
+    "plexus": Relaxation(1400, 160, 0.90, 1.8, gadolinium_mM=0.5),
+    "pile-up": Relaxation(1400, 85, 2.0, 0.9),
     "cyst": Relaxation(3000, 500, 0.96, 2.3, like="fluid"),
     "rim": Relaxation(1860, 120, 0.85, 1.0, gadolinium_mM=0.45),
     "solid": Relaxation(1860, 150, 0.86, 1.2, gadolinium_mM=0.03),

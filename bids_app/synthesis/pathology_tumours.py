@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 
-from bids_app.synthesis.contrast import blur, chance, normal, uniform
+from bids_app.synthesis.contrast import blur, chance, from_segment, normal, uniform
 from bids_app.synthesis.lesion_shapes import Canvas, Window, anywhere, brain, inside, white
 from bids_app.synthesis.lesions import DEEP_MM
 from bids_app.synthesis.pathology_ground import MIDDLE_MNI, Compartment, from_mni
@@ -22,6 +23,14 @@ CANAL = (0.96, 0.22, 0.10)
 #: Length of the canal and its radius at the opening, mm.
 CANAL_MM, CANAL_RADIUS_MM = 9.0, 3.0
 CYSTIC, LEAST_CYSTIC_ML = 0.3, 1.0
+#: Sigmoid sinus down to the bulb of the jugular vein, and superior petrosal sinus: right, MNI mm, their radii, how far
+#: they wander, and how likely each is seen. Choroid plexus outside the fourth ventricle.
+SINUSES = (
+    (((52, -62, -22), (43, -51, -31), (37, -44, -43), (28, -36, -50)), (1.8, 4.5)),
+    (((20, -22, -28), (40, -48, -28)), (0.7, 1.8)),
+)
+SINUS_WANDER_MM, SINUS_SEEN, SINUS_REACH_MM = 3.0, 0.7, 10.0
+PLEXUS, PLEXUS_ML = ((12.0, -40.0, -38.0), (4.0, 5.0, 4.0)), (0.02, 0.25)
 #: How many gliomas take up contrast agent; thickness of the rim and reach of the oedema, mm.
 ENHANCING, RIM_MM, OEDEMA_MM = 0.8, (2.0, 5.0), (2.0, 22.0)
 SHUT_MM = 2.0
@@ -33,6 +42,7 @@ def draw_schwannoma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = N
     """A cone in the internal auditory canal and, when large, a ball in the cerebellopontine angle against the brain."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=3.0, caps=0.4, flow=0.3)
+    parts += _sinuses(canvas) + _plexus(canvas)
     side = 1.0 if chance(g, 0.5) else -1.0
     volume = float(torch.exp(uniform(g, *np.log(SCHWANNOMA_ML))))
     porus = _porus(canvas, side)
@@ -56,6 +66,41 @@ def draw_schwannoma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = N
         inner = canvas.fill(window, hollow, canvas.level(window, hollow, cystic * volume, inside), anywhere)
         parts.append(Compartment("cyst", torch.minimum(inner, solid), 1, drawn("cyst", g)))
     return parts, {"count": 1.0, "side": side, "cystic": cystic}
+
+
+def _sinuses(canvas: Canvas) -> list[Compartment]:
+    """Veins outside the brain that take up contrast agent and lie close to where a tumour may be."""
+    g, parts = canvas.generator, []
+    for points, radii in SINUSES:
+        for side in (-1, 1):
+            if not chance(g, SINUS_SEEN):
+                continue
+            way = torch.tensor([from_mni((side * x, y, z)) for x, y, z in points])
+            way = way + normal(g, SINUS_WANDER_MM, (1, 3)) + normal(g, SINUS_WANDER_MM / 2, way.shape)
+            middle = way.mean(0)
+            near = (canvas.at - middle).norm(dim=-1)
+            seed = canvas.places(torch.exp(-near) * (near < SINUS_REACH_MM), 1)
+            radius = float(uniform(g, *radii))
+            if not len(seed):
+                continue
+            length = float((way - middle).norm(dim=-1).max())
+            window = canvas.window(seed[0], length + radius + 2)
+            away = torch.stack([from_segment(window.at, *ends) for ends in pairwise(way)]).amin(0)
+            parts.append(Compartment("sinus", canvas.fill(window, radius - away, 0.0, _no_brain), 0, drawn("sinus", g)))
+    return parts
+
+
+def _plexus(canvas: Canvas) -> list[Compartment]:
+    g, (middle, spread) = canvas.generator, PLEXUS
+    near = sum(canvas.near(from_mni((side * middle[0], *middle[1:])), spread) for side in (-1, 1))
+    places = canvas.places(near * (near > 0.1) * canvas.tissue[0], int(torch.randint(0, 3, (), generator=g)))
+    volumes = torch.exp(uniform(g, *np.log(PLEXUS_ML), (len(places),)))
+    share = canvas.blobs(places, volumes, lambda tissue: tissue[0].clamp(0, 1))
+    return [Compartment("plexus", share, 0, drawn("plexus", g))]
+
+
+def _no_brain(tissue: torch.Tensor) -> torch.Tensor:
+    return 1 - brain(tissue)
 
 
 def _porus(canvas: Canvas, side: float) -> torch.Tensor | None:

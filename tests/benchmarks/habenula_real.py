@@ -1,7 +1,8 @@
 """How the habenula recipe does on the 16 real brains of `depression`: ``python -m tests.benchmarks.habenula_real``.
 
 For each brain: whether both habenulae are found, how far their centres are from CIT168 carried over by SyN, their soft
-volumes, and what changes when the scan is turned by 10°, shifted by half a voxel and resampled to 1 mm.
+volumes, and what changes when the scan is turned by 10°, shifted by half a voxel and resampled to 1 mm. Where the two
+disagree, one of them may lie in the ventricle: what share of each lies in fluid is measured too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_app.imaging.stacking import Grid, to_grid
+from bids_app.imaging.stacking import Grid, sample, to_grid
 from bids_app.learning.bundle import load_bundle
 from bids_app.learning.measure import main_piece, measure_regions
 from bids_app.learning.predict import RegionPrediction, locate_and_predict
@@ -27,7 +28,7 @@ from bids_app.synthesis.habenula_sources import ATLAS_T1W, affine_to_atlas, carr
 from tests.data import data_root, real
 
 TURN_DEGREES, SHIFT_VOXELS, COPY_MM = 10.0, 0.5, 1.0
-WANTED = {"near_mm": 2.5, "near": 15, "mm3": (10, 30), "mape": 10.0, "dice": 0.80}
+WANTED = {"near_mm": 2.0, "near": 16, "mm3": (10, 30), "mape": 7.0, "dice": 0.85}
 
 #: T1w file to what was found in it, in the file's own world.
 Predictor = Callable[[Path], RegionPrediction]
@@ -35,7 +36,10 @@ Predictor = Callable[[Path], RegionPrediction]
 
 @dataclass(frozen=True)
 class Row:
-    """One brain. Pairs are left, right; distances mm, volumes mm³, changes %."""
+    """One brain. Pairs are left, right; distances mm, volumes mm³, changes %.
+
+    ``in_fluid`` and ``atlas_in_fluid``: shares of the answer's and the atlas's probability on voxels as dark as fluid.
+    """
 
     name: str
     found: tuple[bool, bool]
@@ -43,6 +47,8 @@ class Row:
     soft: tuple[float, float]
     soft_copy: tuple[float, float]
     dice: tuple[float, float]
+    in_fluid: tuple[float, float]
+    atlas_in_fluid: tuple[float, float]
 
     @property
     def change(self) -> tuple[float, float]:
@@ -83,15 +89,27 @@ def turned_copy(path: Path, out: Path) -> np.ndarray:
     return move
 
 
-def atlas_centres(path: Path, root: Path, cache: Path) -> np.ndarray:
-    """CIT168's centres carried over by SyN, world mm, shape ``(2, 3)``; kept in ``cache``."""
+def share_in_fluid(path: Path, probability: np.ndarray, grid: Grid) -> tuple[float, ...]:
+    """How much of each region's probability lies on voxels darker than half-way from fluid to ordinary tissue.
+
+    Fluid is the second percentile of the cube's own brightness, tissue its median; T1w.
+    """
+    image = sample(path, np.eye(4), grid)
+    fluid, tissue = np.percentile(image[image > 0], [2, 50])
+    dark = image < (fluid + tissue) / 2
+    return tuple(float(part[dark].sum() / max(part.sum(), 1e-6)) for part in probability)
+
+
+def carried_atlas(path: Path, root: Path, cache: Path) -> tuple[np.ndarray, Grid]:
+    """CIT168's probability carried over by SyN, ``(2, n, n, n)``, and its grid in the image's world; kept on disk."""
     kept = cache / f"{path.name.removesuffix('.nii.gz')}.npz"
     if not kept.is_file():
         image = nib.load(path)
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(kept, **carry_over(image.get_fdata(dtype=np.float32), image.affine, root, stripped=True))
     with np.load(kept) as held:
-        return np.stack([centroid_mm(part, held["to_world"]) for part in held["probability"]])
+        probability = held["probability"]
+        return probability, Grid(probability.shape[1:], held["to_world"])
 
 
 def measure_brain(path: Path, predictor: Predictor, bundle: Any, root: Path, cache: Path) -> Row:
@@ -101,7 +119,8 @@ def measure_brain(path: Path, predictor: Predictor, bundle: Any, root: Path, cac
         move = turned_copy(path, copy)
         one, two = predictor(path), predictor(copy)
     rows, rows_copy = (measure_regions(bundle, p.probability, p.grid).rows for p in (one, two))
-    centres = atlas_centres(path, root, cache)
+    atlas, there = carried_atlas(path, root, cache)
+    centres = [centroid_mm(part, there.affine) for part in atlas]
     distance = [
         float(np.linalg.norm(np.array(row["centre_mm"]) - centre)) if row["found"] else np.inf
         for row, centre in zip(rows, centres, strict=True)
@@ -111,20 +130,26 @@ def measure_brain(path: Path, predictor: Predictor, bundle: Any, root: Path, cac
     pieces = [(main_piece(a, level), main_piece(b, level)) for a, b in zip(one.probability, back, strict=True)]
     dice = [float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1)) for a, b in pieces]
     both = [tuple(row["soft_mm3"] for row in table) for table in (rows, rows_copy)]
-    return Row(path.name[:6], tuple(row["found"] for row in rows), tuple(distance), *both, tuple(dice))
+    fluid = share_in_fluid(path, one.probability, one.grid), share_in_fluid(path, atlas, there)
+    return Row(path.name[:6], tuple(row["found"] for row in rows), tuple(distance), *both, tuple(dice), *fluid)
 
 
 def summary(rows: list[Row]) -> dict[str, float]:
     """What the issue asks for, as numbers."""
     soft, distance = np.array([row.soft for row in rows]), np.array([row.distance for row in rows])
     change, dice = np.array([row.change for row in rows]), np.array([row.dice for row in rows])
+    fluid, atlas_fluid = (np.array([getattr(row, name) for row in rows]) for name in ("in_fluid", "atlas_in_fluid"))
+    far = (distance > WANTED["near_mm"]).any(1)
     figures = {
         "brains": len(rows), "both_found": sum(all(row.found) for row in rows),
         "near": int((distance <= WANTED["near_mm"]).all(1).sum()), "distance_mean_mm": distance.mean(),
         "distance_max_mm": distance.max(), "left_mm3": soft[:, 0].mean(), "left_sd_mm3": soft[:, 0].std(ddof=1),
         "right_mm3": soft[:, 1].mean(), "right_sd_mm3": soft[:, 1].std(ddof=1), "repeat_mape_percent": change.mean(),
-        "repeat_dice": dice.mean(), "repeat_dice_least": dice.min(),
+        "repeat_dice": dice.mean(), "repeat_dice_least": dice.min(), "in_fluid": fluid.mean(),
+        "atlas_in_fluid": atlas_fluid.mean(),
     }  # fmt: skip
+    if far.any():
+        figures |= {"far_in_fluid": fluid[far].mean(), "far_atlas_in_fluid": atlas_fluid[far].mean()}
     return {name: round(float(value), 3) if isinstance(value, float) else value for name, value in figures.items()}
 
 
@@ -133,7 +158,7 @@ def failures(figures: dict[str, float]) -> list[str]:
     low, high = WANTED["mm3"]
     checks = {
         "both found in all": figures["both_found"] == figures["brains"],
-        "centres near in 15 of 16": figures["near"] >= figures["brains"] * WANTED["near"] / 16,
+        "centres near in 16 of 16": figures["near"] >= figures["brains"] * WANTED["near"] / 16,
         "left volume": low <= figures["left_mm3"] <= high,
         "right volume": low <= figures["right_mm3"] <= high,
         "repeat volume change": figures["repeat_mape_percent"] <= WANTED["mape"],
@@ -143,9 +168,12 @@ def failures(figures: dict[str, float]) -> list[str]:
 
 
 def table(rows: list[Row]) -> str:
-    lines = ["brain   found  distance mm   soft mm3       copy mm3       change %      dice"]
+    lines = [
+        "brain   found  distance mm   soft mm3       copy mm3       change %      dice          in fluid      atlas's"
+    ]
     for row in rows:
-        pairs = [f"{a:5.2f} {b:5.2f}" for a, b in (row.distance, row.soft, row.soft_copy, row.change, row.dice)]
+        columns = (row.distance, row.soft, row.soft_copy, row.change, row.dice, row.in_fluid, row.atlas_in_fluid)
+        pairs = [f"{a:5.2f} {b:5.2f}" for a, b in columns]
         lines.append(f"{row.name}  {'LR' if all(row.found) else '??'}     " + "   ".join(pairs))
     return "\n".join(lines)
 

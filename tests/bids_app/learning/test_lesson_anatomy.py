@@ -5,12 +5,9 @@ import pytest
 import torch
 
 from bids_app.errors import InputMissing
-from bids_app.learning.lesson import Plan
+from bids_app.learning.lesson import HELD_OUT, Plan, label_map_names, offset_of
 from bids_app.learning.lesson_anatomy import (
-    HELD_OUT,
     AnatomyLesson,
-    label_map_names,
-    offset_of,
 )
 from bids_app.learning.train_bundle import fit, new_state
 from bids_app.recipes.recipe import NetworkSpec, Recipe, load_recipe

@@ -14,8 +14,8 @@ from bids_app.learning.lesson import Plan
 from bids_app.learning.lesson_lesions import ADC_NORMAL, KIND, LesionLesson
 from bids_app.learning.train_bundle import fit, new_state
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
-from bids_app.synthesis.labelmaps import load_label_map
-from bids_app.synthesis.painting import PlacedMap
+from bids_app.synthesis.labelmaps import is_tissue, load_label_map
+from bids_app.synthesis.painting import PathologyPainter, PlacedMap, region_classes
 from tests.bids_app.synthesis.heads import head_labels, save_labels
 
 PATCH = (32, 32, 32)
@@ -64,7 +64,7 @@ def test_an_adc_map_keeps_its_unit(placed):
     lesson = lesson_of("stroke", placed)
     images, _, _ = lesson.draw(2)
     inside = images[1] > 0.3
-    assert 0.5 < float(images[1][inside].median()) < 2.0
+    assert 0.5 < float(images[1][inside].median()) < 3.2  # the phantom holds much fluid, whose ADC is 3
     assert lesson.normalisation == [{"kind": "scan"}, ADC_NORMAL]
     network_sees = lesson[2][0][1]
     expected = ((images[1] - ADC_NORMAL["mean"]) / ADC_NORMAL["sd"]).clamp(-5, 5) * (images[1] != 0)
@@ -72,18 +72,21 @@ def test_an_adc_map_keeps_its_unit(placed):
 
 
 def test_sequences_show_one_lesion_with_their_own_signs(placed):
-    """Dark on T1w, bright on FLAIR: of the same voxels, in one scan after the other."""
-    lesson, differences = lesson_of("ms", placed), []
-    for number in range(8):
-        images, _, classes = lesson.draw(number)
-        lesion = classes > 0
-        white = (images[0] > images[0][images[0] > 0].quantile(0.6)) & ~lesion
+    """Dark on T1w, bright on FLAIR beside white matter: of the same voxels, before a scanner adds noise."""
+    one, differences = placed[0], []
+    labels = one.label_map.labels
+    at = torch.stack(torch.meshgrid(*[torch.arange(n).float() for n in labels.shape], indexing="ij"))
+    paint = PathologyPainter(one, "ms", ("T1w", "T2w", "FLAIR"), SPACING)
+    for seed in range(8):
+        images = paint(labels, at, torch.Generator().manual_seed(seed))
+        lesion = region_classes(paint.drawn, 1) > 0
+        white = is_tissue("white")[labels.long()] & ~lesion
         if lesion.sum() >= 10:
             differences.append([float(images[c][lesion].median() - images[c][white].median()) for c in (0, 2)])
     assert len(differences) >= 4
-    t1w, flair = np.mean(differences, axis=0)
-    assert t1w < 0
-    assert flair > 0
+    t1w, flair = np.array(differences).T
+    assert (t1w < 0).all()
+    assert (flair > 0).mean() > 0.8  # where black holes prevail it can be dark
 
 
 def test_a_recipe_without_a_pathology_is_refused(tmp_path):

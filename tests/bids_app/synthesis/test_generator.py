@@ -14,7 +14,7 @@ from bids_app.synthesis.generator import (
     scan_all,
     textured,
 )
-from bids_app.synthesis.labelmaps import LABELS, POSITION, LabelMap, brain_table, is_tissue, load_label_map
+from bids_app.synthesis.labelmaps import LABELS, OUTSIDE, POSITION, LabelMap, brain_table, is_tissue, load_label_map
 from tests.bids_app.synthesis.heads import head_labels, save_labels
 
 SHAPE = (32, 36, 28)
@@ -110,7 +110,7 @@ def test_an_image_is_mirrored_together_with_its_labels(head, spacing):
 def test_stripped_scans_are_zero_outside_and_lose_no_brain(head):
     how = Ranges(stripped=1.0, ghost=0.5, near_brain=1.0)
     drawn = draw(head, *range(8), how=how)
-    inside, outside = brain_table(), is_tissue("air", "outside")
+    inside, outside = brain_table(), is_tissue("air", *OUTSIDE)
     for image, labels in zip(drawn.images[:, 0], drawn.labels, strict=True):
         assert (image[inside[labels.long()]] > 0).all()
         far = outside[labels.long()]

@@ -164,8 +164,8 @@ def test_brain_holds_ventricles_and_not_the_fluid_around_it():
 
 
 def test_unknown_tissue_is_refused():
-    with pytest.raises(UsageError, match="there is no tissue bone; there are air"):
-        is_tissue("bone", "white")
+    with pytest.raises(UsageError, match="there is no tissue marrow; there are air"):
+        is_tissue("marrow", "white")
 
 
 def test_regions_are_numbered_in_the_order_of_the_recipe():

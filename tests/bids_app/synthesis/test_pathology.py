@@ -183,7 +183,7 @@ def test_infarct_keeps_to_its_side():
         side = drawn.latents["side"]
         if side and drawn.latents["lesion_ml"] > 1:
             where = drawn.region_share(1) > 0.5
-            assert float((mni(where)[:, 0] * side > -2).float().mean()) > 0.95
+            assert float((mni(where)[:, 0] * side > -SPACING).float().mean()) > 0.95
 
 
 def test_about_a_third_of_the_injured_have_no_lesion():
