@@ -76,17 +76,25 @@ def init_session_wf(
             predicted_wf = init_prediction_wf(
                 recipe=recipe, settings=settings, threads=threads, key=key, reference=reference
             )
-            of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
-            of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
-            workflow.connect([(reference_wf, predicted_wf, of_reference)])
             if not prepared:
                 workflow.connect(template_wf, "outputnode.matrix", predicted_wf, "inputnode.to_template")
-            for sequence in recipe.sequences:
-                taken = others.get(selection.name_of(sequence.name))
-                if taken is not None:
-                    _hand_on(workflow, taken, predicted_wf, ("image", "matrix"), sequence.name)
+            _feed(workflow, recipe, predicted_wf, reference_wf, joined, selection, others)
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
+
+
+def _feed(
+    workflow: Workflow, recipe: Recipe, predicted_wf: Workflow, reference_wf: Workflow, joined: list[tuple[str, str]],
+    selection: Selection, others: dict[str, Workflow],
+) -> None:  # fmt: skip
+    """Hand the reference and every other sequence that the recipe knows to its prediction."""
+    of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
+    of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
+    workflow.connect([(reference_wf, predicted_wf, of_reference)])
+    for sequence in recipe.sequences:
+        taken = others.get(selection.name_of(sequence.name))
+        if taken is not None:
+            _hand_on(workflow, taken, predicted_wf, ("image", "matrix"), sequence.name)
 
 
 def _hand_on(workflow: Workflow, source: Workflow, target: Workflow, fields: tuple[str, ...], name: str) -> None:

@@ -7,8 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from bids_app.cli.units import choose_units, run_units
 from bids_app.errors import CannotWrite, InputMissing, UsageError
-from bids_app.settings import Settings, write_toml
+from bids_app.settings import Settings
 
 
 def run(settings: Settings) -> int:
@@ -93,21 +94,6 @@ def participant_level(settings: Settings) -> int:
     return run_units(settings, units)
 
 
-def choose_units(settings: Settings) -> list:
-    """The sessions to run, by reading folder names only.
-
-    Raises:
-        InputMissing: a participant that was asked for is not there.
-        NothingSelected: labels and filters leave nothing.
-    """
-    from bids_app.bids.select import choose_units as choose
-    from bids_app.recipes.recipe import load_recipe
-    from workflows.cohort import Unit
-
-    reference = load_recipe(settings.recipe[0]).reference
-    return [Unit(participant, session) for participant, session in choose(settings, reference)]
-
-
 def check_before_work(settings: Settings) -> None:
     """Find out in a second what would otherwise fail in every session: recipe, bundle, device, disk."""
     from bids_app.learning.bundle import load_bundle
@@ -125,39 +111,6 @@ def check_before_work(settings: Settings) -> None:
     free = shutil.disk_usage(settings.work).free
     if free < 500e6:
         raise CannotWrite(f"only {free / 1e6:.0f} MB are free in {settings.work}; a session needs up to 300 MB there")
-
-
-def run_units(settings: Settings, units: list) -> int:
-    """Run what is not finished yet and say how everything ended."""
-    from bids_app.cli.progress import Progress
-    from workflows.cohort import run_cohort
-    from workflows.dataset import finish_dataset, prepare_dataset
-    from workflows.wanted import Finished
-
-    for warning in prepare_dataset(settings):
-        print(f"tandem: {warning}", file=sys.stderr)
-    write_toml(settings, settings.output_dir / "logs" / "run.toml")
-    finished = Finished(settings)
-    done = {unit: status for unit in units if (status := finished.status(unit.key)) is not None}
-    todo = [unit for unit in units if unit not in done]
-    with Progress(settings, units) as progress:
-        for unit, status in done.items():
-            progress.ended(unit, status, again=False)
-        statuses = run_cohort(settings, todo, told=progress.told) if todo else {}
-    statuses = {**done, **statuses}
-    finish_dataset(settings)
-    if settings.clean_workdir == "on-success" and all(s and s.state == "done" for s in statuses.values()):
-        shutil.rmtree(settings.work / "cache", ignore_errors=True)
-    progress.table(statuses)
-    return overall_code(list(statuses.values()))
-
-
-def overall_code(statuses: list) -> int:
-    """0 when all are done; the sessions' own code when they failed for one kind of reason; else 1."""
-    codes = {(status.exit_code or 1) if status else 1 for status in statuses if not status or status.state != "done"}
-    if not codes:
-        return 0
-    return codes.pop() if len(codes) == 1 else 1
 
 
 def group_level(settings: Settings) -> int:

@@ -67,7 +67,7 @@ def train(settings: Settings) -> int:
 def preprocess(settings: Settings, recipe: Any) -> None:
     """The participant level's own preprocessing, for sessions that have not been through it."""
     from bids_app.bids.status import read_status
-    from bids_app.cli.run import choose_units, run_units
+    from bids_app.cli.units import choose_units, run_units
     from bids_app.learning.raw import needs_nothing
 
     if needs_nothing(recipe):

@@ -12,7 +12,7 @@ from bids_app.errors import DataError
 from bids_app.learning.arms import PERMUTED
 from bids_app.learning.controls import Controls, judge_controls
 from bids_app.learning.evaluate import Evaluation, over_regions
-from bids_app.learning.measures import TESTED, TITLES, Answers, answers_of
+from bids_app.learning.measures import TESTED, TITLES, Answers, Row, answers_of
 from bids_app.learning.statistics import (
     DRAWS,
     PERMUTATIONS,
@@ -32,50 +32,6 @@ NO_SITES = (
     "Folds were drawn at random and no site was left out: whether the answers hold at another hospital or scanner was "
     "not tested."
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One arm against the reference in one measure: a line of the table and of the forest plot.
-
-    Attributes:
-        arm, reference: names.
-        kind: region or target.
-        what: its name.
-        measure: as in `bids_app.learning.measures.TITLES`.
-        value, reference_value: of either arm, on the same sessions.
-        difference: arm minus reference.
-        low, high: its interval, by bootstrap over participants.
-        better: whether a larger value is better.
-        test: ``permutation`` (signs of participants' differences) or ``DeLong``.
-        p, p_holm: two-sided; after Holm's correction over every test of the table. NaN where there is no test.
-    """
-
-    arm: str
-    reference: str
-    kind: str
-    what: str
-    measure: str
-    value: float
-    reference_value: float
-    difference: float
-    low: float
-    high: float
-    better: bool
-    participants: int
-    sessions: int
-    test: str
-    p: float
-    p_holm: float = float("nan")
-
-    @property
-    def title(self) -> str:
-        return f"{TITLES[self.measure][0]} {'of' if self.kind == 'region' else 'for'} {self.what}"
-
-    @property
-    def shown(self) -> bool:
-        """Whether a difference was shown: p below 0.05 after correction, and the interval leaves zero out."""
-        return bool(self.p_holm < 0.05 and (self.low > 0 or self.high < 0))
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_app.learning.arms import FROZEN, MULTI, SEGMENTATION_ONLY, TARGET_ONLY
-from bids_app.learning.measures import TITLES
-
-if TYPE_CHECKING:
-    from bids_app.learning.compare import Row
+from bids_app.learning.measures import TITLES, Row
 
 NAMES = {
     MULTI: "multi-task learning", SEGMENTATION_ONLY: "segmentation alone", TARGET_ONLY: "the target alone",

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_app.learning.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, arms_of
-from bids_app.learning.compare import Row, compare_arms
+from bids_app.learning.compare import compare_arms
 from bids_app.learning.evaluate import Evaluation, evaluate_answers
-from bids_app.learning.measures import answers_of
+from bids_app.learning.measures import Row, answers_of
 from bids_app.learning.statistics import plain
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.cohort_dataset import phantom_recipe
