@@ -14,6 +14,7 @@ from bids_app.errors import ImageError, UsageError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.learning.bundle import Bundle
 from bids_app.learning.ensemble import Vote, check_finite, combine
+from bids_app.learning.lacking import lacking_sequences
 from bids_app.learning.measure import main_piece, without_specks
 from bids_app.learning.prepare import lay, place_grid
 from bids_app.learning.tiles import fitted_sides, pad_behind, tiled
@@ -185,7 +186,8 @@ def locate_and_predict(
     if grid_of.kind != "region" or all(region.kind == "lesion" for region in recipe.regions):
         # a lesion may be absent, or on one side: it says nothing of where the region is
         found = without_specks(bundle, vote.mean, start.voxel_volume)
-        return RegionPrediction(found, start, seen[0], np.zeros(3), [], vote.mutual_information, seen[1])
+        told = lacking_sequences(bundle, seen[1])
+        return RegionPrediction(found, start, seen[0], np.zeros(3), told, vote.mutual_information, seen[1])
     grid, warnings = start, []
     centre = _found_centre(bundle, vote.mean, grid)
     if centre is None:
