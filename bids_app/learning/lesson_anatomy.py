@@ -16,6 +16,7 @@ from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.generator import Ranges, draw_scans, jittered
+from bids_app.synthesis.insula import INSULA_SOURCE, load_insula, with_insula
 from bids_app.synthesis.labelmaps import OUTER_FLUID, POSITION, LabelMap, load_label_maps, mirror_table, region_table
 
 if TYPE_CHECKING:
@@ -70,10 +71,16 @@ class AnatomyLesson(Lesson):
 
     @classmethod
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> AnatomyLesson:
-        """The label maps of ``data_root`` that train, or those that were held out."""
+        """The label maps that train, or those that were held out; with the insula where ``data_root`` has an atlas."""
         folder = data_root / "labelmaps"
         maps = load_label_maps(folder, label_map_names(folder, held_out=held_out))
+        if (atlas := load_insula(data_root)) is not None:
+            maps = [with_insula(one, atlas) for one in maps]
         return cls(recipe, maps, seed, data_root=data_root)
+
+    @property
+    def has_insula(self) -> bool:
+        return self.data_root is not None and load_insula(self.data_root) is not None
 
     @property
     def classes(self) -> torch.Tensor:
@@ -121,7 +128,7 @@ class AnatomyLesson(Lesson):
         judge.how, judge.patch = EVALUATION, self.patch
         return export_drawn(
             state, self, judge.truth, out_dir, seed=seed, patch=self.patch, held_out=[m.name for m in judge.maps],
-            note=note,
+            note=note, more=f", and the place of the insula from {INSULA_SOURCE}" if self.has_insula else "",
         )  # fmt: skip
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

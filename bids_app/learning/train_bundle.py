@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from bids_app.errors import InputMissing, UsageError
 from bids_app.learning.lesson import Lesson, Plan, drawn_batches
 from bids_app.learning.state import State, track
 from bids_app.recipes.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +52,41 @@ def new_state(recipe: Recipe, plan: Plan, seed: int) -> State:
     return State(network, copy.deepcopy(network).requires_grad_(False), optimiser)
 
 
-def start_from(state: State, weights: dict[str, object]) -> int:
+def start_from(state: State, weights: dict[str, torch.Tensor], regions: Sequence[Sequence[str]] = ()) -> int:
     """Take over another network's weights where name and shape agree; returns how many tensors.
 
-    The first layer of a network with other sequences, and the last of one with other regions, stay as drawn.
+    The first layer of a network with other sequences stays as drawn; so does the last of one with other regions, but
+    for the regions that both have.
+
+    Args:
+        weights: of a network with as many filters and the same fold.
+        regions: names of the regions of this network and of the other, in order, where the regions they share are to
+            be taken over.
     """
     own = state.network.state_dict()
     shared = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if regions:
+        shape = state.network.shape
+        mine, theirs = (answered(names, bool(shape.partners)) for names in regions)
+        block = shape.fold**shape.dimensions
+        for name in own.keys() & weights.keys() - shared.keys():
+            fits = len(own[name]) == len(mine) * block and len(weights[name]) == len(theirs) * block
+            if ".head." in name and fits and own[name].shape[1:] == weights[name].shape[1:]:
+                value, other = (x.clone().unflatten(0, (-1, block)) for x in (own[name], weights[name]))
+                for answer in set(mine) & set(theirs):
+                    value[mine.index(answer)] = other[theirs.index(answer)]
+                shared[name] = value.flatten(0, 1)
     for network in (state.network, state.mean):
         network.load_state_dict({**network.state_dict(), **shared})
     return len(shared)
+
+
+def answered(regions: Sequence[str], sided: bool) -> list[str]:
+    """What each channel of a network's answer stands for: background, regions (both sides as one where sides are told
+    apart once for all), and the side."""
+    if not sided:
+        return ["background", *regions]
+    return ["background", *dict.fromkeys(name.removeprefix("left ").removeprefix("right ") for name in regions), "side"]
 
 
 def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int, *, leave_out: Sequence[str] = ()) -> Lesson:
@@ -144,7 +173,8 @@ def train_bundle(
         state.load(checkpoint)
         log.info("going on from step %d", state.step)
     elif given is not None:
-        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict()), start)
+        names = [[region.name for region in recipe.regions] for recipe in (lesson.recipe, given.recipe)]
+        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict(), names), start)
     for until, stage in lesson.stages():
         fit(
             state, stage, seed=seed, minutes=minutes, steps=steps, checkpoint=checkpoint, log_path=out_dir / "log.csv",

@@ -1,4 +1,5 @@
-"""Label maps of whole heads that training scans are drawn from: FreeSurfer's numbers, and 502 to 530 outside the brain.
+"""Label maps of whole heads that training scans are drawn from: FreeSurfer's numbers (1035 and 2035: the
+insula), and 502 to 530 outside the brain.
 
 A map is held as one byte a voxel: the position of its label in :data:`LABELS`, cut to the head, axes right-anterior-
 superior. What a position means to a generator (which tissue) and to a recipe (which region) are tables beside it.
@@ -24,7 +25,7 @@ TISSUE: dict[str, tuple[int, ...]] = {
     "fluid": (4, 5, 14, 15, 24, 43, 44, 72, 136, 137, 163, 164),
     "white": (2, 41, 25, 57, 7, 46),
     "brainstem": (16, 28, 60, 85),
-    "cortex": (3, 42, 8, 47),
+    "cortex": (3, 42, 8, 47, 1035, 2035),
     "limbic": (17, 18, 53, 54, 26, 58),
     "thalamus": (10, 49),
     "striatum": (11, 12, 50, 51),
@@ -41,13 +42,13 @@ POSITION = {label: place for place, label in enumerate(LABELS)}
 #: Labels of the left, and of the same structure on the right.
 SIDES = {
     2: 41, 3: 42, 4: 43, 5: 44, 7: 46, 8: 47, 10: 49, 11: 50, 12: 51, 13: 52, 17: 53, 18: 54, 25: 57, 26: 58, 28: 60,
-    30: 62, 136: 163, 137: 164,
+    30: 62, 136: 163, 137: 164, 1035: 2035,
 }  # fmt: skip
 #: Counted as another label: lesions as white matter, parts of a ventricle as the ventricle.
 COUNTED_AS = {25: 2, 57: 41, 136: 4, 137: 5, 163: 43, 164: 44, 72: 14}
 #: Fluid around the brain: inside the skull, outside what `brain` means.
 OUTER_FLUID = 24
-MOST = 1023
+MOST = 2099
 #: A map of fewer of these than this share of its brain on one side has only the other.
 LEAST_SIDE = 0.2
 

@@ -20,7 +20,7 @@ MIDDLE_MNI = (0.0, -17.0, 6.0)
 
 # FreeSurfer labels of each tissue; those that are neither are half of both.
 _FLUID = (4, 5, 14, 15, 24, 43, 44, 72, 136, 137, 163, 164)
-_GREY = (3, 8, 10, 11, 12, 17, 18, 26, 42, 47, 49, 50, 51, 53, 54, 58)
+_GREY = (3, 8, 10, 11, 12, 17, 18, 26, 42, 47, 49, 50, 51, 53, 54, 58, 1035, 2035)
 _WHITE = (2, 7, 16, 25, 41, 46, 57)
 _MIXED = (13, 28, 52, 60)
 _VENTRICLE = (4, 5, 14, 43, 44, 136, 137, 163, 164)
@@ -154,7 +154,7 @@ def ground_from_labels(labels: torch.Tensor, spacing: float, at: torch.Tensor) -
         raise DataError(f"places of shape {tuple(at.shape)} do not fit labels of shape {tuple(labels.shape)}")
     if int(labels.min()) < 0:
         raise DataError(f"a label map has no negative labels; {int(labels.min())} is there")
-    table = torch.zeros(4, max(int(labels.max()), 164) + 1)
+    table = torch.zeros(4, max(int(labels.max()), max(_GREY)) + 1)
     for row, members in enumerate((_FLUID, _GREY, _WHITE, _VENTRICLE)):
         table[row, list(members)] = 1.0
     table[1:3, list(_MIXED)] = 0.5

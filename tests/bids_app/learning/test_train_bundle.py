@@ -8,7 +8,7 @@ from bids_app.errors import BundleError, InputMissing, UsageError
 from bids_app.learning.calibrate import calibrate, draw_pairs, heated
 from bids_app.learning.lesson import Plan, drawn_batches
 from bids_app.learning.lesson_habenula import HabenulaLesson
-from bids_app.learning.train_bundle import fit, new_state, start_from, train_bundle
+from bids_app.learning.train_bundle import answered, fit, new_state, start_from, train_bundle
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
 from bids_app.synthesis.habenula import Sources, tissue_numbers
 from bids_app.synthesis.habenula_shapes import ellipsoid, volume_of
@@ -70,6 +70,26 @@ def test_weights_of_another_recipe_are_taken_over_where_they_fit(recipe):
     assert 0 < taken < len(other.network.state_dict())  # not the last layer: there are other regions
     inner = "unet.encoder.layers.1.blocks.0.conv1.weight"
     assert torch.equal(other.mean.state_dict()[inner], one.network.state_dict()[inner])
+
+
+def test_regions_that_both_networks_have_are_taken_over():
+    whole = load_recipe("anatomy")
+    whole = whole.model_copy(update={"network": whole.network.model_copy(update={"filters": 8, "blocks": (1, 1)})})
+    fewer = whole.model_copy(update={"regions": tuple(r for r in whole.regions if r.index not in (17, 53))})
+    one, other = new_state(whole, SMALL, 1), new_state(fewer, SMALL, 2)
+    names = [[region.name for region in recipe.regions] for recipe in (fewer, whole)]
+    drawn = {name: value.clone() for name, value in other.network.state_dict().items()}
+    start_from(other, one.network.state_dict(), names)
+    last = [name for name in drawn if ".head." in name and name.endswith("weight")]
+    assert last
+    mine, theirs = (answered(some, True) for some in names)
+    assert len(mine) < len(theirs)
+    for name in last:
+        here, there = (state.network.state_dict()[name].unflatten(0, (-1, 8)) for state in (other, one))
+        for answer in mine:
+            assert torch.equal(here[mine.index(answer)], there[theirs.index(answer)])
+    start_from(other, one.network.state_dict())  # without names nothing more is changed
+    assert all(torch.equal(other.mean.state_dict()[name], other.network.state_dict()[name]) for name in last)
 
 
 def test_a_temperature_of_one_changes_nothing():
