@@ -121,7 +121,7 @@ def status(argv: list[str]) -> int:
 
 
 #: Options of ``train-bundle`` that are handed on where they are given.
-MORE = ("minutes", "steps", "threads", "start", "leave_out")
+MORE = ("minutes", "steps", "threads", "start", "leave_out", "beside")
 
 
 def train_bundle(argv: list[str]) -> int:
@@ -139,6 +139,7 @@ def train_bundle(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--start", help="a bundle whose weights are taken over where they fit")
+    parser.add_argument("--beside", help="a bundle of the same recipe whose members stay, and vote with the new one")
     parser.add_argument("--leave-out", nargs="+", metavar="sub-LABEL", help="real participants who must not train")
     options = parser.parse_args(argv)
     if options.minutes is None and options.steps is None:

@@ -67,23 +67,30 @@ def dice_by_voxel(bundle: Bundle, sources: Sources, members: Sequence[int]) -> d
     return found
 
 
-def trial_bundle(recipe: Recipe, network: torch.nn.Module, calibration: dict[str, Any]) -> Bundle:
-    """A bundle in memory: to predict and measure with before anything is written."""
+def trial_bundle(
+    recipe: Recipe, networks: torch.nn.Module | Sequence[torch.nn.Module], calibration: dict[str, Any],
+    plan: dict[str, Any] | None = None,
+) -> Bundle:  # fmt: skip
+    """A bundle in memory: to predict and measure with before anything is written; of several networks, one a member."""
+    from torch import nn
+
+    members = [networks] if isinstance(networks, nn.Module) else list(networks)
     bundle = Bundle(recipe.name, Path(recipe.name), recipe, "", calibration, {}, {})
-    bundle.__dict__["networks"] = [network.eval()]  # where cached_property keeps it
+    bundle.__dict__["networks"] = [network.eval() for network in members]  # where cached_property keeps it
+    bundle.__dict__["plans"] = [plan or {}] * len(members)
     return bundle
 
 
 def calibrate(
-    recipe: Recipe, network: torch.nn.Module, pairs: Sequence[Pair]
+    recipe: Recipe, networks: torch.nn.Module | Sequence[torch.nn.Module], pairs: Sequence[Pair]
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Fit on ``pairs``; the calibration, and how good the network is on these very scans.
+    """Fit on ``pairs``; the calibration, and how good the networks together are on these very scans.
 
     Temperature: least cross-entropy. Threshold: hard volumes are right on average. ``volume_gain``: soft volumes are
     right on average. ``repeat_cv``: standard deviation of the difference of a pair's log volumes, divided by √2.
     """
     scans = [(s, t) for pair in pairs for s, t in zip(pair.stacks, pair.truths, strict=True)]
-    trial = trial_bundle(recipe, network, {"threshold": 0.5, "temperature": 1.0})
+    trial = trial_bundle(recipe, networks, {"threshold": 0.5, "temperature": 1.0})
     answers, truths = [predict(trial, stacked) for stacked, _ in scans], [truth for _, truth in scans]
     best = min(TEMPERATURES, key=lambda heat: _cross_entropy(answers, truths, heat))
     answers = [heated(answer, best) for answer in answers]
@@ -121,7 +128,7 @@ def calibrate(
 
 def _with(bundle: Bundle, **changes: Any) -> Bundle:
     """The same network with another calibration."""
-    return trial_bundle(bundle.recipe, bundle.network, {**bundle.calibration, **changes})
+    return trial_bundle(bundle.recipe, bundle.networks, {**bundle.calibration, **changes})
 
 
 def heated(probability: np.ndarray, temperature: float) -> np.ndarray:

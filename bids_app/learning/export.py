@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from bids_app.learning.state import State
-    from bids_app.networks.multitask import NetworkShape
+    from bids_app.networks.multitask import MultiTaskNet, NetworkShape
     from bids_app.synthesis.habenula import Sources
 
 #: Pairs of scans that calibration draws, and the seed of the first.
@@ -51,8 +51,9 @@ They were learned from, and contain none of:
 
 
 def export_bundle(
-    state: State, recipe: Recipe, sources: Sources, out_dir: Path, *, seed: int, data_root: Path, note: str = ""
-) -> Path:
+    state: State, recipe: Recipe, sources: Sources, out_dir: Path, *, seed: int, data_root: Path, note: str = "",
+    beside: Sequence[MultiTaskNet] = (),
+) -> Path:  # fmt: skip
     """Calibrate the averaged weights on brains that did not train, and write the bundle.
 
     Args:
@@ -61,6 +62,7 @@ def export_bundle(
         seed: of the training.
         data_root: where the files lie that are named by hash in the manifest.
         note: what a reader should know about this very run.
+        beside: networks of the same shape that vote with the one of this training.
 
     Returns:
         ``out_dir``, loaded once to see that it can be.
@@ -72,8 +74,9 @@ def export_bundle(
 
     state.mean.load_state_dict({name: value.half().float() for name, value in state.mean.state_dict().items()})
     held_out = [i for i, name in enumerate(sources.names) if name in HELD_OUT] or list(range(len(sources.names)))
-    calibration, figures = calibrate(recipe, state.mean, draw_pairs(sources, held_out, PAIRS, PAIRS_SEED))
-    by_voxel = dice_by_voxel(trial_bundle(recipe, state.mean, calibration), sources, held_out)
+    members = [*beside, state.mean]
+    calibration, figures = calibrate(recipe, members, draw_pairs(sources, held_out, PAIRS, PAIRS_SEED))
+    by_voxel = dice_by_voxel(trial_bundle(recipe, members, calibration), sources, held_out)
     trained, minutes = [name for name in sources.names if name not in HELD_OUT], state.seconds / 60
     manifest = {
         "name": recipe.name, "tandem": __version__, "torch": torch.__version__.split("+")[0],
@@ -85,7 +88,7 @@ def export_bundle(
         **_trained_on(trained, data_root), "held_out": sorted(HELD_OUT & set(sources.names)),
     }  # fmt: skip
     return write_bundle(
-        out_dir, recipe=recipe, shape=state.mean.shape, states=[state.mean.state_dict()], plan=None,
+        out_dir, recipe=recipe, shape=state.mean.shape, states=[one.state_dict() for one in members], plan=None,
         calibration=calibration, manifest=manifest,
         metrics={"simulator_held_out": {**figures, "dice_by_voxel_mm": by_voxel}},
         card=CARD.read_text(encoding="utf-8"), licence=LICENSE,

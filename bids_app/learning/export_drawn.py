@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bids_app.learning.state import State
+    from bids_app.networks.multitask import MultiTaskNet
 
 CARD = Path(__file__).with_name("drawn_card.md")
 LICENSE = """The weights of this bundle are licensed under Apache-2.0.
@@ -39,7 +40,7 @@ def export_drawn(
     held_out: Sequence[str],
     normalisation: Mapping[str, Any] | None = None, subsets: Mapping[str, Source] | None = None, note: str = "",
     more: str = "", real: Mapping[str, Sequence[Path]] | None = None, real_licence: str = "",
-    counts: tuple[int, int] = COUNTS,
+    counts: tuple[int, int] = COUNTS, beside: Sequence[MultiTaskNet] = (),
 ) -> Path:  # fmt: skip
     """Calibrate the averaged weights, measure them, and write the bundle.
 
@@ -57,6 +58,7 @@ def export_drawn(
         real: files of every real participant who trained.
         real_licence: what these files are, and their licence.
         counts: of scans that calibrate, and that judge.
+        beside: networks of the same shape that vote with the one of this training.
     """
     import torch
 
@@ -65,8 +67,8 @@ def export_drawn(
     plan: dict[str, Any] = {"patch": list(patch)}
     if normalisation is not None:
         plan["normalisation"] = dict(normalisation)
-    trial = trial_bundle(recipe, state.mean, {"threshold": 0.5, "temperature": 1.0})
-    trial.__dict__["plans"] = [plan]
+    members = [*beside, state.mean]
+    trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
     calibration = calibrate_drawn(trial, (truth(CALIBRATE + n) for n in range(counts[0])))
     trial.calibration.update(calibration)
     metrics = {"simulator_held_out": _judged(trial, truth, counts[1])}
@@ -82,7 +84,7 @@ def export_drawn(
         "held_out": sorted(held_out), "note": note,
     }  # fmt: skip
     return write_bundle(
-        out_dir, recipe=recipe, shape=state.mean.shape, states=[state.mean.state_dict()], plan=plan,
+        out_dir, recipe=recipe, shape=state.mean.shape, states=[one.state_dict() for one in members], plan=plan,
         calibration=calibration, manifest=manifest, metrics=metrics, card=CARD.read_text(encoding="utf-8"),
         licence=LICENSE.format(more=more) + (REAL_LICENSE.format(real=real_licence) if real else NOBODY),
     )  # fmt: skip

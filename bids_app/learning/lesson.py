@@ -77,8 +77,10 @@ class Lesson(Protocol):
         """Lessons one after the other, each until a part of the training is done; the last until 1."""
         return [(1.0, self)]
 
-    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
-        """Calibrate on scans that did not train, and write the bundle."""
+    def export(
+        self, state: State, out_dir: Path, *, seed: int, note: str = "", beside: Sequence[MultiTaskNet] = ()
+    ) -> Path:
+        """Calibrate on scans that did not train, and write the bundle; networks ``beside`` it are members too."""
         ...
 
 

@@ -118,7 +118,9 @@ class AnatomyLesson(Lesson):
         coarse = replace(self, recipe=self.recipe.model_copy(update={"grid": grid}), patch=patch)
         return [(COARSE_PART, coarse), (1.0, self)]
 
-    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
+    def export(
+        self, state: State, out_dir: Path, *, seed: int, note: str = "", beside: Sequence[MultiTaskNet] = ()
+    ) -> Path:
         """Calibrate and judge on the label maps that were held out."""
         from bids_app.learning.export_drawn import export_drawn
 
@@ -128,7 +130,8 @@ class AnatomyLesson(Lesson):
         judge.how, judge.patch = EVALUATION, self.patch
         return export_drawn(
             state, self, judge.truth, out_dir, seed=seed, patch=self.patch, held_out=[m.name for m in judge.maps],
-            note=note, more=f", and the place of the insula from {INSULA_SOURCE}" if self.has_insula else "",
+            note=note, beside=beside,
+            more=f", and the place of the insula from {INSULA_SOURCE}" if self.has_insula else "",
         )  # fmt: skip
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,12 +92,14 @@ class HabenulaLesson(Lesson):
         loss = ScaledDiceCELoss(self.cross_entropy[progress >= 0.5])(logits, targets)
         return loss, soft_dice(logits[0].detach(), targets)
 
-    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
+    def export(
+        self, state: State, out_dir: Path, *, seed: int, note: str = "", beside: Sequence[MultiTaskNet] = ()
+    ) -> Path:
         from bids_app.learning.export import export_bundle
 
         return export_bundle(
-            state, self.recipe, self.sources, out_dir, seed=seed, data_root=self.data_root, note=note
-        )  # fmt: skip
+            state, self.recipe, self.sources, out_dir, seed=seed, data_root=self.data_root, note=note, beside=beside
+        )
 
 
 def soft_dice(logits: torch.Tensor, target: torch.Tensor) -> float:

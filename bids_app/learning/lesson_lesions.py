@@ -156,7 +156,9 @@ class LesionLesson(Lesson):
         stack = images.numpy() * there[:, None, None, None]
         return Truth(stack.astype(np.float32), there, classes.numpy().astype(np.int64))
 
-    def export(self, state: State, out_dir: Path, *, seed: int, note: str = "") -> Path:
+    def export(
+        self, state: State, out_dir: Path, *, seed: int, note: str = "", beside: Sequence[MultiTaskNet] = ()
+    ) -> Path:
         """Calibrate and judge on label maps (and shapes) that were held out, also with sequences missing."""
         from bids_app.learning.export_drawn import export_drawn
 
@@ -174,7 +176,7 @@ class LesionLesson(Lesson):
         return export_drawn(
             state, self, judge.truth, out_dir, seed=seed, patch=self.patch,
             held_out=[one.label_map.name for one in judge.placed], subsets=subsets,
-            normalisation=dict(zip(names, self.normalisation, strict=True)), note=note,
+            normalisation=dict(zip(names, self.normalisation, strict=True)), note=note, beside=beside,
             more=", with the shapes of stroke lesions that were released under CC0" if self.shapes else "",
             real=self._real_images(), real_licence=LICENCES.get(self.recipe.name, ""),
         )  # fmt: skip

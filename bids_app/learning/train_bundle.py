@@ -134,7 +134,7 @@ LESSONS = {
 def train_bundle(
     name: str, data_root: Path, out_dir: Path, *, minutes: float | None = None, steps: int | None = None,
     seed: int = 1, threads: int = 2, resume: bool = True, start: str | Path | None = None,
-    leave_out: Sequence[str] = (),
+    leave_out: Sequence[str] = (), beside: str | Path | None = None,
 ) -> Path:  # fmt: skip
     """Train the recipe ``name`` and export the bundle to ``out_dir/bundle``.
 
@@ -146,6 +146,7 @@ def train_bundle(
         steps: their number; whichever ends first. One is needed.
         start: bundle whose weights are taken over where they fit.
         leave_out: real participants (``sub-...``) who must not train, so that they can judge.
+        beside: bundle of the same recipe and shape whose members stay, and vote with the new one.
 
     Returns:
         The bundle's folder.
@@ -164,6 +165,7 @@ def train_bundle(
         raise UsageError("a training needs more than 0 steps or minutes")
     out_dir = Path(out_dir)
     given = load_bundle(start) if start is not None else None
+    others = load_bundle(beside).networks if beside is not None else []
     lesson = load_lesson(name, data_root, out_dir, seed, leave_out=leave_out)
     torch.set_num_threads(max(1, threads))
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -175,14 +177,18 @@ def train_bundle(
     elif given is not None:
         names = [[region.name for region in recipe.regions] for recipe in (lesson.recipe, given.recipe)]
         log.info("took over %d tensors of %s", start_from(state, given.network.state_dict(), names), start)
+    if any(one.shape != state.mean.shape for one in others):
+        raise UsageError(
+            f"the members of {beside} have another shape than the recipe {name}: they cannot vote together"
+        )
     for until, stage in lesson.stages():
         fit(
             state, stage, seed=seed, minutes=minutes, steps=steps, checkpoint=checkpoint, log_path=out_dir / "log.csv",
             workers=int(threads > 1), until=until,
         )  # fmt: skip
-    return lesson.export(
-        state, out_dir / "bundle", seed=seed, note=f"Weights began as those of {start}." if start else ""
-    )
+    told = [f"Weights began as those of {start}."] if start else []
+    told += [f"It votes with {len(others)} member{'s' * (len(others) > 1)} of {beside}."] if others else []
+    return lesson.export(state, out_dir / "bundle", seed=seed, note=" ".join(told), beside=others)
 
 
 def fit(

@@ -86,7 +86,8 @@ def test_sequences_show_one_lesion_with_their_own_signs(placed):
     assert len(differences) >= 4
     t1w, flair = np.array(differences).T
     assert (t1w < 0).all()
-    assert (flair > 0).mean() > 0.8  # where black holes prevail it can be dark
+    assert flair.mean() > 0.05
+    assert (flair > 0).mean() > 0.5  # where black holes prevail it is dark
 
 
 def test_a_recipe_without_a_pathology_is_refused(tmp_path):

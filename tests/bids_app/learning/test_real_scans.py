@@ -109,9 +109,11 @@ def test_a_lesson_mixes_them_and_its_bundle_knows_who_trained(root, tmp_path, mo
     path = export_drawn(
         new_state(recipe, lesson.plan, 1), lesson, lesson.truth, tmp_path / "bundle", seed=1, patch=PATCH,
         held_out=["b"], normalisation={name: {"kind": "scan"} for name in ("T1w", "T2w", "FLAIR")}, counts=(1, 1),
-        real=lesson._real_images(), real_licence="phantoms of a test",
+        real=lesson._real_images(), real_licence="phantoms of a test", beside=[new_state(recipe, lesson.plan, 2).mean],
     )  # fmt: skip
     bundle = load_bundle(path)
+    first, second = (network.state_dict() for network in bundle.networks)
+    assert not all(torch.equal(first[name], second[name]) for name in first)
     hashes = {name: sha256_of(images_of(recipe, root, name)[0]["T1w"]) for name in ("sub-01", "sub-002")}
     assert was_trained_on(bundle, images=[hashes["sub-01"]]) == [hashes["sub-01"]]
     assert was_trained_on(bundle, images=[hashes["sub-002"]]) == []

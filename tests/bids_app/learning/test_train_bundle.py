@@ -12,6 +12,7 @@ from bids_app.learning.train_bundle import answered, fit, new_state, start_from,
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
 from bids_app.synthesis.habenula import Sources, tissue_numbers
 from bids_app.synthesis.habenula_shapes import ellipsoid, volume_of
+from tests.bids_app.synthesis.heads import head_labels, save_labels
 
 SMALL = Plan(batch=1, pool=1, warm_up=2, save_every=2)
 
@@ -106,6 +107,13 @@ def test_only_the_habenula_has_a_generator(tmp_path):
 def test_an_end_must_be_given(tmp_path):
     with pytest.raises(UsageError, match="minutes or steps"):
         train_bundle("habenula", tmp_path, tmp_path)
+
+
+def test_members_of_another_shape_cannot_vote(tmp_path):
+    (tmp_path / "labelmaps").mkdir()
+    save_labels(tmp_path / "labelmaps/training_seg_01.nii.gz", head_labels(), spacing=3.5)
+    with pytest.raises(UsageError, match="another shape than the recipe anatomy"):
+        train_bundle("anatomy", tmp_path, tmp_path / "out", steps=1, beside="hippocampus")
 
 
 @pytest.mark.parametrize("length", [{"steps": 0}, {"minutes": 0.0}, {"steps": -1, "minutes": 1.0}])
