@@ -46,7 +46,7 @@ def test_a_bundle_holds_its_recipe(tmp_path):
 def test_each_member_has_its_plan(tmp_path):
     assert write_small(tmp_path / "b", members=2, plan=[{"a": 1}, {"a": 2}]).plans == [{"a": 1}, {"a": 2}]
     assert write_small(tmp_path / "c", members=2, plan={"a": 1}).plans == [{"a": 1}] * 2
-    assert load_bundle("habenula").plans == [{}]
+    assert load_bundle("habenula").plans == [{}] * 2
 
 
 def test_another_number_of_plans_than_members_is_refused(tmp_path):

@@ -91,7 +91,7 @@ def test_the_shipped_bundle_is_handed_on_from_the_command_line(tmp_path, capsys)
     assert main(["bundle", "export", "habenula", str(tmp_path / "h")]) == 0
     assert "wrote" in capsys.readouterr().out
     state = torch.load(tmp_path / "h" / "models" / "model.pt", weights_only=True)
-    assert len(state) == len(load_bundle("habenula").network.state_dict())
+    assert len(state) == sum(len(one.state_dict()) for one in load_bundle("habenula").networks)
 
 
 def test_a_folder_in_use_is_left_alone(bundle, tmp_path):
