@@ -16,7 +16,7 @@ from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.generator import Ranges, draw_scans, jittered
-from bids_app.synthesis.insula import INSULA_SOURCE, load_insula, with_insula
+from bids_app.synthesis.insula import ATLAS, INSULA_SOURCE, load_insula, with_insula
 from bids_app.synthesis.labelmaps import OUTER_FLUID, POSITION, LabelMap, load_label_maps, mirror_table, region_table
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class AnatomyLesson(Lesson):
 
     @property
     def has_insula(self) -> bool:
-        return self.data_root is not None and load_insula(self.data_root) is not None
+        return self.data_root is not None and (self.data_root / ATLAS).is_file()
 
     @property
     def classes(self) -> torch.Tensor:
