@@ -24,7 +24,8 @@ CARD = Path(__file__).with_name("drawn_card.md")
 LICENSE = """The weights of this bundle are licensed under Apache-2.0.
 
 They were learned from images drawn at random from label maps distributed with SynthSeg (Billot et al. 2023,
-Apache-2.0){more}, and contain none of them.
+Apache-2.0){more}.
+They contain none of them.
 """
 NOBODY = "No person was scanned for them.\n"
 REAL_LICENSE = """
