@@ -185,13 +185,13 @@ def test_thick_slices_blur_along_one_axis_alone():
 def test_known_contrast_keeps_the_order_of_a_t1w(monkeypatch):
     monkeypatch.setattr("bids_app.synthesis.generator.CONTRASTS", {"T1w": (0.15, 0.55, 0.85)})
     rows = []
-    for seed in range(60):
+    for seed in range(400):
         mean, _ = draw_brightness(Ranges(known=1.0), torch.Generator().manual_seed(seed))
         rows.append([float(mean[POSITION[label]]) for label in (2, 3, 4)])
     white, cortex, fluid = torch.tensor(rows).T
     ordered = (white > cortex) & (cortex > fluid)
-    # Each of the four draws takes the only contrast or three random tissues, which are in order one time in six.
-    assert 0.45 < ordered.float().mean() < 0.75
+    # Four in ten take the only contrast, the others three random tissues, which are in order one time in six.
+    assert 0.4 < ordered.float().mean() < 0.6
 
 
 def test_both_sides_of_a_structure_look_alike():
