@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import hashlib
 import json
 import os
@@ -252,6 +253,7 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
         state, patches, trial.losses(), course, augmentation=trial.augmentation(), worker=worker, validation=validation,
         checkpoint=out / STATE, log_path=out / LOG, stop_at=stop_at,
     )  # fmt: skip
+    leave()
     if stop_at is not None and state.step < task.steps:
         return out
     if worker.rank == 0:
@@ -352,6 +354,19 @@ def join(device: str) -> Worker:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
     return Worker(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device, rank, processes)
+
+
+def leave() -> None:
+    """Part from the other processes, where there are any.
+
+    A group that something still refers to (the wrapper of the network, in a circle of references) outlives its end, and
+    its threads abort the process when it exits; so what is no longer used is collected first.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def subset_folder(subset: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from bids_app.learning.augment import Augmentation
 from bids_app.learning.fit import Course, Worker, fit
+from bids_app.learning.fold import leave
 from tests.bids_app.learning.small import small_losses, small_patches, small_scans, small_state
 
 STEPS = 4
@@ -31,8 +32,7 @@ def train(rank: int, processes: int, folder: str) -> None:
     )  # fmt: skip
     weights = torch.cat([p.detach().flatten() for p in state.mean.parameters()])
     np.save(f"{folder}/{processes}-{rank}.npy", weights.numpy())
-    if processes > 1:
-        torch.distributed.destroy_process_group()
+    leave()
 
 
 def test_two_processes_learn_what_one_does_from_the_same_batch(tmp_path):
