@@ -13,7 +13,7 @@ from workflows.anatomical import anatomy_node
 from workflows.interfaces.prediction import Measure, Predict
 from workflows.naming import slug
 
-#: A recipe with more regions than these leaves no probabilities: those of 32 structures of a whole head are a gigabyte.
+#: A recipe with more regions than these leaves no probabilities: those of 34 structures of a whole head are a gigabyte.
 MOST_PROBABILITIES = 12
 
 

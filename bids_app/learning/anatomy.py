@@ -1,6 +1,6 @@
 """Every structure of a whole head, and from them the brain: one run of the network, before anything else is known.
 
-Of the recipe's many probabilities only labels and a few sums leave this module: those of 32 structures of a whole head
+Of the recipe's many probabilities only labels and a few sums leave this module: those of 34 structures of a whole head
 are a gigabyte.
 """
 
