@@ -16,15 +16,41 @@ DEFAULT_SEED = 20240229
 PATHS = {"bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "bundle", "use_plugin", "work_dir", "plan"}
 #: What only the train level reads.
 TRAINING = {
-    "folds", "repeats", "nested", "group_by", "site_column", "compare", "controls", "plan", "steps", "minutes",
-    "patience", "gpus",
-}  # fmt: skip
+    "folds",
+    "repeats",
+    "nested",
+    "group_by",
+    "site_column",
+    "compare",
+    "controls",
+    "plan",
+    "steps",
+    "minutes",
+    "patience",
+    "gpus",
+}
 #: What two runs may differ in and still give the same derivatives: a finished session is not run again for these.
 NOT_IN_RESULT = {
-    "levels", "participant_label", "exclude_participant_label", "session_label", "skip_bids_validation",
-    "bids_database_dir", "nprocs", "mem_gb", "use_plugin", "work_dir", "clean_workdir", "resource_monitor",
-    "write_graph", "stop_on_first_crash", "reports_only", "boilerplate_only", "dry_run", "verbose", "group_column",
-} | TRAINING  # fmt: skip
+    "levels",
+    "participant_label",
+    "exclude_participant_label",
+    "session_label",
+    "skip_bids_validation",
+    "bids_database_dir",
+    "nprocs",
+    "mem_gb",
+    "use_plugin",
+    "work_dir",
+    "clean_workdir",
+    "resource_monitor",
+    "write_graph",
+    "stop_on_first_crash",
+    "reports_only",
+    "boilerplate_only",
+    "dry_run",
+    "verbose",
+    "group_column",
+} | TRAINING
 
 
 @dataclass(frozen=True)

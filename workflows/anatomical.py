@@ -8,7 +8,7 @@ import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.learning.bundle import Bundle
+from bids_app.bundle.bundle import Bundle
 from bids_app.settings import Settings
 from workflows.diffusion import pair_node, unit_node
 from workflows.interfaces.anatomy import Anatomy
@@ -24,10 +24,19 @@ TEMPLATE = "MNI152NLin2009cAsym"
 
 
 def init_reference_wf(
-    *, image: Path, settings: Settings, reference: str = "T1w", bias: bool = True, prepared: bool = False,
-    anatomy: Bundle | None = None, labelled: bool = False, located: bool = False, computed: bool = False,
-    threads: int = 1, name: str = "reference_wf",
-) -> Workflow:  # fmt: skip
+    *,
+    image: Path,
+    settings: Settings,
+    reference: str = "T1w",
+    bias: bool = True,
+    prepared: bool = False,
+    anatomy: Bundle | None = None,
+    labelled: bool = False,
+    located: bool = False,
+    computed: bool = False,
+    threads: int = 1,
+    name: str = "reference_wf",
+) -> Workflow:
     """Conform, label the head, mask the brain, denoise on request, correct the bias field.
 
     No brain is looked for in a ``prepared`` image, such as a crop; the outputs about it are then not set. An image that
@@ -53,11 +62,15 @@ def init_reference_wf(
         return workflow
     mask = Node(
         BrainMask(
-            skull_strip=settings.skull_strip, template=TEMPLATE, seed=settings.random_seed, sloppy=settings.sloppy,
-            method=settings.brain_mask, **({"bundle": str(anatomy.path)} if anatomy else {}),
+            skull_strip=settings.skull_strip,
+            template=TEMPLATE,
+            seed=settings.random_seed,
+            sloppy=settings.sloppy,
+            method=settings.brain_mask,
+            **({"bundle": str(anatomy.path)} if anatomy else {}),
         ),
         name="mask",
-    )  # fmt: skip
+    )
     workflow.connect(
         [
             (workflow.get_node("conform"), mask, [("out_file", "in_file")]),
@@ -81,19 +94,34 @@ def anatomy_node(bundle: Bundle, settings: Settings, *, sequence: str, wanted: b
     """One run of a network that labels whole heads."""
     return Node(
         Anatomy(
-            bundle=str(bundle.path), weights=bundle.sha256, wanted=wanted, sequence=sequence,
-            skull_strip=settings.skull_strip, device=settings.device, low_mem=settings.low_mem,
-            tta=settings.tta and bundle.recipe.learning.mirror, reproducible=settings.reproducible, threads=threads,
+            bundle=str(bundle.path),
+            weights=bundle.sha256,
+            wanted=wanted,
+            sequence=sequence,
+            skull_strip=settings.skull_strip,
+            device=settings.device,
+            low_mem=settings.low_mem,
+            tta=settings.tta and bundle.recipe.learning.mirror,
+            reproducible=settings.reproducible,
+            threads=threads,
         ),
         name="anatomy",
-    )  # fmt: skip
+    )
 
 
 def init_sequence_wf(
-    *, sequence: str, image: Path, settings: Settings, reference: str = "T1w", lesion_mask: Path | None = None,
-    bias: bool = True, prepared: bool = False, computed: bool = False, in_place: bool = False,
+    *,
+    sequence: str,
+    image: Path,
+    settings: Settings,
+    reference: str = "T1w",
+    lesion_mask: Path | None = None,
+    bias: bool = True,
+    prepared: bool = False,
+    computed: bool = False,
+    in_place: bool = False,
     name: str | None = None,
-) -> Workflow:  # fmt: skip
+) -> Workflow:
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
 
     A ``prepared`` image, such as a crop, is taken to lie on its reference already; so is one that was computed from the
@@ -117,10 +145,13 @@ def init_sequence_wf(
     else:
         place = Node(
             RegisterSequence(
-                sequence=sequence, reference_name=reference, seed=settings.random_seed, **_lesion(lesion_mask),
+                sequence=sequence,
+                reference_name=reference,
+                seed=settings.random_seed,
+                **_lesion(lesion_mask),
             ),
             name="rigid",
-        )  # fmt: skip
+        )
     workflow.connect(
         [
             (corrected, place, [("out_file", "in_file")]),
@@ -143,11 +174,15 @@ def init_template_wf(
     inputnode = Node(IdentityInterface(["image", "mask", "to_template"]), name="inputnode")
     register = Node(
         RegisterTemplate(
-            template=TEMPLATE, reference_name=reference, nonlinear=wants_template_space(settings),
-            seed=settings.random_seed, sloppy=settings.sloppy, **_lesion(lesion_mask),
+            template=TEMPLATE,
+            reference_name=reference,
+            nonlinear=wants_template_space(settings),
+            seed=settings.random_seed,
+            sloppy=settings.sloppy,
+            **_lesion(lesion_mask),
         ),
         name="register",
-    )  # fmt: skip
+    )
     outputnode = Node(IdentityInterface(["matrix", "transforms", "inverse"]), name="outputnode")
     workflow.connect(
         [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bids_app.bids.dataset import write_dataset_files
 from bids_app.bids.files import write_bytes
-from bids_app.learning.bundle import load_bundle
+from bids_app.bundle.bundle import load_bundle
 from bids_app.settings import Settings
 from workflows.wanted import anatomy_of, load_recipes
 
@@ -22,7 +22,7 @@ def prepare_dataset(settings: Settings) -> list[str]:
     anatomy = anatomy_of(settings, recipes)
     told = write_dataset_files(
         settings.output_dir, settings, bundles, recipes=recipes, cards=[anatomy] if anatomy else []
-    )  # fmt: skip
+    )
     (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
     return told + _keep_participants(settings)
 

@@ -15,9 +15,14 @@ from workflows.prediction import predicted_fields
 
 
 def init_outputs_wf(
-    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template | None, threads: int,
+    *,
+    settings: Settings,
+    selection: Selection,
+    recipes: list[Recipe],
+    template: Template | None,
+    threads: int,
     name: str = "outputs_wf",
-) -> Workflow:  # fmt: skip
+) -> Workflow:
     """Write derivatives.
 
     Inputs: ``image``, ``mask``, ``stripped``, ``mask_method``, ``mask_bundle``, ``transforms`` (reference to template;
@@ -34,12 +39,16 @@ def init_outputs_wf(
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     write = Node(
         WriteOutputs(
-            sequences=others, predicted=predicted, settings=to_plain(settings), selection=selection.to_plain(),
-            recipes=list(predicted), threads=threads,
+            sequences=others,
+            predicted=predicted,
+            settings=to_plain(settings),
+            selection=selection.to_plain(),
+            recipes=list(predicted),
+            threads=threads,
             sides=[r.name for r in recipes if r.name in predicted and r.grid.kind == "sides"],
             **({"template": template.name, "template_image": str(template.image)} if template else {}),
         ),
         name="write",
-    )  # fmt: skip
+    )
     workflow.connect([(inputnode, write, [(field, field) for field in fields])])
     return workflow

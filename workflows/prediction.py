@@ -5,8 +5,8 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.learning.bundle import load_bundle
-from bids_app.learning.predict_targets import known_covariates
+from bids_app.bundle.bundle import load_bundle
+from bids_app.predict.targets import known_covariates
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
 from workflows.anatomical import anatomy_node
@@ -25,9 +25,14 @@ def predicted_fields(recipe: Recipe) -> tuple[str, ...]:
 
 
 def init_prediction_wf(
-    *, recipe: Recipe, settings: Settings, threads: int, key: tuple[str, str | None] | None = None,
-    reference: str = "T1w", name: str | None = None,
-) -> Workflow:  # fmt: skip
+    *,
+    recipe: Recipe,
+    settings: Settings,
+    threads: int,
+    key: tuple[str, str | None] | None = None,
+    reference: str = "T1w",
+    name: str | None = None,
+) -> Workflow:
     """Predict a recipe's regions and measure them; answer for its targets.
 
     ``key``: participant and session, whose row of participants.tsv holds what the network reads beside the image.
@@ -55,12 +60,20 @@ def init_prediction_wf(
     covariates, told = known_covariates(bundle, settings.bids_dir, key) if key else ({}, [])
     predict = Node(
         Predict(
-            sequences=others, recipe=recipe.name, bundle=str(bundle.path), weights=bundle.sha256,
-            device=settings.device, tta=tta, low_mem=settings.low_mem,
-            reproducible=settings.reproducible, threads=threads, covariates=covariates, warn=told,
+            sequences=others,
+            recipe=recipe.name,
+            bundle=str(bundle.path),
+            weights=bundle.sha256,
+            device=settings.device,
+            tta=tta,
+            low_mem=settings.low_mem,
+            reproducible=settings.reproducible,
+            threads=threads,
+            covariates=covariates,
+            warn=told,
         ),
         name="predict",
-    )  # fmt: skip
+    )
     workflow.connect([(inputnode, predict, [(name, name) for name in fields])])
     if recipe.targets:
         workflow.connect(predict, "scores", outputnode, "scores")

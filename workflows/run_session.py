@@ -135,11 +135,13 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True) ->
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
         rows.append(
             {
-                "file": _relative(choice.path, settings.bids_dir), "shape": list(facts.shape),
-                "zooms": [round(float(z), 4) for z in facts.zooms], "orientation": facts.orientation,
+                "file": _relative(choice.path, settings.bids_dir),
+                "shape": list(facts.shape),
+                "zooms": [round(float(z), 4) for z in facts.zooms],
+                "orientation": facts.orientation,
                 "warnings": list(facts.warnings),
             }
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -24,9 +24,13 @@ def _same(name: str) -> tuple[str, str]:
 
 
 def init_session_wf(
-    *, settings: Settings, selection: Selection, recipes: list[Recipe], template: Template | None,
+    *,
+    settings: Settings,
+    selection: Selection,
+    recipes: list[Recipe],
+    template: Template | None,
     threads: int,
-) -> Workflow:  # fmt: skip
+) -> Workflow:
     """Reference and other sequences, template, one prediction per recipe, outputs.
 
     A list of what happens: a trace image and an ADC map that are missing are computed from a raw diffusion series; the
@@ -45,9 +49,14 @@ def init_session_wf(
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
     located = any(r.predicts and r.grid.kind == "sides" for r in recipes)
     reference_wf = init_reference_wf(
-        image=selection.path_of(reference), anatomy=anatomy, labelled=bool(labelled), located=located, threads=threads,
-        computed=bool(selection.choices[reference].computed), **how,
-    )  # fmt: skip
+        image=selection.path_of(reference),
+        anatomy=anatomy,
+        labelled=bool(labelled),
+        located=located,
+        threads=threads,
+        computed=bool(selection.choices[reference].computed),
+        **how,
+    )
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -84,9 +93,14 @@ def init_session_wf(
 
 
 def _feed(
-    workflow: Workflow, recipe: Recipe, predicted_wf: Workflow, reference_wf: Workflow, joined: list[tuple[str, str]],
-    selection: Selection, others: dict[str, Workflow],
-) -> None:  # fmt: skip
+    workflow: Workflow,
+    recipe: Recipe,
+    predicted_wf: Workflow,
+    reference_wf: Workflow,
+    joined: list[tuple[str, str]],
+    selection: Selection,
+    others: dict[str, Workflow],
+) -> None:
     """Hand the reference and every other sequence that the recipe knows to its prediction."""
     of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
     of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
@@ -112,9 +126,14 @@ def _add_sequences(
         if name == selection.reference or choice.path is None:
             continue
         others[name] = init_sequence_wf(
-            sequence=name, image=choice.path, lesion_mask=selection.lesion_mask, computed=bool(choice.computed),
-            in_place=selection.from_one_series(name, selection.reference), prepared=prepared, **how,
-        )  # fmt: skip
+            sequence=name,
+            image=choice.path,
+            lesion_mask=selection.lesion_mask,
+            computed=bool(choice.computed),
+            in_place=selection.from_one_series(name, selection.reference),
+            prepared=prepared,
+            **how,
+        )
         if not prepared:
             workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
         _hand_on(workflow, others[name], outputs_wf, ("image", "matrix"), name)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_app.learning.fold import TASK, FoldTask, is_done
 from bids_app.settings import Settings, write_toml
+from bids_app.train.fold import TASK, FoldTask, is_done
 from workflows.cohort import POLL_SECONDS, choose_plugin, configure_nipype
 from workflows.resources import Resources, available_cpus, available_memory_gb
 
@@ -58,20 +58,27 @@ def init_training_wf(*, settings: Settings, tasks: Sequence[FoldTask], shared: R
 
     workflow = Workflow(name="training_wf")
     workflow.config["execution"] = {
-        "poll_sleep_duration": str(POLL_SECONDS), "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
-        "crashdump_dir": str(settings.work), "crashfile_format": "txt", "create_report": "false",
-    }  # fmt: skip
+        "poll_sleep_duration": str(POLL_SECONDS),
+        "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
+        "crashdump_dir": str(settings.work),
+        "crashfile_format": "txt",
+        "create_report": "false",
+    }
     nodes = {}
     for task in tasks:
         task.write()
         gpu = task.device.startswith("cuda")
         node = Node(
             TrainFold(
-                settings_file=str(settings_file), task_file=str(Path(task.out) / TASK), threads=shared.threads,
+                settings_file=str(settings_file),
+                task_file=str(Path(task.out) / TASK),
+                threads=shared.threads,
                 processes=settings.gpus if gpu else 1,
             ),
-            name=node_name(task), n_procs=shared.threads, mem_gb=min(memory_gb(task), shared.memory_gb),
-        )  # fmt: skip
+            name=node_name(task),
+            n_procs=shared.threads,
+            mem_gb=min(memory_gb(task), shared.memory_gb),
+        )
         sbatch = f"--cpus-per-task={shared.threads} --mem={int(shared.job_gb * 1024)}M"
         node.plugin_args = {"sbatch_args": sbatch + (f" --gres=gpu:{settings.gpus}" if gpu else "")}
         workflow.add_nodes([node])

@@ -10,8 +10,8 @@ from typing import Any
 from bids_app import __version__
 from bids_app.bids.digest import fingerprints
 from bids_app.bids.status import Status, is_current, read_status
+from bids_app.bundle.bundle import Bundle, load_bundle
 from bids_app.errors import UsageError
-from bids_app.learning.bundle import Bundle, load_bundle
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
 
@@ -50,7 +50,7 @@ def load_recipes(settings: Settings) -> list[Recipe]:
 
 def settle(
     settings: Settings, recipes: list[Recipe], reference: Path, size_mm: tuple[float, ...]
-) -> tuple[list[Recipe], list[str]]:  # fmt: skip
+) -> tuple[list[Recipe], list[str]]:
     """The recipes as they are for one session: a recipe that is located takes a crop as it is, and looks for its
     regions on either side of a whole brain.
 
@@ -95,7 +95,7 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     Raises:
         UsageError: the network is asked for, and its bundle is not there.
     """
-    from bids_app.learning.anatomy import ANATOMY, anatomy_bundle
+    from bids_app.predict.anatomy import ANATOMY, anatomy_bundle
 
     wanted = any(recipe.name == ANATOMY and recipe.predicts for recipe in recipes)
     if wanted:

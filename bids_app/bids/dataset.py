@@ -26,9 +26,17 @@ PROGRAM = "tandem"
 BIDS_VERSION = "1.10.0"
 #: Names without a rule in BIDS yet. `figures`, never `figures/`: bids-validator 3 does not understand the slash.
 BIDSIGNORE = (
-    "*_xfm.*", "*_volumes.*", "*_lesions.*", "*_prediction.json", "*.html", "group_*", "figures", "logs",
-    "training", "evaluation",
-)  # fmt: skip
+    "*_xfm.*",
+    "*_volumes.*",
+    "*_lesions.*",
+    "*_prediction.json",
+    "*.html",
+    "group_*",
+    "figures",
+    "logs",
+    "training",
+    "evaluation",
+)
 DESCRIPTIONS = {
     "preproc": "Image after conforming, optional denoising and correction of the intensity bias; grid not resampled",
     "brain": "Mask of the brain",

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from pathlib import Path
+
+import numpy as np
+
+from bids_app.errors import ImageError
 
 BLOCK = 1 << 20
 
@@ -29,3 +34,24 @@ def fingerprint(path: Path) -> dict[str, int]:
 def fingerprints(paths: list[Path] | tuple[Path, ...]) -> dict[str, dict[str, int]]:
     """`fingerprint` of each file, by its path as given: what a status file remembers of its inputs."""
     return {str(path): fingerprint(path) for path in paths}
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of an image's voxels (float32, axes closest to RAS) and affine (0.001 mm): the same after repacking.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    import nibabel as nib
+
+    try:
+        image = nib.load(path)
+        straight = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine))
+    except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise ImageError(f"{path} cannot be read ({error}); copy it again, or run the participant level") from error
+    shape = straight.shape[:3] if np.prod(straight.shape[3:]) == 1 else straight.shape  # a raw diffusion series has 4
+    values = np.ascontiguousarray(np.asarray(straight.dataobj).reshape(shape))
+    digest = hashlib.sha256(np.asarray(values.shape, np.int64).tobytes())
+    digest.update(values.tobytes())
+    digest.update((np.rint(straight.affine * 1000).astype(np.int64)).tobytes())
+    return digest.hexdigest()

@@ -16,8 +16,14 @@ from bids_app.errors import CannotWrite, IOFailure, TandemError
 UNFINISHED = ".tandem-"  # a leading dot: hidden from listings, from bids-validator and from pybids
 _NO_SPACE = {errno.ENOSPC: "no space is left on the device", errno.EDQUOT: "the disk quota is used up"}
 _REFUSED = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
-}  # fmt: skip
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:

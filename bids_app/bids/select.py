@@ -27,9 +27,20 @@ from bids_app.errors import InputMissing, NothingSelected
 from bids_app.settings import Settings
 
 __all__ = [
-    "Candidate", "Choice", "Selection", "SequenceQuery", "check_dataset", "choose_participants", "choose_sessions",
-    "choose_units", "list_participants", "list_sessions", "require_selected", "select_participant", "select_session",
-]  # fmt: skip
+    "Candidate",
+    "Choice",
+    "Selection",
+    "SequenceQuery",
+    "check_dataset",
+    "choose_participants",
+    "choose_sessions",
+    "choose_units",
+    "list_participants",
+    "list_sessions",
+    "require_selected",
+    "select_participant",
+    "select_session",
+]
 
 #: Where `-d manual=PATH` keeps lesion masks, by the names that people give them.
 LESION_NAMES = ("*_label-L*_mask", "*_label-lesion*_mask", "*_desc-*lesion*_mask", "*lesion*_roi")
@@ -140,9 +151,13 @@ def _select(
 
 
 def _first_there(
-    query: SequenceQuery, images: Sequence[Path], home: Path, labels: tuple[str, str | None], filters: Filters,
+    query: SequenceQuery,
+    images: Sequence[Path],
+    home: Path,
+    labels: tuple[str, str | None],
+    filters: Filters,
     root: Path,
-) -> tuple[Choice, bool]:  # fmt: skip
+) -> tuple[Choice, bool]:
     """The sequence itself or, where it is not there, what it can be computed from, or the first of its alternatives
     that is there; a choice bears the name of what it is.
 

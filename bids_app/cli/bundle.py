@@ -30,8 +30,8 @@ def bundle(argv: list[str]) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from bids_app.learning.bundle import load_bundle
-    from bids_app.learning.monai_export import export_monai
+    from bids_app.bundle.bundle import load_bundle
+    from bids_app.bundle.monai import export_monai
 
     print(f"tandem: wrote {export_monai(load_bundle(options.bundle), options.out, onnx=options.onnx)}")
     return 0
@@ -39,22 +39,26 @@ def _export(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     """Preprocess what is not, answer for everybody, measure, say so."""
+    from bids_app.bundle.bundle import load_bundle
     from bids_app.cli.run import check_folders
     from bids_app.cli.train import preprocess
-    from bids_app.learning.bundle import load_bundle
-    from bids_app.learning.external import evaluate_bundle
-    from bids_app.learning.predict import resolve_device
+    from bids_app.judge.course import summary_lines
+    from bids_app.judge.external import evaluate_bundle
+    from bids_app.predict.predict import resolve_device
     from bids_app.settings import Settings
-    from workflows.judge import summary_lines
-    from workflows.learn import gather
+    from bids_app.train.course import gather
 
     chosen = load_bundle(options.bundle)
     settings = Settings(
-        bids_dir=options.bids_dir.absolute(), output_dir=options.output_dir.absolute(), levels=("train",),
-        recipe=(str(chosen.path / "recipe.toml"),), nprocs=options.nprocs, work_dir=options.work_dir,
+        bids_dir=options.bids_dir.absolute(),
+        output_dir=options.output_dir.absolute(),
+        levels=("train",),
+        recipe=(str(chosen.path / "recipe.toml"),),
+        nprocs=options.nprocs,
+        work_dir=options.work_dir,
         derivatives={name: path.absolute() for name, path in options.derivatives},
         device=resolve_device(options.device),
-    )  # fmt: skip
+    )
     check_folders(settings)
     preprocess(settings, chosen.recipe)
     cohort, scans = gather(settings, chosen.recipe, lambda text: print(f"tandem: {text}", flush=True))

@@ -28,19 +28,21 @@ def demo(argv: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="tandem demo", allow_abbrev=False,
+        prog="tandem demo",
+        allow_abbrev=False,
         description="Make a small phantom BIDS dataset in DIR/bids, run Tandem on it into DIR/out. With --cohort, only "
         "write that cohort into DIR, with its truth in derivatives/manual.",
-    )  # fmt: skip
+    )
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("-n", type=int, help="participants (default: 4)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only-data", action="store_true", help="make the dataset and stop")
     cohort = parser.add_argument_group("cohorts")
     cohort.add_argument(
-        "--cohort", metavar="NAME",
+        "--cohort",
+        metavar="NAME",
         help="stroke, tbi, ms, schwannoma, glioma, alzheimer, schizophrenia, depression, healthy or restingstate",
-    )  # fmt: skip
+    )
     cohort.add_argument("--sites", type=int, help="scanners, at 3, 1.5 and 7 T in turn (default: 1)")
     cohort.add_argument("--spacing", type=float, metavar="MM", help="voxel size (default: 2)")
     cohort.add_argument(
@@ -53,10 +55,10 @@ def _parser() -> Parser:
 
 
 def _cohort(options, given: dict) -> int:
-    from bids_app.synthesis.demo_cohorts import DemoPlan
+    from bids_app.synthesis.datasets.demo_cohorts import DemoPlan
 
     plan = DemoPlan(options.cohort, n=4 if options.n is None else options.n, seed=options.seed, **given)
-    from bids_app.synthesis.demo_dataset import write_demo
+    from bids_app.synthesis.datasets.demo_dataset import write_demo
 
     root = options.directory.resolve()
     print(f"tandem: drawing {plan.n} participants of the cohort {plan.cohort} into {root}", flush=True)
@@ -72,7 +74,7 @@ def _cohort(options, given: dict) -> int:
 def _first_run(options) -> int:
     from bids_app.cli.run import check_writable, run
     from bids_app.settings import from_plain
-    from bids_app.synthesis.phantom import write_phantom_dataset
+    from bids_app.synthesis.datasets.phantom import write_phantom_dataset
 
     n = 4 if options.n is None else options.n
     root = options.directory.resolve()

@@ -147,10 +147,14 @@ def executable_spec() -> dict[str, Any]:
         {"id": "bids_dir", "name": "InputDataset", "type": "File", "value-key": "[BIDS_DIR]"},
         {"id": "output_dir", "name": "OutputLocation", "type": "String", "value-key": "[OUTPUT_DIR]"},
         {
-            "id": "analysis_level", "name": "AnalysisLevel", "type": "String", "value-key": "[LEVEL]", "list": True,
+            "id": "analysis_level",
+            "name": "AnalysisLevel",
+            "type": "String",
+            "value-key": "[LEVEL]",
+            "list": True,
             "value-choices": list(LEVELS),
         },
-    ]  # fmt: skip
+    ]
     seen = set()
     for option in OPTIONS:
         if option.name in seen:
@@ -158,10 +162,14 @@ def executable_spec() -> dict[str, Any]:
         seen.add(option.name)
         long = next(flag for flag in option.flags if flag.startswith("--"))
         entry: dict[str, Any] = {
-            "id": option.name, "name": option.name, "optional": True, "description": option.help,
-            "command-line-flag": long, "value-key": f"[{option.name.upper()}]",
+            "id": option.name,
+            "name": option.name,
+            "optional": True,
+            "description": option.help,
+            "command-line-flag": long,
+            "value-key": f"[{option.name.upper()}]",
             "type": "Flag" if option.is_flag else "Number" if option.kind is int else "String",
-        }  # fmt: skip
+        }
         if option.nargs:
             entry["list"] = True
         if option.choices:

@@ -24,9 +24,14 @@ class Progress:
         self.settings = settings
         self.console = Console(soft_wrap=True, highlight=False)
         self.bars = Bars(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=self.console, disable=not self.console.is_terminal, transient=True,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
         self.bar = self.bars.add_task("sessions", total=len(units))
         self.begun: dict[Any, float] = {}
 

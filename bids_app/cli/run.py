@@ -96,7 +96,7 @@ def participant_level(settings: Settings) -> int:
 
 def check_before_work(settings: Settings) -> None:
     """Find out in a second what would otherwise fail in every session: recipe, bundle, device, disk."""
-    from bids_app.learning.bundle import load_bundle
+    from bids_app.bundle.bundle import load_bundle
     from workflows.wanted import anatomy_of, load_recipes
 
     recipes = load_recipes(settings)
@@ -105,7 +105,7 @@ def check_before_work(settings: Settings) -> None:
             load_bundle(settings.bundle or recipe.name)
     anatomy_of(settings, recipes)
     if settings.device.startswith("cuda"):
-        from bids_app.learning.predict import resolve_device
+        from bids_app.predict.predict import resolve_device
 
         resolve_device(settings.device)
     free = shutil.disk_usage(settings.work).free

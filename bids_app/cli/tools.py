@@ -25,7 +25,7 @@ def recipes(argv: list[str]) -> int:
     parser = _parser("recipes", "List the recipes that ship, or show one.")
     parser.add_argument("name", nargs="?", help="show this recipe whole")
     options = parser.parse_args(argv)
-    from bids_app.learning.bundle import shipped
+    from bids_app.bundle.bundle import shipped
     from bids_app.recipes.recipe import list_recipes, load_recipe
 
     if options.name:
@@ -78,8 +78,8 @@ def _examine() -> tuple[dict[str, str], list[str]]:
     import torch
 
     facts["GPU"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none (predictions run on the CPU)"
+    from bids_app.bundle.bundle import load_bundle, shipped
     from bids_app.imaging.templates import find_template
-    from bids_app.learning.bundle import load_bundle, shipped
 
     template = find_template()
     facts["template"] = template.source
@@ -145,7 +145,7 @@ def train_bundle(argv: list[str]) -> int:
     if options.minutes is None and options.steps is None:
         raise UsageError("say how long to train: --minutes or --steps")
     more = {k: v for k, v in vars(options).items() if k in MORE and v is not None}
-    from bids_app.learning.train_bundle import train_bundle as train
+    from bids_app.lessons.train import train_bundle as train
 
     path = train(options.name, options.data, options.out, seed=options.seed, **more)
     print(f"tandem: wrote {path}")
@@ -171,13 +171,19 @@ def fold(argv: list[str]) -> int:
     parser = _parser("fold", "Train one arm on one fold in this process (used by the program itself).")
     parser.add_argument("task_file", type=Path)
     options = parser.parse_args(argv)
-    from bids_app.learning.fold import FoldTask, run_fold
+    from bids_app.train.fold import FoldTask, run_fold
 
     run_fold(FoldTask.read(options.task_file))
     return 0
 
 
 TOOLS = {
-    "demo": demo, "recipes": recipes, "doctor": doctor, "status": status, "train-bundle": train_bundle,
-    "session": session, "fold": fold, "bundle": bundle,
-}  # fmt: skip
+    "demo": demo,
+    "recipes": recipes,
+    "doctor": doctor,
+    "status": status,
+    "train-bundle": train_bundle,
+    "session": session,
+    "fold": fold,
+    "bundle": bundle,
+}

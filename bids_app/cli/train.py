@@ -24,11 +24,11 @@ def train(settings: Settings) -> int:
     Raises:
         UsageError: several recipes, or one that learns nothing.
     """
-    from bids_app.learning.predict import resolve_device
+    from bids_app.judge.course import judge
+    from bids_app.predict.predict import resolve_device
     from bids_app.recipes.recipe import load_recipe
+    from bids_app.train.course import set_out
     from workflows.dataset import prepare_dataset
-    from workflows.judge import judge
-    from workflows.learn import set_out
     from workflows.training import run_training, share_out_training
 
     if len(settings.recipe) != 1:
@@ -46,9 +46,7 @@ def train(settings: Settings) -> int:
         told.say(warning)
     preprocess(settings.replace(levels=("train",)), recipe)
     shared = share_out_training(settings, [])
-    course = set_out(
-        settings, recipe, memory_gb=max(1.0, shared.memory_gb / 2), threads=shared.cpus, say=told.say
-    )  # fmt: skip
+    course = set_out(settings, recipe, memory_gb=max(1.0, shared.memory_gb / 2), threads=shared.cpus, say=told.say)
     tasks = weighed(settings, course, told) if settings.nested else course.tasks
     with told.following(tasks):
         failed = run_training(settings, tasks, told=told.event)
@@ -68,7 +66,7 @@ def preprocess(settings: Settings, recipe: Any) -> None:
     """The participant level's own preprocessing, for sessions that have not been through it."""
     from bids_app.bids.status import read_status
     from bids_app.cli.units import choose_units, run_units
-    from bids_app.learning.raw import needs_nothing
+    from bids_app.cohort.raw import needs_nothing
 
     if needs_nothing(recipe):
         return
@@ -80,8 +78,8 @@ def preprocess(settings: Settings, recipe: Any) -> None:
 
 def weighed(settings: Settings, course: Any, told: Told) -> list[Any]:
     """The tasks with the targets' weight that folds inside each training fold chose."""
-    from workflows.judge import choose_weights
-    from workflows.learn import inner_tasks
+    from bids_app.judge.course import choose_weights
+    from bids_app.train.course import inner_tasks
     from workflows.training import run_training
 
     inner = list(inner_tasks(course, settings))
@@ -94,12 +92,14 @@ def weighed(settings: Settings, course: Any, told: Told) -> list[Any]:
 
 def preview(settings: Settings, recipe: Any) -> int:
     """What would be trained, with nothing run."""
-    from bids_app.learning.arms import arms_of
+    from bids_app.train.arms import arms_of
 
     arms = [arm.name for arm in arms_of(recipe, settings.compare, controls=settings.controls)]
     steps = settings.steps or recipe.learning.steps
-    print(f"tandem: would train {recipe.name}: {len(arms)} arms ({', '.join(arms)}), {settings.folds} folds, "
-          f"{steps} steps each; nothing was run")  # fmt: skip
+    print(
+        f"tandem: would train {recipe.name}: {len(arms)} arms ({', '.join(arms)}), {settings.folds} folds, "
+        f"{steps} steps each; nothing was run"
+    )
     return 0
 
 
@@ -135,9 +135,14 @@ class Told:
 
     def __enter__(self) -> Told:
         self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeElapsedColumn(),
-            console=self.console, disable=not self.console.is_terminal, transient=True,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
         self.bars.start()
         self.total = self.bars.add_task("folds", total=len(self.tasks), loss="")
         self._stop = False

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bids_app.bids.record import read_session, session_keys
 from bids_app.errors import InputMissing
 from bids_app.group.participants import Participants, read_participants
-from bids_app.report.load import read_session, session_keys
 
 #: column of a volumes table -> measure, unit
 MEASURES = {

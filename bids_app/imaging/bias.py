@@ -90,9 +90,12 @@ def _n4(
     plain = Grid(small.shape, np.diag([*spacing, 1.0]))  # N4 works along the axes, wherever they point
     try:
         field = ants.n4_bias_field_correction(
-            to_ants(small, plain), mask=to_ants(tissue, plain), shrink_factor=1,
-            convergence={"iters": list(iterations), "tol": 1e-6}, return_bias_field=True,
-        ).numpy()  # fmt: skip
+            to_ants(small, plain),
+            mask=to_ants(tissue, plain),
+            shrink_factor=1,
+            convergence={"iters": list(iterations), "tol": 1e-6},
+            return_bias_field=True,
+        ).numpy()
     except RuntimeError as error:
         raise ImageError(f"N4 failed on {path}: {error}; is the image whole?") from error
     log_field = np.log(np.clip(field, 0.05, 20)).astype(np.float32)

@@ -145,9 +145,10 @@ def trace_and_adc(
             {"b": round(one, 1), "volumes": len(members), "directions": count}
             for (one, members), count in zip(scheme.shells, counts, strict=True)
         ],
-        "trace_b": round(float(b[-1]), 1), "trace_mean": "plain" if counts[-1] == 1 else "geometric",
+        "trace_b": round(float(b[-1]), 1),
+        "trace_mean": "plain" if counts[-1] == 1 else "geometric",
         "left_out_b": list(scheme.left_out),
-    }  # fmt: skip
+    }
     return Diffusion(trace, adc, facts, tuple(dict.fromkeys(warnings)))
 
 
@@ -269,8 +270,9 @@ def check_pair(
     apart = (np.asarray(trace_affine) - adc_affine)[:3]
     facts = {
         "grids_apart_mm": round(float(np.linalg.norm(apart[:, :3] @ ends + apart[:, 3:], axis=0).max()), 3),
-        "covered": round(covered, 4), "correlation": None if correlation is None else round(correlation, 3),
-    }  # fmt: skip
+        "covered": round(covered, 4),
+        "correlation": None if correlation is None else round(correlation, 3),
+    }
     if covered < COVERED_AT_LEAST:
         raise ImageError(
             f"it covers {100 * covered:.0f} % of the brain in the trace image: the two are not of one participant and "

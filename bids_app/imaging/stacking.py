@@ -327,7 +327,7 @@ def to_grid(probability: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
 
 def _along_axes(
     to_voxel: np.ndarray, shape: tuple[int, ...], low: np.ndarray, high: np.ndarray
-) -> list[np.ndarray] | None:  # fmt: skip
+) -> list[np.ndarray] | None:
     """What each target index takes from each source index, axis by axis, ``(target, source)``; None where the axes of
     the two grids do not run alike.
 

@@ -69,11 +69,12 @@ def reliability_bins(said: np.ndarray, happened: np.ndarray, bins: int = BINS) -
     place = np.minimum((said * bins).astype(int), bins - 1)
     return [
         {
-            "said": float(said[place == b].mean()), "happened": float(happened[place == b].mean()),
+            "said": float(said[place == b].mean()),
+            "happened": float(happened[place == b].mean()),
             "count": int((place == b).sum()),
         }
         for b in np.unique(place)
-    ]  # fmt: skip
+    ]
 
 
 def _said_and_happened(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,3 +108,11 @@ def _slope_of_many(truth: np.ndarray, probability: np.ndarray) -> float:
 def _logit(probability: np.ndarray) -> np.ndarray:
     kept = np.clip(np.asarray(probability, np.float64), EDGE, 1 - EDGE)
     return np.log(kept / (1 - kept))
+
+
+def scaled_by_temperature(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """What probabilities (regions first) become when their logits are divided by ``temperature``."""
+    rest = 1 - probability.sum(0, keepdims=True)
+    logs = np.log(np.clip(np.concatenate([rest, probability]), 1e-9, 1)) / temperature
+    parts = np.exp(logs - logs.max(0))
+    return (parts / parts.sum(0))[1:]

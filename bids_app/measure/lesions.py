@@ -38,9 +38,11 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
-            self.lesions + other.lesions, self.found + other.found,
-            self.answers + other.answers, self.right + other.right,
-        )  # fmt: skip
+            self.lesions + other.lesions,
+            self.found + other.found,
+            self.answers + other.answers,
+            self.right + other.right,
+        )
 
     @property
     def recall(self) -> float:
@@ -87,9 +89,11 @@ class Detection:
 
 
 def detect(
-    answer: np.ndarray, truth: np.ndarray, spacing: Sequence[float],
+    answer: np.ndarray,
+    truth: np.ndarray,
+    spacing: Sequence[float],
     strata: Sequence[tuple[float, float]] = STRATA,
-) -> Detection:  # fmt: skip
+) -> Detection:
     """Match the answered with the true lesions of one session by the rule at the top of this module.
 
     Args:

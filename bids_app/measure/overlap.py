@@ -147,10 +147,13 @@ def compare_masks(
         dice=dice(answer, truth) if there else nan,
         nsd=normalised_surface_distance(answer, truth, spacing, tolerance_mm) if there else nan,
         hd95_mm=hausdorff95(answer, truth, spacing) if there else nan,
-        truth_mm3=truth_mm3, answer_mm3=answer_mm3, volume_error_mm3=error, absolute_volume_error_mm3=abs(error),
+        truth_mm3=truth_mm3,
+        answer_mm3=answer_mm3,
+        volume_error_mm3=error,
+        absolute_volume_error_mm3=abs(error),
         relative_volume_error=error / truth_mm3 if there else nan,
         false_positive_mm3=nan if there else answer_mm3,
-    )  # fmt: skip
+    )
 
 
 def normalised_surface_distance(

@@ -66,9 +66,13 @@ def decided_level(kind: str, probability: np.ndarray, threshold: float = 0.5) ->
 
 
 def classification_metrics(
-    truth: np.ndarray, probability: np.ndarray, *, levels: Sequence[str] = (), threshold: float = 0.5,
+    truth: np.ndarray,
+    probability: np.ndarray,
+    *,
+    levels: Sequence[str] = (),
+    threshold: float = 0.5,
     kind: str | None = None,
-) -> Scores:  # fmt: skip
+) -> Scores:
     """Discrimination, error and calibration of a target with levels.
 
     Args:
@@ -170,9 +174,13 @@ def bland_altman(truth: np.ndarray, answer: np.ndarray) -> dict[str, float]:
     bias, sd = (float(apart.mean()) if len(apart) else nan), (float(apart.std(ddof=1)) if len(apart) > 1 else nan)
     slope = float(np.polyfit(means, apart, 1)[0]) if len(apart) > 2 and np.ptp(means) > 0 else nan
     return {
-        "bias": bias, "sd": sd, "low": bias - LIMITS * sd, "high": bias + LIMITS * sd, "slope": slope,
+        "bias": bias,
+        "sd": sd,
+        "low": bias - LIMITS * sd,
+        "high": bias + LIMITS * sd,
+        "slope": slope,
         "count": len(apart),
-    }  # fmt: skip
+    }
 
 
 def auc_cuts(kind: str, truth: np.ndarray, probability: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

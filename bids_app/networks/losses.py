@@ -84,7 +84,7 @@ def sparse_dice_ce(
 
 
 class Known(Protocol):
-    """What the losses read of a batch; see `bids_app.learning.scans.Batch`."""
+    """What the losses read of a batch; see `bids_app.scans.scan.Batch`."""
 
     labels: torch.Tensor
     labelled: torch.Tensor
@@ -108,9 +108,15 @@ class TaskLosses(nn.Module):
     """
 
     def __init__(
-        self, kinds: Mapping[str, str], scales: Mapping[str, Sequence[float]] | None = None, *,
-        segmentation: bool = True, cross_entropy: float = 1.0, share: Share = lambda count: count, processes: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        kinds: Mapping[str, str],
+        scales: Mapping[str, Sequence[float]] | None = None,
+        *,
+        segmentation: bool = True,
+        cross_entropy: float = 1.0,
+        share: Share = lambda count: count,
+        processes: int = 1,
+    ) -> None:
         super().__init__()
         self.kinds, self.segmentation = dict(kinds), segmentation
         self.dice_ce = ScaledDiceCELoss(cross_entropy, batch=False)

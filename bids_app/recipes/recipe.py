@@ -267,9 +267,12 @@ class Recipe(_Part):
         for first, side, other in ((0, "left", n), (n, "right", 0)):
             for position, region in enumerate(self.regions, 1):
                 more = {
-                    "index": first + position, "partner": other + position, "side": side,
-                    "name": f"{side} {region.name}", "abbreviation": f"{side[0].upper()}{region.abbreviation}",
-                }  # fmt: skip
+                    "index": first + position,
+                    "partner": other + position,
+                    "side": side,
+                    "name": f"{side} {region.name}",
+                    "abbreviation": f"{side[0].upper()}{region.abbreviation}",
+                }
                 regions.append(region.model_copy(update=more))
         grid = self.grid.model_copy(update={"kind": "sides"})
         return self.model_copy(update={"grid": grid, "regions": tuple(regions)})

@@ -233,7 +233,7 @@ def region_figure(
 
 def labels_figure(
     name: str, title: str, pictures: Pictures, labels: Volume, regions: Sequence[Mapping[str, Any]], slices: int = 5
-) -> Figure:  # fmt: skip
+) -> Figure:
     """All of many regions on slices through the brain, for what is too much to be shown one by one.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bids_app.bids.record import read_session, session_keys
 from bids_app.report import view
-from bids_app.report.load import read_session, session_keys
 from bids_app.report.render import render, write_page
 
 

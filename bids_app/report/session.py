@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_app.bids.record import read_session
 from bids_app.errors import TandemError
 from bids_app.report import planes, view
 from bids_app.report.advice import what_to_do
@@ -20,7 +21,6 @@ from bids_app.report.figures import (
     registration_figure,
     sequences_figure,
 )
-from bids_app.report.load import read_session
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page

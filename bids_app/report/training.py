@@ -66,20 +66,33 @@ def view(results: Mapping[str, Any], logs: Mapping[str, Sequence[Path]] | None) 
     sections = [split_section(name, results, own) for name in names]
     diaries = {arm: read_logs(paths) for arm, paths in (logs or {}).items()}
     return {
-        "title": f"Training of {recipe.get('title') or recipe.get('name') or 'a recipe'}", "recipe": recipe, "own": own,
-        "glance": glance(results), "learned": learned(results), "sentences": texts(results, "sentences"),
-        "headline": headline(part(arms, own or "")), "why": WHY_THEY_DIFFER if len(names) > 1 else None,
-        "one_site": None if SITES in names else ONE_SITE, "sections": sections, "arms": arms,
-        "controls": controls(results), "baselines": [s for s in sections if s["baselines"]],
+        "title": f"Training of {recipe.get('title') or recipe.get('name') or 'a recipe'}",
+        "recipe": recipe,
+        "own": own,
+        "glance": glance(results),
+        "learned": learned(results),
+        "sentences": texts(results, "sentences"),
+        "headline": headline(part(arms, own or "")),
+        "why": WHY_THEY_DIFFER if len(names) > 1 else None,
+        "one_site": None if SITES in names else ONE_SITE,
+        "sections": sections,
+        "arms": arms,
+        "controls": controls(results),
+        "baselines": [s for s in sections if s["baselines"]],
         "curves": [f for arm, found in diaries.items() for f in figures.curves(arm, found)],
         "cosines": [f for arm, found in diaries.items() for f in figures.cosines(arm, found)],
-        "cohort": cohort(part(results, "cohort"), texts(results, "notes")), "drawn": drawn(part(results, "splits")),
-        "plan": part(results, "plan"), "plan_facts": plan_facts(part(results, "plan")),
+        "cohort": cohort(part(results, "cohort"), texts(results, "notes")),
+        "drawn": drawn(part(results, "splits")),
+        "plan": part(results, "plan"),
+        "plan_facts": plan_facts(part(results, "plan")),
         "nested": [(fold, part(results["nested"], fold)) for fold in part(results, "nested")],
         "calibration": facts_of(part(results, "calibration")),
-        "calibration_notes": texts(part(results, "calibration"), "notes"), "bundle": part(results, "bundle"),
-        "failed": texts(results, "failed"), "command": results.get("command"), "versions": part(results, "versions"),
-    }  # fmt: skip
+        "calibration_notes": texts(part(results, "calibration"), "notes"),
+        "bundle": part(results, "bundle"),
+        "failed": texts(results, "failed"),
+        "command": results.get("command"),
+        "versions": part(results, "versions"),
+    }
 
 
 def split_section(name: str, results: Mapping[str, Any], own: str | None) -> dict[str, Any]:
@@ -100,29 +113,48 @@ def split_section(name: str, results: Mapping[str, Any], own: str | None) -> dic
     own_split = part(part(part(arms, own or ""), "splits"), name)
     repeats = [(label, summary) for label, summary in part(own_split, "repeats").items() if summary]
     return {
-        "name": name, "title": SPLITS[name], "regions": region_table(summaries), "targets": target_tables(summaries),
-        "rules": mine.get("rules"), "tolerance": mine.get("tolerance_mm"), "unanswered": texts(mine, "unanswered"),
-        "notes": list(dict.fromkeys(
-            f"{arm}, {target}: {note}" for arm, summary in summaries
-            for target, facts in part(summary, "targets").items() for note in texts(facts, "notes")
-        )),
-        "detection": detection_table(mine), "repeats": compact(repeats) if repeats else None,
+        "name": name,
+        "title": SPLITS[name],
+        "regions": region_table(summaries),
+        "targets": target_tables(summaries),
+        "rules": mine.get("rules"),
+        "tolerance": mine.get("tolerance_mm"),
+        "unanswered": texts(mine, "unanswered"),
+        "notes": list(
+            dict.fromkeys(
+                f"{arm}, {target}: {note}"
+                for arm, summary in summaries
+                for target, facts in part(summary, "targets").items()
+                for note in texts(facts, "notes")
+            )
+        ),
+        "detection": detection_table(mine),
+        "repeats": compact(repeats) if repeats else None,
         "forest": figures.forest([r for r in comparison.get("rows") or [] if isinstance(r, Mapping)], HEADINGS),
         "reference": comparison.get("reference"),
-        "subsets": subsets(arms, name), "baselines": beside,
-        "agreement": [f for f in (
-            figures.agreement(region, part(facts, "bland_altman")) for region, facts in part(mine, "regions").items()
-        ) if f],
+        "subsets": subsets(arms, name),
+        "baselines": beside,
+        "agreement": [
+            f
+            for f in (
+                figures.agreement(region, part(facts, "bland_altman"))
+                for region, facts in part(mine, "regions").items()
+            )
+            if f
+        ],
         "targets_drawn": [f for target, facts in part(mine, "targets").items() for f in target_figures(target, facts)],
         "divided": [
             {"by": word, "regions": region_table(entries), "targets": target_tables(entries)}
-            for column, word in (("site", "Site"), ("sex", "Sex")) if (entries := divided(mine, column))
+            for column, word in (("site", "Site"), ("sex", "Sex"))
+            if (entries := divided(mine, column))
         ],
         "folds": [
-            (arm, fold) for arm, facts in arms.items()
-            for fold in part(part(facts, "splits"), name).get("folds") or [] if isinstance(fold, Mapping)
+            (arm, fold)
+            for arm, facts in arms.items()
+            for fold in part(part(facts, "splits"), name).get("folds") or []
+            if isinstance(fold, Mapping)
         ],
-    }  # fmt: skip
+    }
 
 
 def target_figures(name: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -136,11 +168,12 @@ def target_figures(name: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = part(facts, "scatter") or part(facts, "bland_altman")
     drawn = [
         figures.reliability(
-            f"{name}: reliability", facts.get("reliability") or [],
+            f"{name}: reliability",
+            facts.get("reliability") or [],
             note("calibration_slope", "calibration_intercept", "ece"),
         ),
         figures.scatter(f"{name}: truth and answer", pairs.get("truth"), pairs.get("answer"), note("mae", "r2")),
-    ]  # fmt: skip
+    ]
     return [figure for figure in drawn if figure]
 
 
@@ -183,9 +216,12 @@ def glance(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
     rows.append(("Sites", len(sites) or "not known"))
     rows.append(("Arms", len(arms)))
     seconds = [
-        fold.get("seconds") for arm in arms.values() for split in part(arm, "splits").values()
-        for fold in (split or {}).get("folds") or [] if figures.is_number((fold or {}).get("seconds"))
-    ]  # fmt: skip
+        fold.get("seconds")
+        for arm in arms.values()
+        for split in part(arm, "splits").values()
+        for fold in (split or {}).get("folds") or []
+        if figures.is_number((fold or {}).get("seconds"))
+    ]
     return [*rows, ("Folds trained", len(seconds))] if seconds else rows
 
 
@@ -210,33 +246,45 @@ def controls(results: Mapping[str, Any]) -> dict[str, Any]:
         return {"sentences": [NO_CONTROL], "rows": [], "passed": None}
     sentences = texts(plain, "sentences") or texts(plain, "text") or ["The negative control's verdict is not known."]
     rows = [
-        {**row, "heading": HEADINGS.get(str(row.get("measure")), row.get("measure")),
-         "cell": cell(row, str(row.get("measure")))}
-        for row in plain.get("rows") or [] if isinstance(row, Mapping)
-    ]  # fmt: skip
+        {
+            **row,
+            "heading": HEADINGS.get(str(row.get("measure")), row.get("measure")),
+            "cell": cell(row, str(row.get("measure"))),
+        }
+        for row in plain.get("rows") or []
+        if isinstance(row, Mapping)
+    ]
     return {"sentences": sentences, "rows": rows, "passed": plain.get("passed")}
 
 
 def cohort(facts: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
     """Counts as tables of two columns, and every note once."""
     targets = [
-        {"name": name, **one, "classes": part(one, "classes")} for name, one in part(facts, "targets").items()
+        {"name": name, **one, "classes": part(one, "classes")}
+        for name, one in part(facts, "targets").items()
         if isinstance(one, Mapping)
-    ]  # fmt: skip
+    ]
     counts = [(t, part(facts, k)) for t, k in (("Sites", "sites"), ("Sexes", "sexes"), ("Sequences", "sequences"))]
     return {
-        "facts": facts, "targets": targets, "counts": [(title, rows) for title, rows in counts if rows],
+        "facts": facts,
+        "targets": targets,
+        "counts": [(title, rows) for title, rows in counts if rows],
         "notes": list(dict.fromkeys([*texts(facts, "notes"), *notes])),
-    }  # fmt: skip
+    }
 
 
 def drawn(splits: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How each split was drawn."""
     return [
-        {"title": SPLITS[name], "digest": part(splits, name).get("digest"),
-         "how": facts_of(part(splits, name).get("how")), "folds": part(splits, name).get("folds") or []}
-        for name in SPLITS if part(splits, name)
-    ]  # fmt: skip
+        {
+            "title": SPLITS[name],
+            "digest": part(splits, name).get("digest"),
+            "how": facts_of(part(splits, name).get("how")),
+            "folds": part(splits, name).get("folds") or [],
+        }
+        for name in SPLITS
+        if part(splits, name)
+    ]
 
 
 def plan_facts(plan: Mapping[str, Any]) -> list[tuple[str, str]]:

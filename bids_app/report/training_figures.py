@@ -18,9 +18,16 @@ POINTS = 80
 
 
 def frame(
-    xs: Sequence[float], ys: Sequence[float], *, title: str, alt: str, across: str, up: str, note: str = "",
+    xs: Sequence[float],
+    ys: Sequence[float],
+    *,
+    title: str,
+    alt: str,
+    across: str,
+    up: str,
+    note: str = "",
     same: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """An empty figure around what is to be drawn, with the functions ``x`` and ``y`` that place a value.
 
     Args:
@@ -34,11 +41,27 @@ def frame(
     x = axis(x_marks[0], x_marks[-1], LEFT, WIDTH - RIGHT)
     y = axis(y_marks[0], y_marks[-1], HEIGHT - BOTTOM, TOP)
     return {
-        "title": title, "alt": alt, "across": across, "up": up, "note": note, "x": x, "y": y,
-        "x_ticks": [(short(v), x(v)) for v in x_marks], "y_ticks": [(short(v), y(v)) for v in y_marks],
-        "low": x_marks[0], "high": x_marks[-1], "lines": [], "dots": [], "texts": [],
-        "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM,
-    }  # fmt: skip
+        "title": title,
+        "alt": alt,
+        "across": across,
+        "up": up,
+        "note": note,
+        "x": x,
+        "y": y,
+        "x_ticks": [(short(v), x(v)) for v in x_marks],
+        "y_ticks": [(short(v), y(v)) for v in y_marks],
+        "low": x_marks[0],
+        "high": x_marks[-1],
+        "lines": [],
+        "dots": [],
+        "texts": [],
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+    }
 
 
 def short(value: float) -> str:
@@ -62,14 +85,19 @@ def forest(rows: Sequence[Mapping[str, Any]], heading: Mapping[str, str]) -> lis
         place = axis(marks[0], marks[-1], 6.0, 94.0)
         better = mine[0].get("better") is not False
         sides = (f"{mine[0].get('reference') or 'reference'} better", "the other arm better")
-        groups.append({
-            "title": heading.get(measure, measure), "zero": place(0.0), "ticks": [(short(v), place(v)) for v in marks],
-            "left": sides[0] if better else sides[1], "right": sides[1] if better else sides[0],
-            "rows": [
-                {**row, "at": {e: place(row[e]) for e in ("low", "high", "difference") if is_number(row.get(e))}}
-                for row in mine
-            ],
-        })  # fmt: skip
+        groups.append(
+            {
+                "title": heading.get(measure, measure),
+                "zero": place(0.0),
+                "ticks": [(short(v), place(v)) for v in marks],
+                "left": sides[0] if better else sides[1],
+                "right": sides[1] if better else sides[0],
+                "rows": [
+                    {**row, "at": {e: place(row[e]) for e in ("low", "high", "difference") if is_number(row.get(e))}}
+                    for row in mine
+                ],
+            }
+        )
     return groups
 
 
@@ -86,10 +114,14 @@ def agreement(name: str, facts: Mapping[str, Any], unit: str = "mm³") -> dict[s
         if is_number(facts.get(kind))
     ).replace(", to", " to")
     figure = frame(
-        means.tolist(), [0.0, *apart, *(v for _, v in levels)], title=name, across=f"mean of truth and answer, {unit}",
-        up=f"answer − truth, {unit}", note=f"{said} {unit}; {len(truth)} participants",
+        means.tolist(),
+        [0.0, *apart, *(v for _, v in levels)],
+        title=name,
+        across=f"mean of truth and answer, {unit}",
+        up=f"answer − truth, {unit}",
+        note=f"{said} {unit}; {len(truth)} participants",
         alt=f"Bland-Altman plot of {name}: {said} {unit}, {len(truth)} participants",
-    )  # fmt: skip
+    )
     figure["lines"].append(level(figure, 0.0, "zero"))
     figure["lines"] += [level(figure, value, "thick" if kind == "bias" else "thin dashed") for kind, value in levels]
     figure["dots"] = [
@@ -105,9 +137,15 @@ def scatter(name: str, truth: Any, answer: Any, note: str = "") -> dict[str, Any
     if not len(xs):
         return None
     figure = frame(
-        xs.tolist(), ys.tolist(), title=name, across="truth", up="answer", note=note or f"{len(xs)} participants",
-        alt=f"Answer against truth of {name}, {len(xs)} participants", same=True,
-    )  # fmt: skip
+        xs.tolist(),
+        ys.tolist(),
+        title=name,
+        across="truth",
+        up="answer",
+        note=note or f"{len(xs)} participants",
+        alt=f"Answer against truth of {name}, {len(xs)} participants",
+        same=True,
+    )
     figure["lines"] = [identity(figure)]
     figure["dots"] = [
         {"x": figure["x"](x), "y": figure["y"](y), "r": 3.2, "text": f"truth {x:.1f}, answer {y:.1f}"}
@@ -122,10 +160,15 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], note: str = "") ->
     if not bins:
         return None
     figure = frame(
-        [0.0, 1.0], [0.0, 1.0], title=name, across="probability that was stated", up="part that was so", note=note,
+        [0.0, 1.0],
+        [0.0, 1.0],
+        title=name,
+        across="probability that was stated",
+        up="part that was so",
+        note=note,
         alt=f"Reliability of {name}: "
         + "; ".join(f"said {b['said']:.2f}, was {b['happened']:.2f}, {b.get('count', 0)} sessions" for b in bins),
-    )  # fmt: skip
+    )
     most = max(b.get("count") or 1 for b in bins)
     places = [(figure["x"](b["said"]), figure["y"](b["happened"])) for b in bins]
     figure["lines"] = [identity(figure), {"points": joined(places), "kind": "thin", "name": ""}]
@@ -182,9 +225,12 @@ def cosines(arm: str, logs: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict
 
 
 def over_steps(
-    title: str, up: str, training: Mapping[str, np.ndarray], checked: Mapping[str, np.ndarray],
+    title: str,
+    up: str,
+    training: Mapping[str, np.ndarray],
+    checked: Mapping[str, np.ndarray],
     reach: tuple[float, float] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Lines over steps; the mean reaches as far as every fold does, so that nobody's leaving bends it."""
     every = [*training.values(), *checked.values()]
     steps, values = (np.concatenate([line[:, i] for line in every]) for i in (0, 1))
@@ -196,10 +242,14 @@ def over_steps(
     elif ends:
         said += f", mean {np.mean(ends):.3g} at the end".replace("-", "−")
     figure = frame(
-        [0.0, float(steps.max())], reach or [min(0.0, float(values.min())), float(values.max())], title=title,
-        across="step", up=up, note=said,
+        [0.0, float(steps.max())],
+        reach or [min(0.0, float(values.min())), float(values.max())],
+        title=title,
+        across="step",
+        up=up,
+        note=said,
         alt=f"{up} of {title} over {int(steps.max())} steps, {said}",
-    )  # fmt: skip
+    )
     if reach:
         figure["lines"].append(level(figure, 0.0, "zero"))
     for lines, dashed in ((training, ""), (checked, " dashed")):

@@ -10,28 +10,53 @@ from bids_app.report.training_figures import is_number
 
 #: Measure -> heading, digits, factor.
 COLUMNS = {
-    "dice": ("Dice", 3, 1), "nsd": ("NSD", 3, 1), "hd95_mm": ("HD95, mm", 2, 1),
-    "volume_error_mm3": ("Volume error, mm³", 1, 1), "absolute_volume_error_mm3": ("Absolute, mm³", 1, 1),
-    "relative_volume_error": ("Relative, %", 1, 100), "f1": ("Lesion F1", 3, 1),
-    "auc": ("AUC", 3, 1), "balanced_accuracy": ("Balanced accuracy", 3, 1), "sensitivity": ("Sensitivity", 3, 1),
-    "specificity": ("Specificity", 3, 1), "brier": ("Brier score", 3, 1), "log_loss": ("Log loss", 3, 1),
-    "calibration_slope": ("Calibration slope", 2, 1), "calibration_intercept": ("Intercept", 2, 1),
-    "ece": ("ECE", 3, 1), "mae": ("Mean absolute error", 2, 1), "kappa": ("Weighted kappa", 3, 1), "r2": ("R²", 3, 1),
-    "correlation": ("Correlation", 3, 1), "bias": ("Bias", 2, 1),
-}  # fmt: skip
+    "dice": ("Dice", 3, 1),
+    "nsd": ("NSD", 3, 1),
+    "hd95_mm": ("HD95, mm", 2, 1),
+    "volume_error_mm3": ("Volume error, mm³", 1, 1),
+    "absolute_volume_error_mm3": ("Absolute, mm³", 1, 1),
+    "relative_volume_error": ("Relative, %", 1, 100),
+    "f1": ("Lesion F1", 3, 1),
+    "auc": ("AUC", 3, 1),
+    "balanced_accuracy": ("Balanced accuracy", 3, 1),
+    "sensitivity": ("Sensitivity", 3, 1),
+    "specificity": ("Specificity", 3, 1),
+    "brier": ("Brier score", 3, 1),
+    "log_loss": ("Log loss", 3, 1),
+    "calibration_slope": ("Calibration slope", 2, 1),
+    "calibration_intercept": ("Intercept", 2, 1),
+    "ece": ("ECE", 3, 1),
+    "mae": ("Mean absolute error", 2, 1),
+    "kappa": ("Weighted kappa", 3, 1),
+    "r2": ("R²", 3, 1),
+    "correlation": ("Correlation", 3, 1),
+    "bias": ("Bias", 2, 1),
+}
 HEADINGS = {name: column[0] for name, column in COLUMNS.items()}
 OF_REGIONS = (
-    "dice", "nsd", "hd95_mm", "volume_error_mm3", "absolute_volume_error_mm3", "relative_volume_error", "f1",
-)  # fmt: skip
+    "dice",
+    "nsd",
+    "hd95_mm",
+    "volume_error_mm3",
+    "absolute_volume_error_mm3",
+    "relative_volume_error",
+    "f1",
+)
 OF_TARGETS = {
     "binary": (
-        "auc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_slope",
-        "calibration_intercept", "ece",
+        "auc",
+        "balanced_accuracy",
+        "sensitivity",
+        "specificity",
+        "brier",
+        "calibration_slope",
+        "calibration_intercept",
+        "ece",
     ),
     "categorical": ("auc", "balanced_accuracy", "brier", "ece"),
     "ordinal": ("mae", "kappa", "balanced_accuracy", "auc", "brier"),
     "continuous": ("mae", "r2", "correlation", "bias"),
-}  # fmt: skip
+}
 #: What a target is named by in one number.
 FOREMOST = {"binary": "auc", "categorical": "balanced_accuracy", "ordinal": "balanced_accuracy", "continuous": "mae"}
 NOT_KNOWN = "not known"
@@ -46,9 +71,10 @@ def cell(row: Any, measure: str, beside: Any = None) -> dict[str, Any]:
     value, low, high = (row[k] * factor if is_number(row.get(k)) else None for k in ("value", "low", "high"))
     people = row.get("participants")
     return {
-        "value": number(value, digits), "of": people if is_number(people) and people != beside else None,
+        "value": number(value, digits),
+        "of": people if is_number(people) and people != beside else None,
         "interval": "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}",
-    }  # fmt: skip
+    }
 
 
 def region_table(entries: Iterable[Entry], columns: Sequence[str] = OF_REGIONS) -> dict[str, Any]:
@@ -104,10 +130,15 @@ def compact(entries: Sequence[Entry]) -> dict[str, Any]:
             measure = FOREMOST.get(str(facts.get("kind")), "balanced_accuracy")
             columns.setdefault(f"{HEADINGS[measure]}, {name}", ("targets", name, measure))
     rows = [
-        {"label": label, "people": summary.get("participants"),
-         "cells": [cell(found(summary, *where), where[2], summary.get("participants")) for where in columns.values()]}
+        {
+            "label": label,
+            "people": summary.get("participants"),
+            "cells": [
+                cell(found(summary, *where), where[2], summary.get("participants")) for where in columns.values()
+            ],
+        }
         for label, summary in entries
-    ]  # fmt: skip
+    ]
     return {"head": list(columns), "rows": rows}
 
 

@@ -19,16 +19,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bundle.bundle import Bundle, load_bundle
+from bids_app.bundle.write import note_measured
 from bids_app.imaging.brain import content_mask
 from bids_app.imaging.conform import conform
 from bids_app.imaging.head import find_brain
 from bids_app.imaging.stacking import Grid, sample
 from bids_app.imaging.transforms import read_matrix
-from bids_app.learning.anatomy import find_anatomy
-from bids_app.learning.bundle import Bundle, load_bundle
-from bids_app.learning.export import note_measured
-from bids_app.learning.export_drawn import CARD
+from bids_app.lessons.export import CARD
 from bids_app.measure.overlap import dice
+from bids_app.predict.anatomy import find_anatomy
 from tests.benchmarks.registration_truth import transform
 from tests.data import data_root, real
 
@@ -53,7 +53,7 @@ def measure_stripped(bundle: Bundle, root: Path) -> dict[str, Any]:
             "dice_with_fluid": dice((found.labels > 0) | found.brain, content_mask(array, grid)),
             "seconds": seconds,
             "hippocampus_mm3": [float((found.labels == n).sum() * grid.voxel_volume) for n in (17, 53)],
-        }  # fmt: skip
+        }
     return rows
 
 
@@ -69,9 +69,11 @@ def measure_heads(bundle: Bundle, root: Path, work: Path, *, sloppy: bool = Fals
         mask, _ = find_brain(path, template=None, seed=1, threads=2, sloppy=sloppy)
         ended = time.perf_counter()
         rows[path.name.split(".")[0]] = {
-            "dice": dice(found.brain, mask), "seconds": middle - started, "registration_seconds": ended - middle,
+            "dice": dice(found.brain, mask),
+            "seconds": middle - started,
+            "registration_seconds": ended - middle,
             "trouble": found.trouble,
-        }  # fmt: skip
+        }
     return rows
 
 

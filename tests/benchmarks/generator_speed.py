@@ -26,8 +26,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bids_app.synthesis.generator import Ranges, draw_brightness, draw_scans, textured
-from bids_app.synthesis.labelmaps import LabelMap, load_label_map
+from bids_app.synthesis.heads.labelmaps import LabelMap, load_label_map
+from bids_app.synthesis.scanner.generator import Ranges, draw_brightness, draw_scans, textured
 from tests.data import real
 
 INSTALL = "pip install torchio==1.2.1 cornucopia==0.5.1"
@@ -73,15 +73,17 @@ def whole_chain(label_map: LabelMap, *, spline: bool = False) -> dict[str, Conte
 
     labels = label_map.labels
     subject = torchio.Subject(labels=torchio.LabelMap(tensor=labels[None]))
-    chain = torchio.Compose([
-        torchio.RandomAffine(scales=0.18, degrees=16),
-        torchio.RandomElasticDeformation(),
-        torchio.RandomLabelsToImage(label_key="labels", image_key="image"),
-        torchio.RandomBiasField(),
-        torchio.RandomAnisotropy(downsampling=(1, 7)),
-        torchio.RandomNoise(std=(0, 0.08)),
-        torchio.RandomGamma(),
-    ])  # fmt: skip
+    chain = torchio.Compose(
+        [
+            torchio.RandomAffine(scales=0.18, degrees=16),
+            torchio.RandomElasticDeformation(),
+            torchio.RandomLabelsToImage(label_key="labels", image_key="image"),
+            torchio.RandomBiasField(),
+            torchio.RandomAnisotropy(downsampling=(1, 7)),
+            torchio.RandomNoise(std=(0, 0.08)),
+            torchio.RandomGamma(),
+        ]
+    )
     as_long, linear = labels[None].long(), cornucopia.SynthFromLabelTransform(order=1)
     contestants: dict[str, Contestant] = {
         "Tandem": lambda seed: draw_scans([label_map], [seed], shape=labels.shape, spacing=label_map.spacing),

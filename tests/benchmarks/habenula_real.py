@@ -19,12 +19,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bundle.bundle import load_bundle
 from bids_app.imaging.stacking import Grid, sample, to_grid
-from bids_app.learning.bundle import load_bundle
-from bids_app.learning.measure import main_piece, measure_regions
-from bids_app.learning.predict import RegionPrediction, locate_and_predict
 from bids_app.measure.volumes import centroid_mm
-from bids_app.synthesis.habenula_sources import ATLAS_T1W, affine_to_atlas, carry_over
+from bids_app.predict.predict import RegionPrediction, locate_and_predict
+from bids_app.predict.regions import main_piece, measure_regions
+from bids_app.synthesis.habenula.sources import ATLAS_T1W, affine_to_atlas, carry_over
 from tests.data import data_root, real
 
 TURN_DEGREES, SHIFT_VOXELS, COPY_MM = 10.0, 0.5, 1.0
@@ -141,13 +141,21 @@ def summary(rows: list[Row]) -> dict[str, float]:
     fluid, atlas_fluid = (np.array([getattr(row, name) for row in rows]) for name in ("in_fluid", "atlas_in_fluid"))
     far = (distance > WANTED["near_mm"]).any(1)
     figures = {
-        "brains": len(rows), "both_found": sum(all(row.found) for row in rows),
-        "near": int((distance <= WANTED["near_mm"]).all(1).sum()), "distance_mean_mm": distance.mean(),
-        "distance_max_mm": distance.max(), "left_mm3": soft[:, 0].mean(), "left_sd_mm3": soft[:, 0].std(ddof=1),
-        "right_mm3": soft[:, 1].mean(), "right_sd_mm3": soft[:, 1].std(ddof=1), "repeat_mape_percent": change.mean(),
-        "repeat_dice": dice.mean(), "repeat_dice_least": dice.min(), "in_fluid": fluid.mean(),
+        "brains": len(rows),
+        "both_found": sum(all(row.found) for row in rows),
+        "near": int((distance <= WANTED["near_mm"]).all(1).sum()),
+        "distance_mean_mm": distance.mean(),
+        "distance_max_mm": distance.max(),
+        "left_mm3": soft[:, 0].mean(),
+        "left_sd_mm3": soft[:, 0].std(ddof=1),
+        "right_mm3": soft[:, 1].mean(),
+        "right_sd_mm3": soft[:, 1].std(ddof=1),
+        "repeat_mape_percent": change.mean(),
+        "repeat_dice": dice.mean(),
+        "repeat_dice_least": dice.min(),
+        "in_fluid": fluid.mean(),
         "atlas_in_fluid": atlas_fluid.mean(),
-    }  # fmt: skip
+    }
     if far.any():
         figures |= {"far_in_fluid": fluid[far].mean(), "far_atlas_in_fluid": atlas_fluid[far].mean()}
     return {name: round(float(value), 3) if isinstance(value, float) else value for name, value in figures.items()}
@@ -210,9 +218,10 @@ def main() -> None:
     print(table(rows), json.dumps(figures, indent=2), sep="\n")
     print("missed: " + (", ".join(failures(figures)) or "nothing"))
     if options.note:
-        from bids_app.learning.export import note_measured
+        from bids_app.bundle.write import note_measured
+        from bids_app.lessons.export_habenula import CARD
 
-        note_measured(options.note, "real_depression", {**figures, "rows": [asdict(row) for row in rows]})
+        note_measured(options.note, "real_depression", {**figures, "rows": [asdict(row) for row in rows]}, CARD)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from bids_app.learning.arms import base_arm
-from bids_app.learning.cohort import load_cohort
-from bids_app.learning.evaluate import decide
-from bids_app.learning.fold import FoldTask, run_fold
-from bids_app.learning.plan import make_plan
-from bids_app.learning.prepare import prepare_cohort
-from bids_app.learning.raw import raw_sessions
-from bids_app.learning.scans import load_scans
-from bids_app.learning.split import Fold, Member, Split, draw_folds
+from bids_app.cohort.cohort import load_cohort
+from bids_app.cohort.prepare import prepare_cohort
+from bids_app.cohort.raw import raw_sessions
+from bids_app.cohort.split import Fold, Member, Split, draw_folds
+from bids_app.judge.answers import decide
 from bids_app.recipes.recipe import load_recipe
+from bids_app.scans.scan import load_scans
 from bids_app.settings import Settings
+from bids_app.train.arms import base_arm
+from bids_app.train.fold import FoldTask, run_fold
+from bids_app.train.plan import make_plan
 from tests.data import real
 
 ROOT = Path(__file__).parents[2]
@@ -77,15 +77,21 @@ def run_nnunet(data: Path, out: Path, python: str, fold: Fold, threads: int) -> 
             if not link.exists():
                 link.symlink_to(target.resolve())
     description = {
-        "channel_names": {"0": "MRI"}, "labels": {"background": 0, **REGIONS},
-        "numTraining": len(fold.all_training + fold.test), "file_ending": ".nii.gz",
-    }  # fmt: skip
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, **REGIONS},
+        "numTraining": len(fold.all_training + fold.test),
+        "file_ending": ".nii.gz",
+    }
     (raw / "dataset.json").write_text(json.dumps(description))
     env = {
-        **os.environ, "nnUNet_raw": str(folders["raw"]), "nnUNet_preprocessed": str(folders["preprocessed"]),
-        "nnUNet_results": str(folders["results"]), "nnUNet_compile": "0", "nnUNet_n_proc_DA": "1",
+        **os.environ,
+        "nnUNet_raw": str(folders["raw"]),
+        "nnUNet_preprocessed": str(folders["preprocessed"]),
+        "nnUNet_results": str(folders["results"]),
+        "nnUNet_compile": "0",
+        "nnUNet_n_proc_DA": "1",
         "OMP_NUM_THREADS": str(threads),
-    }  # fmt: skip
+    }
     plan = Path(python).with_name("nnUNetv2_plan_and_preprocess")
     _call([str(plan), "-d", "4", "-c", "3d_fullres", "-np", "2", "--verify_dataset_integrity"], env)
     names = {
@@ -119,10 +125,18 @@ def run_tandem(data: Path, out: Path, fold: Fold, minutes: float, threads: int) 
     plan = make_plan(recipe, load_scans(scans, fold.all_training), memory_gb=6, fold_name=fold.name, steps=10**6)
     plain = Split((fold,)).to_plain()
     task = FoldTask(
-        recipe=recipe.model_dump(mode="json"), levels={}, plan=json.loads(json.dumps(asdict(plan))),
-        fold=plain["folds"][0], split=plain["digest"], arm=base_arm(recipe).to_plain(), scans=str(scans),
-        out=str(out / "tandem" / "fold"), steps=10**6, minutes=minutes, threads=threads,
-    )  # fmt: skip
+        recipe=recipe.model_dump(mode="json"),
+        levels={},
+        plan=json.loads(json.dumps(asdict(plan))),
+        fold=plain["folds"][0],
+        split=plain["digest"],
+        arm=base_arm(recipe).to_plain(),
+        scans=str(scans),
+        out=str(out / "tandem" / "fold"),
+        steps=10**6,
+        minutes=minutes,
+        threads=threads,
+    )
     started, cpu = time.monotonic(), time.process_time()
     run_fold(task)
     found = {
@@ -159,8 +173,10 @@ def report(out: Path) -> None:
         if path.is_file():
             found = json.loads(path.read_text())
             means = [np.mean([row[region] for row in found["rows"]]) for region in REGIONS]
-            print(f"{name:10} {means[0]:10.4f} {means[1]:10.4f} {found['training_minutes']:10.1f} "
-                  f"{found['cpu_minutes']:10.1f}")  # fmt: skip
+            print(
+                f"{name:10} {means[0]:10.4f} {means[1]:10.4f} {found['training_minutes']:10.1f} "
+                f"{found['cpu_minutes']:10.1f}"
+            )
 
 
 def _call(command: list[str], env: dict[str, str]) -> float:

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import find_objects
 
+from bids_app.bundle.bundle import Bundle, load_bundle
 from bids_app.imaging.stacking import Grid, to_grid, transform_points
-from bids_app.learning.bundle import Bundle, load_bundle
-from bids_app.learning.locate import both_sides, predict_sides
-from bids_app.learning.measure import label_map, measure_regions
 from bids_app.measure.overlap import dice
-from bids_app.synthesis.habenula_sources import ATLAS_T1W, affine_to_atlas
+from bids_app.predict.locate import both_sides, predict_sides
+from bids_app.predict.regions import label_map, measure_regions
+from bids_app.synthesis.habenula.sources import ATLAS_T1W, affine_to_atlas
 from tests.data import data_root, real
 
 ATLAS = "habenula_atlas/AllenAtlas.nii.gz"
@@ -105,12 +105,17 @@ def summary(rows: list[Row]) -> dict[str, Any]:
     ratio = ml[:, 0] / ml[:, 1]
     low, high = WANTED["ml"]
     figures = {
-        "brains": len(rows), "plausible": int(((ml >= low) & (ml <= high)).all(1).sum()),
-        "alike": int((np.abs(ratio - 1) <= WANTED["ratio"]).sum()), "left_ml": ml[:, 0].mean(),
-        "left_sd_ml": ml[:, 0].std(ddof=1) if len(rows) > 1 else None, "right_ml": ml[:, 1].mean(),
-        "right_sd_ml": ml[:, 1].std(ddof=1) if len(rows) > 1 else None, "ratio_least": ratio.min(),
-        "ratio_most": ratio.max(), "with_warnings": sum(bool(row.warnings) for row in rows),
-    }  # fmt: skip
+        "brains": len(rows),
+        "plausible": int(((ml >= low) & (ml <= high)).all(1).sum()),
+        "alike": int((np.abs(ratio - 1) <= WANTED["ratio"]).sum()),
+        "left_ml": ml[:, 0].mean(),
+        "left_sd_ml": ml[:, 0].std(ddof=1) if len(rows) > 1 else None,
+        "right_ml": ml[:, 1].mean(),
+        "right_sd_ml": ml[:, 1].std(ddof=1) if len(rows) > 1 else None,
+        "ratio_least": ratio.min(),
+        "ratio_most": ratio.max(),
+        "with_warnings": sum(bool(row.warnings) for row in rows),
+    }
     if rows[0].dice is not None:
         pairs = np.array([row.dice for row in rows])
         figures |= {"dice_left": pairs[:, 0].mean(), "dice_right": pairs[:, 1].mean(), "dice_least": pairs.min()}
@@ -140,7 +145,7 @@ def run(
     root: Path, bundle: Bundle, cache: Path, *, anatomy: Bundle | None = None, only: int | None = None
 ) -> list[Row]:
     """Measure every brain of ``root/depression``, printing each as it is done."""
-    from bids_app.learning.anatomy import find_anatomy
+    from bids_app.predict.anatomy import find_anatomy
 
     rows = []
     for path in sorted((root / "depression").glob("sub-*/anat/*_T1w.nii.gz"))[:only]:
@@ -173,7 +178,7 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
     print("missed: " + (", ".join(failures(figures)) or "nothing"))
     if options.note:
-        from bids_app.learning.export import TRAINED_CARD, note_measured
+        from bids_app.bundle.write import TRAINED_CARD, note_measured
 
         note_measured(options.note, "whole_brains", figures, TRAINED_CARD)
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_app.learning.bundle import SHIPPED, Bundle, load_bundle
-from bids_app.learning.export import note_measured
-from bids_app.learning.export_drawn import CARD
-from bids_app.learning.judge_drawn import NO_LESION_ML, Truth
-from bids_app.learning.lesson_lesions import EVALUATION, JUDGED, LesionLesson
-from bids_app.learning.measure import label_map, without_specks
-from bids_app.learning.predict import predict
+from bids_app.bundle.bundle import SHIPPED, Bundle, load_bundle
+from bids_app.bundle.write import note_measured
+from bids_app.lessons.export import CARD
+from bids_app.lessons.judge import NO_LESION_ML, Truth
+from bids_app.lessons.lesions import EVALUATION, JUDGED, LesionLesson
 from bids_app.measure.overlap import dice
+from bids_app.predict.predict import predict
+from bids_app.predict.regions import label_map, without_specks
 from tests.data import data_root, real
 
 #: First seed: no training, calibration or judgement at export counts so far.
@@ -56,10 +56,14 @@ def measure(bundle: Bundle, root: Path, count: int) -> dict[str, Any]:
     others = list(scans(lesson, count // 2, lesion=True))
     found = [dice(mask(scan), scan.classes > 0) for scan in others]
     return {
-        "scans": count, "at_most_half_ml": float(np.mean([ml <= NO_LESION_ML for ml in false])),
-        "mean_ml": float(np.mean(false)), "largest_ml": max(false), "false_ml": [round(ml, 3) for ml in false],
-        "other_scans": len(others), "other_dice": float(np.mean(found)),
-    }  # fmt: skip
+        "scans": count,
+        "at_most_half_ml": float(np.mean([ml <= NO_LESION_ML for ml in false])),
+        "mean_ml": float(np.mean(false)),
+        "largest_ml": max(false),
+        "false_ml": [round(ml, 3) for ml in false],
+        "other_scans": len(others),
+        "other_dice": float(np.mean(found)),
+    }
 
 
 def main() -> None:

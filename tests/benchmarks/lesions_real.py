@@ -19,15 +19,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bundle.bundle import SHIPPED, Bundle, load_bundle
+from bids_app.bundle.write import note_measured
 from bids_app.imaging.brain import content_mask
 from bids_app.imaging.stacking import Grid, to_grid
-from bids_app.learning.bundle import SHIPPED, Bundle, load_bundle
-from bids_app.learning.export import note_measured
-from bids_app.learning.export_drawn import CARD
-from bids_app.learning.measure import label_map
-from bids_app.learning.predict import locate_and_predict
+from bids_app.lessons.export import CARD
 from bids_app.measure.lesions import detect
 from bids_app.measure.overlap import dice
+from bids_app.predict.predict import locate_and_predict
+from bids_app.predict.regions import label_map
 from tests.data import data_root, real
 
 NO_LESION_ML = 0.5
@@ -76,10 +76,14 @@ def measure_ms(whole: Bundle, root: Path, work: Path, twins: Path | None = None)
             labels, ml = labels_of(bundle, images, work)
             counts = detect(labels > 0, truth, (1.0, 1.0, 1.0)).counts
             figures.setdefault(participant, {})["+".join(names)] = {
-                "dice": dice(labels > 0, truth), "f1": counts.f1, "lesions": counts.lesions, "found": counts.found,
-                "ml": float((labels > 0).sum() * ml), "true_ml": float(truth.sum() * ml),
+                "dice": dice(labels > 0, truth),
+                "f1": counts.f1,
+                "lesions": counts.lesions,
+                "found": counts.found,
+                "ml": float((labels > 0).sum() * ml),
+                "true_ml": float(truth.sum() * ml),
                 "other_trained": bundle is not whole,
-            }  # fmt: skip
+            }
     return figures
 
 
@@ -89,9 +93,10 @@ def measure_lesion_free(bundle: Bundle, root: Path, work: Path, _: Path | None =
         labels, ml = labels_of(bundle, {"T1w": path}, work)
         volumes[path.name.split("_")[0]] = float((labels > 0).sum() * ml)
     return {
-        "false_ml": volumes, "largest_ml": max(volumes.values()),
+        "false_ml": volumes,
+        "largest_ml": max(volumes.values()),
         "at_most_half_ml": float(np.mean([v <= NO_LESION_ML for v in volumes.values()])),
-    }  # fmt: skip
+    }
 
 
 def measure_stroke(bundle: Bundle, root: Path, work: Path, _: Path | None = None) -> dict[str, Any]:

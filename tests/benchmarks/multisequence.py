@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_app.learning.arms import DROPOUT, SEGMENTATION_ONLY, arms_of
-from bids_app.learning.compare import compare_arms
-from bids_app.learning.evaluate import Evaluation, evaluate_answers
-from bids_app.learning.fold import subset_folder
-from bids_app.learning.scans import Scan
-from bids_app.learning.statistics import paired_difference, plain, sign_flip
+from bids_app.judge.answers import Evaluation, evaluate_answers
+from bids_app.judge.compare import compare_arms
+from bids_app.judge.statistics import paired_difference, plain, sign_flip
 from bids_app.recipes.recipe import Recipe
-from bids_app.synthesis.cohort_dataset import phantom_recipe
+from bids_app.scans.scan import Scan
+from bids_app.synthesis.datasets.cohort_dataset import phantom_recipe
+from bids_app.train.arms import DROPOUT, SEGMENTATION_ONLY, arms_of
+from bids_app.train.fold import subset_folder
 from tests.benchmarks.phantom_trials import draw_both, parser_of, pooled, read_options, spacing_of, train_and_answer
 from tests.data import data_root
 
@@ -55,9 +55,17 @@ def real_scans(recipe: Recipe) -> list[Scan]:
         stack = np.stack([np.maximum(coarse(image[box]), 1e-3) * inside for image in stack])
         labels = (coarse(np.asarray(nib.load(mask).dataobj)[box] > 0) >= 0.5).astype(np.uint8)
         scans.append(
-            Scan(f"sub-{REAL}{label}", f"{REAL}{label}", stack, np.ones(len(stack), bool), labels,
-                 recipe.grid.spacing_mm, np.zeros(0), np.zeros(0))
-        )  # fmt: skip
+            Scan(
+                f"sub-{REAL}{label}",
+                f"{REAL}{label}",
+                stack,
+                np.ones(len(stack), bool),
+                labels,
+                recipe.grid.spacing_mm,
+                np.zeros(0),
+                np.zeros(0),
+            )
+        )
     return scans
 
 
@@ -74,9 +82,15 @@ def run(options: argparse.Namespace, recipe: Recipe) -> tuple[dict[str, Evaluati
         for arm in arms_of(recipe, ["sequences"]):
             subsets = [] if arm.sequences else gaps
             folder = train_and_answer(
-                arm, recipe, train, [*test, *people], home / arm.name, options, seed=options.seed + replicate,
+                arm,
+                recipe,
+                train,
+                [*test, *people],
+                home / arm.name,
+                options,
+                seed=options.seed + replicate,
                 subsets=subsets,
-            )  # fmt: skip
+            )
             answered = {arm.name: folder / "answers"}
             answered |= {without(arm.name, s, names): folder / subset_folder(s) for s in subsets}
             for name, answers in answered.items():
@@ -102,10 +116,19 @@ def order(found: dict[str, Evaluation], recipe: Recipe, seed: int) -> list[dict]
     for better, worse in pairwise(steps):
         compared = compare_arms({better: found[better], worse: found[worse]}, worse, recipe, seed)
         rows += [
-            {"better": better, "worse": worse, "measure": r.measure, "value": r.value, "other": r.reference_value,
-             "difference": r.difference, "low": r.low, "high": r.high, "p": r.p}
+            {
+                "better": better,
+                "worse": worse,
+                "measure": r.measure,
+                "value": r.value,
+                "other": r.reference_value,
+                "difference": r.difference,
+                "low": r.low,
+                "high": r.high,
+                "p": r.p,
+            }
             for r in compared.rows
-        ]  # fmt: skip
+        ]
     return rows
 
 
@@ -113,18 +136,22 @@ def losses(found: dict[str, Evaluation], names: Sequence[str], seed: int) -> lis
     """What each network loses in Dice when a sequence is missing, and how much less the dropout network loses."""
     rows = []
     for gone in names:
-        dice = {
-            arm: [by_person(found[name]) for name in (arm, f"{arm} without {gone}")] for arm in (ALL, DROPOUT)
-        }  # fmt: skip
+        dice = {arm: [by_person(found[name]) for name in (arm, f"{arm} without {gone}")] for arm in (ALL, DROPOUT)}
         people = sorted(set.intersection(*(set(one) for pair in dice.values() for one in pair)))
         lost = {arm: np.array([full[p] - gap[p] for p in people]) for arm, (full, gap) in dice.items()}
         saved = paired_difference(lost[ALL], lost[DROPOUT], people, seed=seed)
         rows.append(
-            {"missing": gone, "lost_without_dropout": float(np.nanmean(lost[ALL])),
-             "lost_with_dropout": float(np.nanmean(lost[DROPOUT])), "saved": saved.value, "low": saved.low,
-             "high": saved.high, "p": sign_flip(lost[ALL] - lost[DROPOUT], seed=seed),
-             "participants": saved.participants}
-        )  # fmt: skip
+            {
+                "missing": gone,
+                "lost_without_dropout": float(np.nanmean(lost[ALL])),
+                "lost_with_dropout": float(np.nanmean(lost[DROPOUT])),
+                "saved": saved.value,
+                "low": saved.low,
+                "high": saved.high,
+                "p": sign_flip(lost[ALL] - lost[DROPOUT], seed=seed),
+                "participants": saved.participants,
+            }
+        )
     return rows
 
 
@@ -135,9 +162,15 @@ def by_person(evaluation: Evaluation) -> dict[str, float]:
 def main() -> None:
     options = read_options(parser_of(__doc__, train=80, test=60, steps=800, replicates=3))
     recipe = phantom_recipe(
-        targets=(), spacing=spacing_of(options), filters=options.filters, blocks=options.blocks,
-        fold=options.fold, batch=options.batch, rate=options.rate, steps=options.steps,
-    )  # fmt: skip
+        targets=(),
+        spacing=spacing_of(options),
+        filters=options.filters,
+        blocks=options.blocks,
+        fold=options.fold,
+        batch=options.batch,
+        rate=options.rate,
+        steps=options.steps,
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     phantom, real = run(options, recipe)
     names = [sequence.name for sequence in recipe.sequences]
@@ -150,12 +183,16 @@ def main() -> None:
     }
     (options.out / "multisequence.json").write_text(json.dumps(plain(results), indent=1))
     for row in results["order"]:
-        print(f"{row['better']} {row['value']:.3f} against {row['worse']} {row['other']:.3f}, {row['measure']}: "
-              f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], p = {row['p']:.4f}")  # fmt: skip
+        print(
+            f"{row['better']} {row['value']:.3f} against {row['worse']} {row['other']:.3f}, {row['measure']}: "
+            f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], p = {row['p']:.4f}"
+        )
     for row in results["missing"]:
-        print(f"without {row['missing']}: Dice lost {row['lost_without_dropout']:.3f}, with dropout learned "
-              f"{row['lost_with_dropout']:.3f}; saved {row['saved']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-              f"p = {row['p']:.4f}")  # fmt: skip
+        print(
+            f"without {row['missing']}: Dice lost {row['lost_without_dropout']:.3f}, with dropout learned "
+            f"{row['lost_with_dropout']:.3f}; saved {row['saved']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
+            f"p = {row['p']:.4f}"
+        )
     for name, people in results["real"].items():
         print(f"real, {name}: " + ", ".join(f"{p} Dice {v['dice']:.3f} F1 {v['f1']:.3f}" for p, v in people.items()))
 

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_app.learning.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, arms_of
-from bids_app.learning.compare import compare_arms
-from bids_app.learning.evaluate import Evaluation, evaluate_answers
-from bids_app.learning.measures import Row, answers_of
-from bids_app.learning.statistics import plain
+from bids_app.judge.answers import Evaluation, evaluate_answers
+from bids_app.judge.compare import compare_arms
+from bids_app.judge.measures import Row, answers_of
+from bids_app.judge.statistics import plain
 from bids_app.recipes.recipe import Recipe
-from bids_app.synthesis.cohort_dataset import phantom_recipe
+from bids_app.synthesis.datasets.cohort_dataset import phantom_recipe
+from bids_app.train.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, arms_of
 from tests.benchmarks.phantom_trials import (
     draw_both,
     mean_with_interval,
@@ -85,16 +85,18 @@ def judge(found: dict[str, list[Evaluation]], recipe: Recipe, seed: int) -> dict
     by_target = compare_arms(answering, TARGET_ONLY, recipe, seed)
     by_region = compare_arms({a: every[a] for a in (MULTI, SEGMENTATION_ONLY)}, SEGMENTATION_ONLY, recipe, seed)
     return {
-        "auc": aucs, "dice": dices,
+        "auc": aucs,
+        "dice": dices,
         "gain_auc": mean_with_interval(np.subtract(aucs[MULTI], aucs[TARGET_ONLY])),
         **{
             f"gain_auc_{arm}": mean_with_interval(np.subtract(aucs[arm], aucs[TARGET_ONLY]))
-            for arm in (FROZEN,) if arm in aucs
+            for arm in (FROZEN,)
+            if arm in aucs
         },
         "gain_dice": mean_with_interval(np.subtract(dices[MULTI], dices[SEGMENTATION_ONLY])),
         "everybody": [row_of(row) for row in (*by_target.rows, *by_region.rows)],
         "controls": by_target.controls.to_plain(),
-    }  # fmt: skip
+    }
 
 
 def row_of(row: Row) -> dict:
@@ -113,8 +115,10 @@ def tell(dial: float, found: dict) -> None:
         print(f"  gain in AUC of the frozen encoder: {said(found[f'gain_auc_{FROZEN}'])}")
     for row in found["everybody"]:
         if row["measure"] in ("auc", "dice"):
-            print(f"  everybody, {row['arm']} against {row['reference']}, {row['measure']}: {row['difference']:+.3f} "
-                  f"[{row['low']:+.3f}, {row['high']:+.3f}], {row['test']} p = {row['p']:.4f}")  # fmt: skip
+            print(
+                f"  everybody, {row['arm']} against {row['reference']}, {row['measure']}: {row['difference']:+.3f} "
+                f"[{row['low']:+.3f}, {row['high']:+.3f}], {row['test']} p = {row['p']:.4f}"
+            )
     print(f"  {found['controls']['text']}")
 
 
@@ -125,10 +129,16 @@ def main() -> None:
     parser.add_argument("--truth", choices=("anterior", "left", "total"), default="total")
     options = read_options(parser)
     recipe = phantom_recipe(
-        targets=(OUTCOME,), spacing=spacing_of(options), mirror=options.truth != "left",
-        filters=options.filters, blocks=options.blocks, fold=options.fold, batch=options.batch, rate=options.rate,
+        targets=(OUTCOME,),
+        spacing=spacing_of(options),
+        mirror=options.truth != "left",
+        filters=options.filters,
+        blocks=options.blocks,
+        fold=options.fold,
+        batch=options.batch,
+        rate=options.rate,
         steps=options.steps,
-    )  # fmt: skip
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     results = {}
     for dial in options.dials:

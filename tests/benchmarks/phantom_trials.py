@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_app.learning.arms import Arm
-from bids_app.learning.evaluate import Evaluation
-from bids_app.learning.fold import FoldTask, run_fold
-from bids_app.learning.plan import make_plan
-from bids_app.learning.scans import Scan, save_scan
-from bids_app.learning.split import Fold, Split
+from bids_app.cohort.split import Fold, Split
+from bids_app.judge.answers import Evaluation
 from bids_app.recipes.recipe import Recipe
-from bids_app.synthesis.cohort_dataset import scans_for
-from bids_app.synthesis.cohorts import SHAPE, SPACING_MM, TEST, TRAIN, draw_cohort
+from bids_app.scans.scan import Scan, save_scan
+from bids_app.synthesis.datasets.cohort_dataset import scans_for
+from bids_app.synthesis.datasets.cohorts import SHAPE, SPACING_MM, TEST, TRAIN, draw_cohort
+from bids_app.train.arms import Arm
+from bids_app.train.fold import FoldTask, run_fold
+from bids_app.train.plan import make_plan
 
 #: Of a run that only shows that everything fits together: a coarse grid, a handful of people, a few steps.
 QUICK = {"train": 12, "test": 12, "steps": 4, "replicates": 2, "filters": 4, "coarse": True}
@@ -70,17 +70,25 @@ def draw_both(
     seed = 1000 * options.seed + 2 * replicate
     train = draw_cohort(
         options.train, seed=seed, anatomy="template", generator=TRAIN, prefix=f"T{replicate}x", **common
-    )  # fmt: skip
+    )
     test = draw_cohort(
         options.test, seed=seed + 1, anatomy="procedural", generator=TEST, prefix=f"P{replicate}x", **common
-    )  # fmt: skip
+    )
     return scans_for(train, recipe), scans_for(test, recipe)
 
 
 def train_and_answer(
-    arm: Arm, recipe: Recipe, train: Sequence[Scan], test: Sequence[Scan], out: Path, options: argparse.Namespace,
-    *, seed: int, subsets: Iterable[Sequence[str]] = (), start: Path | None = None,
-) -> Path:  # fmt: skip
+    arm: Arm,
+    recipe: Recipe,
+    train: Sequence[Scan],
+    test: Sequence[Scan],
+    out: Path,
+    options: argparse.Namespace,
+    *,
+    seed: int,
+    subsets: Iterable[Sequence[str]] = (),
+    start: Path | None = None,
+) -> Path:
     """Train one arm on all of ``train`` and answer for ``test``; one that is done already is left as it is.
 
     Args:
@@ -100,11 +108,22 @@ def train_and_answer(
     split = Split((fold,), {"kind": "another cohort"}).to_plain()
     plan = make_plan(recipe, train, memory_gb=16, device=options.device, fold_name=fold.name, steps=options.steps)
     task = FoldTask(
-        recipe=recipe.model_dump(mode="json"), levels={t.name: list(t.levels) for t in recipe.targets},
-        plan=json.loads(json.dumps(asdict(plan))), fold=split["folds"][0], split=split["digest"], arm=arm.to_plain(),
-        scans=str(scans), out=str(out), seed=seed, steps=options.steps, minutes=options.minutes, device=options.device,
-        threads=options.threads, subsets=[list(s) for s in subsets], start=None if start is None else str(start),
-    )  # fmt: skip
+        recipe=recipe.model_dump(mode="json"),
+        levels={t.name: list(t.levels) for t in recipe.targets},
+        plan=json.loads(json.dumps(asdict(plan))),
+        fold=split["folds"][0],
+        split=split["digest"],
+        arm=arm.to_plain(),
+        scans=str(scans),
+        out=str(out),
+        seed=seed,
+        steps=options.steps,
+        minutes=options.minutes,
+        device=options.device,
+        threads=options.threads,
+        subsets=[list(s) for s in subsets],
+        start=None if start is None else str(start),
+    )
     return run_fold(task)
 
 
@@ -112,9 +131,11 @@ def pooled(evaluations: Iterable[Evaluation]) -> Evaluation:
     """The rows of several replicates, whose participants are all different, as one."""
     every = list(evaluations)
     return replace(
-        every[0], regions=[row for e in every for row in e.regions], targets=[row for e in every for row in e.targets],
+        every[0],
+        regions=[row for e in every for row in e.regions],
+        targets=[row for e in every for row in e.targets],
         unanswered=tuple(key for e in every for key in e.unanswered),
-    )  # fmt: skip
+    )
 
 
 def mean_with_interval(values: Sequence[float]) -> dict[str, float]:

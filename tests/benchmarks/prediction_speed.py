@@ -58,8 +58,8 @@ seconds, processor = min(rounds)
 print(json.dumps({"seconds": seconds, "CPU seconds": processor, "passes": len(passes), "voxels seen": voxels}))
 """
 OURS = """
-from bids_app.learning.calibrate import trial_bundle
-from bids_app.learning.predict import predict
+from bids_app.lessons.calibrate import trial_bundle
+from bids_app.predict.predict import predict
 from bids_app.recipes.recipe import Recipe
 recipe = Recipe.model_validate(how["recipe"])
 bundle = trial_bundle(recipe, network, {"threshold": 0.5, "temperature": 1.0})
@@ -108,13 +108,19 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> None:
     np.save(folder / "stack.npy", stack[None].astype(np.float32))
     regions = [{"index": k, "name": side, "side": side, "partner": 3 - k} for k, side in ((1, "left"), (2, "right"))]
     recipe: dict[str, Any] = {
-        "name": "speed", "title": "Speed", "sequences": [{"name": "T1w", "suffix": "T1w"}], "regions": regions,
+        "name": "speed",
+        "title": "Speed",
+        "sequences": [{"name": "T1w", "suffix": "T1w"}],
+        "regions": regions,
         "grid": {"kind": "whole", "spacing_mm": 1.0},
-    }  # fmt: skip
+    }
     how = {
-        "network": shape.to_plain(), "recipe": recipe, "tile": [min(arguments.tile, n) for n in arguments.shape],
-        "mirror": arguments.mirror, "rounds": arguments.rounds,
-    }  # fmt: skip
+        "network": shape.to_plain(),
+        "recipe": recipe,
+        "tile": [min(arguments.tile, n) for n in arguments.shape],
+        "mirror": arguments.mirror,
+        "rounds": arguments.rounds,
+    }
     (folder / "how.json").write_text(json.dumps(how))
 
 

@@ -28,8 +28,8 @@ t = [time.time()]
 import ants
 from bids_app.imaging.templates import find_template
 from bids_app.imaging.transforms import read_matrix
-from bids_app.learning.bundle import load_bundle
-from bids_app.learning.predict import locate_and_predict
+from bids_app.bundle.bundle import load_bundle
+from bids_app.predict.predict import locate_and_predict
 from pathlib import Path
 image, folder, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 t.append(time.time())

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_app.learning.bundle import Bundle, load_bundle
-from bids_app.learning.export import note_measured
-from bids_app.learning.export_drawn import CARD
-from bids_app.learning.lesson_lesions import EVALUATION, JUDGED, LesionLesson
-from bids_app.learning.measure import label_map, without_specks
-from bids_app.learning.predict import predict
+from bids_app.bundle.bundle import Bundle, load_bundle
+from bids_app.bundle.write import note_measured
+from bids_app.lessons.export import CARD
+from bids_app.lessons.lesions import EVALUATION, JUDGED, LesionLesson
+from bids_app.predict.predict import predict
+from bids_app.predict.regions import label_map, without_specks
 from tests.data import data_root, real
 
 FIRST = 950_000_000

@@ -32,15 +32,15 @@ from monai.transforms import (
     RandGaussianNoised,
     RandGaussianSmoothd,
     RandSimulateLowResolutiond,
-)  # fmt: skip
+)
 from torch.utils.data import RandomSampler
 
-from bids_app.learning.augment import Augmentation, apply, draw
-from bids_app.learning.batches import Patches
-from bids_app.learning.scans import Scan
 from bids_app.networks.losses import ScaledDiceCELoss
 from bids_app.networks.multitask import MultiTaskNet, NetworkShape
 from bids_app.networks.standardise import standardise
+from bids_app.scans.scan import Scan
+from bids_app.train.augment import Augmentation, apply, draw
+from bids_app.train.batches import Patches
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 WARM_UP = 2
@@ -58,14 +58,12 @@ def phantom_scans(shape: tuple[int, ...], sequences: int, count: int = 8) -> lis
         spot = sum((axis - shift) ** 2 for axis, shift in zip(axes, rng.uniform(-0.4, 0.4, 3), strict=True)) < 0.1
         labels = (spot * (1 + (axes[0] > 0))).astype(np.uint8)
         name = f"{number:02d}"
-        scans.append(
-            Scan(f"sub-{name}", name, stack, np.ones(sequences, bool), labels, 1.0, np.zeros(0), np.zeros(0))
-        )  # fmt: skip
+        scans.append(Scan(f"sub-{name}", name, stack, np.ones(sequences, bool), labels, 1.0, np.zeros(0), np.zeros(0)))
     return scans
 
 
 def ours(patches: Patches, how: Augmentation) -> Batches:
-    """Batches as `bids_app.learning.fit` makes them."""
+    """Batches as `bids_app.train.loop` makes them."""
     generator = torch.Generator().manual_seed(0)
     step = 0
     while True:
@@ -80,22 +78,36 @@ def monais(scans: list[Scan], how: Augmentation, batch: int, workers: int, steps
     both, modes = ["image", "label"], ("bilinear", "nearest")
     angle = math.radians(how.rotation)
     moves = 1 - (1 - how.p_rotation) * (1 - how.p_scaling) * (1 - how.p_shift)
-    transforms = Compose([
-        RandAffined(
-            both, prob=moves, rotate_range=(angle,) * 3, scale_range=(how.scaling[0] - 1, how.scaling[1] - 1),
-            translate_range=tuple(how.shift * n for n in scans[0].stack.shape[1:]), mode=modes, padding_mode="zeros",
-        ),
-        Rand3DElasticd(
-            both, sigma_range=(5, 7), magnitude_range=(50, 150), prob=how.p_elastic, mode=modes, padding_mode="zeros"
-        ),
-        RandBiasFieldd("image", prob=how.p_bias, coeff_range=(0, 0.1)),
-        RandGaussianNoised("image", prob=how.p_noise, std=math.sqrt(how.noise)),
-        RandGaussianSmoothd("image", *[how.blur] * 3, prob=how.p_blur),
-        RandSimulateLowResolutiond("image", prob=how.p_low_resolution, zoom_range=how.low_resolution),
-        RandAdjustContrastd("image", prob=how.p_inverted_gamma, gamma=how.gamma, invert_image=True, retain_stats=True),
-        RandAdjustContrastd("image", prob=how.p_gamma, gamma=how.gamma, retain_stats=True),
-        RandFlipd(both, prob=how.p_mirror, spatial_axis=0),
-    ])  # fmt: skip
+    transforms = Compose(
+        [
+            RandAffined(
+                both,
+                prob=moves,
+                rotate_range=(angle,) * 3,
+                scale_range=(how.scaling[0] - 1, how.scaling[1] - 1),
+                translate_range=tuple(how.shift * n for n in scans[0].stack.shape[1:]),
+                mode=modes,
+                padding_mode="zeros",
+            ),
+            Rand3DElasticd(
+                both,
+                sigma_range=(5, 7),
+                magnitude_range=(50, 150),
+                prob=how.p_elastic,
+                mode=modes,
+                padding_mode="zeros",
+            ),
+            RandBiasFieldd("image", prob=how.p_bias, coeff_range=(0, 0.1)),
+            RandGaussianNoised("image", prob=how.p_noise, std=math.sqrt(how.noise)),
+            RandGaussianSmoothd("image", *[how.blur] * 3, prob=how.p_blur),
+            RandSimulateLowResolutiond("image", prob=how.p_low_resolution, zoom_range=how.low_resolution),
+            RandAdjustContrastd(
+                "image", prob=how.p_inverted_gamma, gamma=how.gamma, invert_image=True, retain_stats=True
+            ),
+            RandAdjustContrastd("image", prob=how.p_gamma, gamma=how.gamma, retain_stats=True),
+            RandFlipd(both, prob=how.p_mirror, spatial_axis=0),
+        ]
+    )
     rows = [
         {"image": standardise(torch.from_numpy(scan.stack)), "label": torch.from_numpy(scan.labels)[None].float()}
         for scan in scans

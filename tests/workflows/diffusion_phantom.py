@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app.recipes.recipe import Recipe, load_recipe
-from tests.bids_app.learning.small_bundle import write_small
+from tests.learned.small_bundle import write_small
 from tests.workflows.heads import coarse_template
 
 #: 1e-3 mm²/s

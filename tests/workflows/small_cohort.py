@@ -10,14 +10,16 @@ import numpy as np
 
 from bids_app.recipes.recipe import Recipe
 from bids_app.recipes.write import recipe_to_toml
-from tests.bids_app.learning.small import small_scans
+from tests.learned.small import small_scans
 
 SEQUENCES = ("T1w", "FLAIR")
 
 
 def small_recipe(**changes) -> Recipe:
     plain = {
-        "name": "balls", "title": "Balls in cubes", "reference": "T1w",
+        "name": "balls",
+        "title": "Balls in cubes",
+        "reference": "T1w",
         "sequences": [{"name": name, "suffix": name, "required": name == "T1w"} for name in SEQUENCES],
         "grid": {"kind": "image", "spacing_mm": 1.0},
         "regions": [{"index": 1, "name": "ball", "kind": "lesion"}],
@@ -30,13 +32,13 @@ def small_recipe(**changes) -> Recipe:
         "network": {"filters": 4, "blocks": [1, 1], "deep_supervision": 1},
         "preprocessing": {"bias": False},
         **changes,
-    }  # fmt: skip
+    }
     return Recipe.model_validate(plain)
 
 
 def write_small_cohort(
     root: Path, n: int = 12, *, sites: bool = False, recipe: Recipe | None = None, seed: int = 0
-) -> Path:  # fmt: skip
+) -> Path:
     """The dataset in ``root/bids`` with labels in its derivatives, and ``root/balls.toml``; returns ``root``."""
     bids = root / "bids"
     manual = bids / "derivatives" / "manual"

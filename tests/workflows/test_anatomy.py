@@ -16,10 +16,10 @@ import pytest
 
 from bids_app.cli.run import check_before_work
 from bids_app.errors import UsageError
-from bids_app.learning import anatomy
+from bids_app.predict import anatomy
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
-from tests.bids_app.learning.small_head import LEFT, RIGHT, SKIN, head_bundle, head_image, read_brightness
+from tests.learned.small_head import LEFT, RIGHT, SKIN, head_bundle, head_image, read_brightness
 from tests.workflows.test_session_graph import build, names  # noqa: F401 (a fixture)
 from workflows.cohort import needed_gb
 from workflows.dataset import prepare_dataset
@@ -30,12 +30,16 @@ from workflows.run_session import run_session
 from workflows.wanted import anatomy_of
 
 GOLDEN = {
-    "sub-01_desc-preproc_T2w.nii.gz", "sub-01_desc-preproc_T2w.json",
-    "sub-01_space-T2w_desc-brain_mask.nii.gz", "sub-01_space-T2w_desc-brain_mask.json",
+    "sub-01_desc-preproc_T2w.nii.gz",
+    "sub-01_desc-preproc_T2w.json",
+    "sub-01_space-T2w_desc-brain_mask.nii.gz",
+    "sub-01_space-T2w_desc-brain_mask.json",
     "sub-01_from-T2w_to-MNI152NLin2009aSym_mode-image_xfm.h5",
-    "sub-01_space-T2w_seg-anatomy_dseg.nii.gz", "sub-01_space-T2w_seg-anatomy_dseg.json",
-    "sub-01_desc-anatomy_volumes.tsv", "sub-01_desc-anatomy_volumes.json",
-}  # fmt: skip
+    "sub-01_space-T2w_seg-anatomy_dseg.nii.gz",
+    "sub-01_space-T2w_seg-anatomy_dseg.json",
+    "sub-01_desc-anatomy_volumes.tsv",
+    "sub-01_desc-anatomy_volumes.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +58,16 @@ def run(tmp_path_factory):
         return read_brightness(*args, **options)
 
     settings = Settings(
-        root / "bids", root / "out", recipe=("anatomy",), bundle=bundle.path, sloppy=True, work_dir=root / "work",
-        device="cpu", tta=True, brain_mask="network",
-    )  # fmt: skip
+        root / "bids",
+        root / "out",
+        recipe=("anatomy",),
+        bundle=bundle.path,
+        sloppy=True,
+        work_dir=root / "work",
+        device="cpu",
+        tta=True,
+        brain_mask="network",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anatomy, "predict", predict)
         prepare_dataset(settings)
@@ -87,9 +98,13 @@ def test_the_table_has_every_region_the_brain_and_all_within_the_skull(run):
     rows = (run[0] / "sub-01/anat/sub-01_desc-anatomy_volumes.tsv").read_text().splitlines()
     first = [row.split("\t")[:2] for row in rows]
     assert first == [
-        ["index", "name"], ["2", "left half"], ["24", "cerebrospinal fluid"], ["41", "right half"],
-        ["n/a", "brain"], ["n/a", "total intracranial volume"],
-    ]  # fmt: skip
+        ["index", "name"],
+        ["2", "left half"],
+        ["24", "cerebrospinal fluid"],
+        ["41", "right half"],
+        ["n/a", "brain"],
+        ["n/a", "total intracranial volume"],
+    ]
 
 
 def test_sidecars_say_what_made_the_files(run):
@@ -136,7 +151,7 @@ def test_the_group_level_takes_sums_of_regions_too(run):
 def ships(tmp_path, monkeypatch):
     """As if the bundle shipped."""
     bundle = head_bundle(tmp_path / "anatomy")
-    monkeypatch.setattr("bids_app.learning.bundle.SHIPPED", tmp_path)
+    monkeypatch.setattr("bids_app.bundle.bundle.SHIPPED", tmp_path)
     return bundle
 
 
@@ -155,13 +170,13 @@ def test_the_network_looks_for_the_brain_of_other_recipes_where_it_is_told_to(bu
 @pytest.mark.parametrize(("spacing", "gb"), [(1.0, HEAD_GB), (2.0, SESSION_GB)])
 def test_a_network_on_fine_voxels_of_a_head_needs_more_memory(tmp_path, monkeypatch, spacing, gb):
     head_bundle(tmp_path / "anatomy", spacing_mm=spacing)
-    monkeypatch.setattr("bids_app.learning.bundle.SHIPPED", tmp_path)
+    monkeypatch.setattr("bids_app.bundle.bundle.SHIPPED", tmp_path)
     assert needed_gb(settings(recipe=("anatomical",), brain_mask="auto")) == gb
     assert needed_gb(settings(recipe=("anatomical",))) == SESSION_GB < HEAD_GB
 
 
 def test_without_its_bundle_the_network_cannot_be_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("bids_app.learning.bundle.SHIPPED", tmp_path)
+    monkeypatch.setattr("bids_app.bundle.bundle.SHIPPED", tmp_path)
     recipes = [load_recipe("anatomical")]
     assert anatomy_of(settings(brain_mask="auto"), recipes) is None
     with pytest.raises(UsageError, match="bundle anatomy is not in this installation"):
@@ -192,9 +207,13 @@ def mask_of(tmp_path, monkeypatch):
 
     def work(**inputs):
         node = BrainMask(
-            in_file=str(tmp_path / "head.nii"), template="MNI152NLin2009cAsym", seed=1, bundle="bundles/anatomy",
-            found=str(tmp_path / "mask.nii"), **inputs,
-        )  # fmt: skip
+            in_file=str(tmp_path / "head.nii"),
+            template="MNI152NLin2009cAsym",
+            seed=1,
+            bundle="bundles/anatomy",
+            found=str(tmp_path / "mask.nii"),
+            **inputs,
+        )
         return node._work(tmp_path)
 
     return work

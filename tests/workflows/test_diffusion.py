@@ -70,10 +70,14 @@ def valid(folder: Path) -> None:
 
 
 STAYS = {
-    "sub-01_dir-AP_desc-preproc_trace", "sub-01_dir-AP_space-trace_desc-preproc_ADC",
-    "sub-01_dir-AP_space-trace_desc-brain_mask", "sub-01_from-trace_to-MNI152NLin2009aSym_mode-image_xfm",
-    "sub-01_space-trace_seg-stroke_dseg", "sub-01_space-trace_seg-stroke_probseg", "sub-01_desc-stroke_volumes",
-}  # fmt: skip
+    "sub-01_dir-AP_desc-preproc_trace",
+    "sub-01_dir-AP_space-trace_desc-preproc_ADC",
+    "sub-01_dir-AP_space-trace_desc-brain_mask",
+    "sub-01_from-trace_to-MNI152NLin2009aSym_mode-image_xfm",
+    "sub-01_space-trace_seg-stroke_dseg",
+    "sub-01_space-trace_seg-stroke_probseg",
+    "sub-01_desc-stroke_volumes",
+}
 
 
 def test_everything_lies_in_the_folder_of_diffusion_images(raw):
@@ -126,7 +130,7 @@ def test_a_changed_b_value_makes_the_session_stale(raw):
     selection = choose(settings, "01", None, [load_recipe("stroke")])
     assert {path.name for path in watched(selection) if path.is_file()} == {
         f"sub-01_dir-AP_dwi.{end}" for end in ("nii.gz", "bval", "bvec")
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")

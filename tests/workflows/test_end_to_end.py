@@ -18,18 +18,24 @@ from tests.phantoms import checksums
 from tests.workflows.heads import small_heads
 
 GOLDEN = {
-    "anat/{key}_desc-preproc_T1w.nii.gz", "anat/{key}_desc-preproc_T1w.json",
-    "anat/{key}_space-T1w_desc-preproc_FLAIR.nii.gz", "anat/{key}_space-T1w_desc-preproc_FLAIR.json",
-    "anat/{key}_space-T1w_desc-brain_mask.nii.gz", "anat/{key}_space-T1w_desc-brain_mask.json",
+    "anat/{key}_desc-preproc_T1w.nii.gz",
+    "anat/{key}_desc-preproc_T1w.json",
+    "anat/{key}_space-T1w_desc-preproc_FLAIR.nii.gz",
+    "anat/{key}_space-T1w_desc-preproc_FLAIR.json",
+    "anat/{key}_space-T1w_desc-brain_mask.nii.gz",
+    "anat/{key}_space-T1w_desc-brain_mask.json",
     "anat/{key}_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.h5",
-    "anat/{key}_space-T1w_seg-habenula_dseg.nii.gz", "anat/{key}_space-T1w_seg-habenula_dseg.json",
-    "anat/{key}_space-T1w_seg-habenula_probseg.nii.gz", "anat/{key}_space-T1w_seg-habenula_probseg.json",
-    "anat/{key}_desc-habenula_volumes.tsv", "anat/{key}_desc-habenula_volumes.json",
+    "anat/{key}_space-T1w_seg-habenula_dseg.nii.gz",
+    "anat/{key}_space-T1w_seg-habenula_dseg.json",
+    "anat/{key}_space-T1w_seg-habenula_probseg.nii.gz",
+    "anat/{key}_space-T1w_seg-habenula_probseg.json",
+    "anat/{key}_desc-habenula_volumes.tsv",
+    "anat/{key}_desc-habenula_volumes.json",
     "anat/{key}_space-MNI152NLin2009aSym_res-2_desc-preproc_T1w.nii.gz",
     "anat/{key}_space-MNI152NLin2009aSym_res-2_desc-preproc_T1w.json",
     "anat/{key}_space-MNI152NLin2009aSym_seg-habenula_res-2_dseg.nii.gz",
     "anat/{key}_space-MNI152NLin2009aSym_seg-habenula_res-2_dseg.json",
-}  # fmt: skip
+}
 GROUP = {"group_volumes.tsv", "group_volumes_wide.tsv", "group_volumes.json", "group_attrition.tsv", "group.html"}
 
 

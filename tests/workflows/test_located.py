@@ -11,12 +11,12 @@ import pytest
 
 from bids_app.cli.preview import preview
 from bids_app.errors import UsageError
-from bids_app.learning import anatomy, locate
-from bids_app.learning.ensemble import Vote
+from bids_app.predict import anatomy, locate
+from bids_app.predict.vote import Vote
 from bids_app.recipes.recipe import load_recipe
 from bids_app.settings import Settings
-from tests.bids_app.learning.small_bundle import write_small
-from tests.bids_app.learning.small_head import AFFINE, FLUID, LEFT, RIGHT, head_bundle, head_image
+from tests.learned.small_bundle import write_small
+from tests.learned.small_head import AFFINE, FLUID, LEFT, RIGHT, head_bundle, head_image
 from workflows.cohort import Unit
 from workflows.dataset import prepare_dataset
 from workflows.run_session import run_session
@@ -74,7 +74,7 @@ def run(tmp_path_factory):
         root / "bids", root / "out", recipe=("hippocampus",), sloppy=True, work_dir=root / "work", device="cpu"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_app.learning.bundle.SHIPPED", root / "bundles")
+        patch.setattr("bids_app.bundle.bundle.SHIPPED", root / "bundles")
         patch.setattr(anatomy, "predict", read_structures)
         patch.setattr(locate, "predict_vote", read_crop)
         prepare_dataset(settings)
@@ -98,9 +98,11 @@ def test_both_sides_are_found_where_they_lie_and_named(run):
         assert front[:, 1].mean() > back[:, 1].mean() + 4
     rows = (settings.output_dir / "seg-hippocampus_dseg.tsv").read_text().splitlines()
     assert [row.split("\t")[:2] for row in rows[1:]] == [
-        ["1", "left anterior hippocampus"], ["2", "left posterior hippocampus"],
-        ["3", "right anterior hippocampus"], ["4", "right posterior hippocampus"],
-    ]  # fmt: skip
+        ["1", "left anterior hippocampus"],
+        ["2", "left posterior hippocampus"],
+        ["3", "right anterior hippocampus"],
+        ["4", "right posterior hippocampus"],
+    ]
 
 
 def test_what_was_done_stands_in_sidecar_record_and_page(run):
@@ -137,7 +139,7 @@ def test_a_crop_beside_whole_heads_is_refused_with_what_to_do(run):
 def test_the_preview_names_the_steps_of_each_image_and_writes_nothing(run, tmp_path, capsys):
     settings = run[0].replace(output_dir=tmp_path / "none")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_app.learning.bundle.SHIPPED", settings.bids_dir.parent / "bundles")
+        patch.setattr("bids_app.bundle.bundle.SHIPPED", settings.bids_dir.parent / "bundles")
         assert preview(settings, [Unit("01", None), Unit("03", None)]) == 0
     head, crop = json.loads(capsys.readouterr().out)
     assert "find the places by anatomy" in head["steps"]
@@ -151,7 +153,7 @@ def of(**changes) -> Settings:
 
 
 def test_a_whole_brain_without_the_bundle_that_finds_the_place_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("bids_app.learning.bundle.SHIPPED", tmp_path)
+    monkeypatch.setattr("bids_app.bundle.bundle.SHIPPED", tmp_path)
     settled, _ = settle(of(), load_recipes(of()), Path("sub-01_T1w.nii.gz"), (180, 240, 200))
     with pytest.raises(UsageError, match="hippocampus needs the bundle anatomy to find its place in a whole brain"):
         anatomy_of(of(), settled)

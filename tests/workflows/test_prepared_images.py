@@ -11,19 +11,21 @@ import pytest
 
 from bids_app.__main__ import main
 from bids_app.cli.preview import steps
+from bids_app.cohort.cohort import load_cohort
 from bids_app.errors import UsageError
-from bids_app.learning.cohort import load_cohort
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.recipes.write import recipe_to_toml
 from bids_app.settings import Settings
-from tests.bids_app.learning.small_bundle import write_small
+from tests.learned.small_bundle import write_small
 from tests.phantoms import checksums, tiny_dataset
 from workflows.wanted import load_recipes, settle
 
 NAMES = {
-    "sub-01_desc-preproc_T1w", "sub-01_space-T1w_seg-hippocampus_dseg", "sub-01_space-T1w_seg-hippocampus_probseg",
+    "sub-01_desc-preproc_T1w",
+    "sub-01_space-T1w_seg-hippocampus_dseg",
+    "sub-01_space-T1w_seg-hippocampus_probseg",
     "sub-01_desc-hippocampus_volumes",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,11 @@ def test_the_page_and_the_methods_describe_what_ran_and_nothing_else(run, record
     assert "taken as they came" in words
     assert "N4" not in words
     assert {stage["name"] for stage in record["stages"]} == {
-        "reference conform", "hippocampus predict", "hippocampus measure", "outputs write"
-    }  # fmt: skip
+        "reference conform",
+        "hippocampus predict",
+        "hippocampus measure",
+        "outputs write",
+    }
 
 
 def test_mirror_images_are_left_out_aloud_where_the_network_never_saw_one(record):

@@ -10,7 +10,7 @@ import pytest
 
 from bids_app.bids.status import read_status
 from bids_app.settings import Settings
-from tests.bids_app.learning.small_bundle import small_manifest, small_recipe, write_small
+from tests.learned.small_bundle import small_manifest, small_recipe, write_small
 from workflows.dataset import prepare_dataset
 from workflows.run_session import run_session
 
@@ -37,9 +37,12 @@ def run(tmp_path, participant, *, regions=True, members=2):
     manifest = small_manifest(covariate_levels={"sex": ["F", "M"]})
     bundle = write_small(tmp_path / "bundle", recipe=recipe, members=members, manifest=manifest)
     settings = Settings(
-        bids, tmp_path / "out", work_dir=tmp_path / "work", recipe=(str(bundle.path / "recipe.toml"),),
+        bids,
+        tmp_path / "out",
+        work_dir=tmp_path / "work",
+        recipe=(str(bundle.path / "recipe.toml"),),
         bundle=bundle.path,
-    )  # fmt: skip
+    )
     prepare_dataset(settings)
     code = run_session(settings, participant, None, threads=1)
     status = read_status(settings.output_dir, f"sub-{participant}")

@@ -26,10 +26,12 @@ def build(tmp_path):
         chosen["T2w"] = Choice("T2w", None, "no T2w")
         selection = Selection("01", None, "T1w", chosen, lesion_mask=files["lesion"] if lesion else None)
         return init_session_wf(
-            settings=Settings(Path("in"), Path("out"), **options), selection=selection,
-            recipes=[load_recipe(name) for name in recipes], threads=1,
+            settings=Settings(Path("in"), Path("out"), **options),
+            selection=selection,
+            recipes=[load_recipe(name) for name in recipes],
+            threads=1,
             template=Template("MNI152NLin2009aSym", files["T1w"], None, "for tests", {}),
-        )  # fmt: skip
+        )
 
     return build_graph
 

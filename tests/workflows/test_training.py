@@ -8,21 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from bids_app.bundle.bundle import load_bundle
 from bids_app.cli.main import main
 from bids_app.errors import DataError, LeakageError, UsageError
-from bids_app.learning.bundle import load_bundle
 from bids_app.settings import from_plain
+from bids_app.train.course import set_out
 from tests.workflows.small_cohort import small_recipe, write_small_cohort
-from workflows.learn import set_out
 from workflows.training import init_training_wf, node_name, share_out_training
 
 
 def command(root: Path, *more: str) -> list[str]:
     manual = f"manual={root}/bids/derivatives/manual"
     return [
-        str(root / "bids"), str(root / "out"), "train", "--recipe", str(root / "balls.toml"), "-d", manual,
-        "--folds", "2", "-w", str(root / "work"), *more,
-    ]  # fmt: skip
+        str(root / "bids"),
+        str(root / "out"),
+        "train",
+        "--recipe",
+        str(root / "balls.toml"),
+        "-d",
+        manual,
+        "--folds",
+        "2",
+        "-w",
+        str(root / "work"),
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +114,16 @@ def test_the_same_command_trains_nothing_again(trained, capfd):
 
 def settings_of(root: Path, **more):
     plain = {
-        "bids_dir": str(root / "bids"), "output_dir": str(root / "out"), "levels": ["train"],
-        "recipe": [str(root / "balls.toml")], "derivatives": {"manual": str(root / "bids" / "derivatives" / "manual")},
-        "work_dir": str(root / "work"), "folds": 2, "device": "cpu", "nprocs": 2,
-    }  # fmt: skip
+        "bids_dir": str(root / "bids"),
+        "output_dir": str(root / "out"),
+        "levels": ["train"],
+        "recipe": [str(root / "balls.toml")],
+        "derivatives": {"manual": str(root / "bids" / "derivatives" / "manual")},
+        "work_dir": str(root / "work"),
+        "folds": 2,
+        "device": "cpu",
+        "nprocs": 2,
+    }
     return from_plain({**plain, **more})
 
 
@@ -157,9 +173,7 @@ def test_only_the_frozen_encoder_waits(tmp_path):
     shared = share_out_training(settings, course.tasks)
     graph = init_training_wf(settings=settings, tasks=course.tasks, shared=shared, settings_file=tmp_path / "run.toml")
     edges = {(a.name, b.name) for a, b in graph._graph.edges()}
-    assert edges == {
-        (f"segmentation_only_fold_{k}", f"frozen_encoder_fold_{k}") for k in (1, 2)
-    }  # fmt: skip
+    assert edges == {(f"segmentation_only_fold_{k}", f"frozen_encoder_fold_{k}") for k in (1, 2)}
     assert node_name(course.tasks[0]) == "multi_task_fold_1"
 
 
@@ -200,9 +214,12 @@ def test_a_comparison_without_two_tasks_is_refused(tmp_path):
     root = write_small_cohort(tmp_path, 8, recipe=small_recipe(targets=[]))
     with pytest.raises(UsageError, match="regions and targets"):
         set_out(
-            settings_of(root, compare=["tasks"]), small_recipe(targets=[]), memory_gb=4, threads=1,
+            settings_of(root, compare=["tasks"]),
+            small_recipe(targets=[]),
+            memory_gb=4,
+            threads=1,
             say=lambda text: None,
-        )  # fmt: skip
+        )
 
 
 def test_a_killed_fold_fails_alone_and_the_same_command_goes_on(tmp_path, capfd):

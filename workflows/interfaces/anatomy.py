@@ -1,4 +1,4 @@
-"""A thin node over `bids_app.learning.anatomy`."""
+"""A thin node over `bids_app.predict.anatomy`."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Anatomy(Stage):
     def _work(self, folder: Path) -> dict[str, Any]:
         import nibabel as nib
 
+        from bids_app.bundle.bundle import load_bundle
         from bids_app.imaging.brain import is_stripped
-        from bids_app.learning.anatomy import find_anatomy
-        from bids_app.learning.bundle import load_bundle
-        from bids_app.learning.predict import resolve_device
+        from bids_app.predict.anatomy import find_anatomy
+        from bids_app.predict.predict import resolve_device
 
         path = Path(self.inputs.in_file)
         if not self.inputs.wanted and is_stripped(path, self.inputs.skull_strip)[0]:
@@ -64,12 +64,19 @@ class Anatomy(Stage):
             nib.save(nib.Nifti1Image(values, found.grid.affine), outputs[name])
         (folder / "volumes.json").write_text(json.dumps(found.rows))
         row = {
-            "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
-            "weights_sha256": bundle.sha256, "device": device, "tta": self.inputs.tta, "threshold": None,
-            "members": len(bundle.networks), "sequence": self.inputs.sequence,
+            "recipe": bundle.recipe.name,
+            "title": bundle.recipe.title,
+            "bundle": bundle.name,
+            "weights_sha256": bundle.sha256,
+            "device": device,
+            "tta": self.inputs.tta,
+            "threshold": None,
+            "members": len(bundle.networks),
+            "sequence": self.inputs.sequence,
             "grid": {"shape": list(found.seen.shape), "spacing": round(float(found.seen.spacing.mean()), 4)},
-            "regions": found.rows, "warnings": found.warnings,
-        }  # fmt: skip
+            "regions": found.rows,
+            "warnings": found.warnings,
+        }
         told = self.inputs.wanted and self.inputs.told
         return {
             **{name: str(path) for name, path in outputs.items()},

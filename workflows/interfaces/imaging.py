@@ -95,9 +95,14 @@ class BrainMask(Stage):
         known, told = (None, []) if stripped else self._known()
         out = folder / "brain_mask.nii"
         facts = brain_mask(
-            Path(self.inputs.in_file), out, template=find_template(self.inputs.template), stripped=stripped,
-            seed=self.inputs.seed, sloppy=self.inputs.sloppy, known=known,
-        )  # fmt: skip
+            Path(self.inputs.in_file),
+            out,
+            template=find_template(self.inputs.template),
+            stripped=stripped,
+            seed=self.inputs.seed,
+            sloppy=self.inputs.sloppy,
+            known=known,
+        )
         return {
             "mask": str(out),
             "stripped": stripped,
@@ -152,14 +157,21 @@ class RegisterSequence(Stage):
         from bids_app.imaging.transforms import decompose
 
         found = register(
-            Path(self.inputs.in_file), Path(self.inputs.reference), kind="rigid",
-            fixed_lesion=optional(self.inputs.lesion_mask), seed=self.inputs.seed,
-            out_prefix=folder / "rigid", names=(self.inputs.sequence, self.inputs.reference_name),
-        )  # fmt: skip
+            Path(self.inputs.in_file),
+            Path(self.inputs.reference),
+            kind="rigid",
+            fixed_lesion=optional(self.inputs.lesion_mask),
+            seed=self.inputs.seed,
+            out_prefix=folder / "rigid",
+            names=(self.inputs.sequence, self.inputs.reference_name),
+        )
         row = {
-            "moving": self.inputs.sequence, "fixed": self.inputs.reference_name, "kind": "rigid",
-            "similarity": found.similarity, **decompose(found.matrix),
-        }  # fmt: skip
+            "moving": self.inputs.sequence,
+            "fixed": self.inputs.reference_name,
+            "kind": "rigid",
+            "similarity": found.similarity,
+            **decompose(found.matrix),
+        }
         facts = {"registrations": [row], "warnings": list(getattr(found, "warnings", []))}
         return {"matrix": found.matrix.tolist(), "facts": facts}
 
@@ -194,15 +206,26 @@ class RegisterTemplate(Stage):
         nonlinear = self.inputs.nonlinear and not self.inputs.sloppy
         lesion = optional(self.inputs.lesion_mask)
         found = register(
-            Path(self.inputs.in_file), template.image, kind="syn" if nonlinear else "affine",
-            moving_mask=Path(self.inputs.mask), fixed_mask=template.mask, moving_lesion=lesion, brains=True,
-            initial=np.array(self.inputs.initial) if self.inputs.initial else None, seed=self.inputs.seed,
-            out_prefix=folder / "template", names=(self.inputs.reference_name, template.name),
-        )  # fmt: skip
+            Path(self.inputs.in_file),
+            template.image,
+            kind="syn" if nonlinear else "affine",
+            moving_mask=Path(self.inputs.mask),
+            fixed_mask=template.mask,
+            moving_lesion=lesion,
+            brains=True,
+            initial=np.array(self.inputs.initial) if self.inputs.initial else None,
+            seed=self.inputs.seed,
+            out_prefix=folder / "template",
+            names=(self.inputs.reference_name, template.name),
+        )
         row = {
-            "moving": self.inputs.reference_name, "fixed": template.name, "kind": found.kind,
-            "similarity": found.similarity, "dice": found.dice, **decompose(found.matrix),
-        }  # fmt: skip
+            "moving": self.inputs.reference_name,
+            "fixed": template.name,
+            "kind": found.kind,
+            "similarity": found.similarity,
+            "dice": found.dice,
+            **decompose(found.matrix),
+        }
         facts = {
             "template": {"name": template.name, "source": template.source, "asked": self.inputs.template},
             "to_template": found.matrix.tolist(),

@@ -67,7 +67,7 @@ class WriteOutputs(Stage):
 
     def __init__(
         self, sequences: list[str] | None = None, predicted: dict[str, list[str]] | None = None, **inputs: Any
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(**inputs)
         self._sequences, self._predicted = sequences or [], predicted or {}
         fields = [f"{field}_{slug(name)}" for name in self._sequences for field in ("image", "matrix")]
@@ -79,10 +79,10 @@ class WriteOutputs(Stage):
         from bids_app.bids.provenance import provenance
         from bids_app.bids.selection import Selection
         from bids_app.bids.sink import Sink
-        from bids_app.learning.bundle import load_bundle
-        from bids_app.learning.locate import both_sides
-        from bids_app.learning.manifest import trained_before
-        from bids_app.learning.predict import resolve_device
+        from bids_app.bundle.bundle import load_bundle
+        from bids_app.bundle.manifest import trained_before
+        from bids_app.predict.locate import both_sides
+        from bids_app.predict.predict import resolve_device
         from bids_app.settings import from_plain
 
         settings = from_plain(dict(self.inputs.settings))
@@ -91,13 +91,18 @@ class WriteOutputs(Stage):
         bundles = [both_sides(b) if b.recipe.name in self.inputs.sides else b for b in bundles]
         masking = [load_bundle(self.inputs.mask_bundle)] if self.inputs.mask_bundle else []
         origin = provenance(
-            settings, threads=self.inputs.threads, weights={b.name: b.sha256 for b in masking + bundles},
+            settings,
+            threads=self.inputs.threads,
+            weights={b.name: b.sha256 for b in masking + bundles},
             device=resolve_device(settings.device) if masking + bundles else None,
-        )  # fmt: skip
+        )
         sink = Sink(
-            settings.output_dir, selection.participant, selection.session,
-            datasets=dataset_links(settings.output_dir, settings), provenance=origin,
-        )  # fmt: skip
+            settings.output_dir,
+            selection.participant,
+            selection.session,
+            datasets=dataset_links(settings.output_dir, settings),
+            provenance=origin,
+        )
         sink.clear_unfinished()
         files = self._preprocessed(sink, selection)
         if self.inputs.transforms:
@@ -126,16 +131,22 @@ class WriteOutputs(Stage):
         own = own_entities(selection, name)
         stripped = {"SkullStripped": bool(self.inputs.stripped)}
         image = sink.image(
-            Path(self.inputs.image), selection.choices[name].suffix, sources=raw_sources(selection, name),
-            sidecar={**stripped, **made_how(selection, name)}, **{**own, "desc": "preproc"},
-        )  # fmt: skip
+            Path(self.inputs.image),
+            selection.choices[name].suffix,
+            sources=raw_sources(selection, name),
+            sidecar={**stripped, **made_how(selection, name)},
+            **{**own, "desc": "preproc"},
+        )
         files: dict[str, Any] = {"reference": _name(sink, image), "sequences": {}}
         if isinstance(self.inputs.mask, str):
             mask = sink.image(
-                Path(self.inputs.mask), "mask", sources=[image], reference=image,
+                Path(self.inputs.mask),
+                "mask",
+                sources=[image],
+                reference=image,
                 sidecar={"Type": "Brain", **({"Method": self.inputs.mask_method} if self.inputs.mask_method else {})},
                 **{**own, "space": name, "desc": "brain"},
-            )  # fmt: skip
+            )
             files["brain_mask"] = _name(sink, mask)
         target = nib.load(self.inputs.image)
         grid = Grid(target.shape, target.affine)
@@ -143,14 +154,18 @@ class WriteOutputs(Stage):
             path, matrix = (getattr(self.inputs, f"{field}_{slug(sequence)}") for field in ("image", "matrix"))
             moved = sample(Path(path), np.linalg.inv(np.array(matrix)), grid)
             written = sink.image(
-                nib.Nifti1Image(moved, target.affine), selection.choices[sequence].suffix, reference=image,
+                nib.Nifti1Image(moved, target.affine),
+                selection.choices[sequence].suffix,
+                reference=image,
                 sources=raw_sources(selection, sequence),
                 sidecar={
-                    **stripped, "Interpolation": "linear, once", "ToReference": matrix,
+                    **stripped,
+                    "Interpolation": "linear, once",
+                    "ToReference": matrix,
                     **made_how(selection, sequence, reason=False),
                 },
                 **{**own_entities(selection, sequence), "space": name, "desc": "preproc"},
-            )  # fmt: skip
+            )
             files["sequences"][sequence] = _name(sink, written)
         return files
 
@@ -160,9 +175,14 @@ class WriteOutputs(Stage):
 
         composite = write_composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
         path = sink.file(
-            composite, "xfm", ".h5", from_=selection.reference, to=self.inputs.template, mode="image",
+            composite,
+            "xfm",
+            ".h5",
+            from_=selection.reference,
+            to=self.inputs.template,
+            mode="image",
             datatype=selection.datatype,
-        )  # fmt: skip
+        )
         return {"to_template": _name(sink, path)}
 
     def _predictions(self, sink: Any, selection: Any, bundle: Any, files: dict[str, Any]) -> None:
@@ -184,14 +204,22 @@ class WriteOutputs(Stage):
         written: dict[str, Path] = {}
         if "probseg" in self._predicted[recipe.name]:
             written["probseg"] = sink.image(
-                nib.load(getattr(self.inputs, f"probseg_{names}")), "probseg", sources=sources, reference=reference,
-                sidecar={**about, "LabelMap": [r.abbreviation or r.name for r in recipe.regions]}, **entities,
-            )  # fmt: skip
+                nib.load(getattr(self.inputs, f"probseg_{names}")),
+                "probseg",
+                sources=sources,
+                reference=reference,
+                sidecar={**about, "LabelMap": [r.abbreviation or r.name for r in recipe.regions]},
+                **entities,
+            )
             sources = list(written.values())
         written["dseg"] = sink.image(
-            nib.load(getattr(self.inputs, f"dseg_{names}")), "dseg", sources=sources, reference=reference,
-            sidecar={**about, "Manual": False, **how}, **entities,
-        )  # fmt: skip
+            nib.load(getattr(self.inputs, f"dseg_{names}")),
+            "dseg",
+            sources=sources,
+            reference=reference,
+            sidecar={**about, "Manual": False, **how},
+            **entities,
+        )
         rows = json.loads(Path(getattr(self.inputs, f"volumes_{names}")).read_text())
         columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
         table = table_rows(rows, bundle, selection.reference)
@@ -205,12 +233,18 @@ class WriteOutputs(Stage):
         row = json.loads(Path(getattr(self.inputs, f"scores_{slug(bundle.recipe.name)}")).read_text())
         sources = [sink.output_dir / path for path in (files["reference"], *files["sequences"].values())]
         content = {
-            "ResearchUseOnly": True, "Use": f"{RESEARCH_ONLY}: scores, not diagnoses", "Recipe": bundle.recipe.name,
-            "Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Device": row["device"],
-            "Sequences": row["sequences"], "Covariates": row["covariates"],
-            "Targets": row["targets"], "TrainedThisBundle": trained,
+            "ResearchUseOnly": True,
+            "Use": f"{RESEARCH_ONLY}: scores, not diagnoses",
+            "Recipe": bundle.recipe.name,
+            "Bundle": bundle.name,
+            "WeightsSHA256": bundle.sha256,
+            "Device": row["device"],
+            "Sequences": row["sequences"],
+            "Covariates": row["covariates"],
+            "Targets": row["targets"],
+            "TrainedThisBundle": trained,
             "Sources": [sink.uri(path) for path in sources],
-        }  # fmt: skip
+        }
         folder = Path(files["reference"]).parent.name
         path = sink.json(content, "prediction", desc=bundle.recipe.name, datatype=folder)
         files.setdefault("scores", {})[bundle.recipe.name] = _name(sink, path)
@@ -234,9 +268,13 @@ class WriteOutputs(Stage):
         image = nib.Nifti1Image(resample(Path(self.inputs.image), grid, transforms), grid.affine)
         source = sink.output_dir / files["reference"]
         written = sink.image(
-            image, selection.choices[selection.reference].suffix, sources=[source],
-            sidecar={**about, "SkullStripped": bool(self.inputs.stripped)}, **entities, desc="preproc",
-        )  # fmt: skip
+            image,
+            selection.choices[selection.reference].suffix,
+            sources=[source],
+            sidecar={**about, "SkullStripped": bool(self.inputs.stripped)},
+            **entities,
+            desc="preproc",
+        )
         files["template_space"] = {"reference": _name(sink, written)}
         for bundle in (b for b in bundles if b.recipe.regions):
             native = Path(getattr(self.inputs, f"dseg_{slug(bundle.recipe.name)}"))
@@ -286,10 +324,11 @@ def table_rows(rows: list[dict[str, Any]], bundle: Any, space: str) -> list[dict
         plain.append(
             {
                 **{name: row[name] for name in ROW},
-                "threshold": row.get("threshold", bundle.calibration["threshold"]), "space": space,
+                "threshold": row.get("threshold", bundle.calibration["threshold"]),
+                "space": space,
                 **{f"centre_{axis}_mm": value for axis, value in zip("xyz", centre, strict=True)},
             }
-        )  # fmt: skip
+        )
     return plain
 
 

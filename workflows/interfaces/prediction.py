@@ -1,4 +1,4 @@
-"""Thin nodes over `bids_app.learning.predict` and `bids_app.measure`."""
+"""Thin nodes over `bids_app.predict.predict` and `bids_app.measure`."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Predict(Stage):
         add_traits(self.inputs, [f"{f}_{slug(s)}" for s in self._sequences for f in ("image", "matrix")])
 
     def _work(self, folder: Path) -> dict[str, Any]:
-        from bids_app.learning.bundle import load_bundle
-        from bids_app.learning.predict import locate_and_predict, resolve_device
+        from bids_app.bundle.bundle import load_bundle
+        from bids_app.predict.predict import locate_and_predict, resolve_device
 
         if self.inputs.reproducible:
             import torch
@@ -70,7 +70,7 @@ class Predict(Stage):
         options = {"device": device, "low_mem": self.inputs.low_mem, "threads": self.inputs.threads}
         facts: dict[str, Any] = {}
         if labels := optional(self.inputs.labels):
-            from bids_app.learning.locate import predict_sides
+            from bids_app.predict.locate import predict_sides
 
             found, by_side = predict_sides(bundle, images, matrices, labels, **options)
             facts["located"] = {bundle.recipe.name: by_side}
@@ -92,17 +92,20 @@ class Predict(Stage):
 
     def _scores(self, bundle: Any, found: Any, device: str) -> dict[str, Any]:
         """Every target's answer, and what it was made from."""
-        from bids_app.learning.predict_targets import predict_targets
+        from bids_app.predict.targets import predict_targets
 
         given = dict(self.inputs.covariates)
         names = [sequence.name for sequence in bundle.recipe.sequences]
         return {
-            "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
-            "weights_sha256": bundle.sha256, "device": device,
+            "recipe": bundle.recipe.name,
+            "title": bundle.recipe.title,
+            "bundle": bundle.name,
+            "weights_sha256": bundle.sha256,
+            "device": device,
             "sequences": {name: bool(there) for name, there in zip(names, found.present, strict=True)},
             "covariates": {name: given.get(name) for name in bundle.recipe.learning.covariates},
             "targets": predict_targets(bundle, found.stack, found.present, given, device=device),
-        }  # fmt: skip
+        }
 
 
 class _MeasureInput(BaseInterfaceInputSpec):
@@ -129,10 +132,10 @@ class Measure(Stage):
     def _work(self, folder: Path) -> dict[str, Any]:
         import nibabel as nib
 
+        from bids_app.bundle.bundle import load_bundle
         from bids_app.imaging.stacking import Grid, to_grid
-        from bids_app.learning.bundle import load_bundle
-        from bids_app.learning.locate import both_sides
-        from bids_app.learning.measure import label_map, measure_regions
+        from bids_app.predict.locate import both_sides
+        from bids_app.predict.regions import label_map, measure_regions
 
         bundle = load_bundle(self.inputs.bundle)
         bundle = both_sides(bundle) if self.inputs.sides else bundle
@@ -153,13 +156,19 @@ class Measure(Stage):
             seen = [round(side / bundle.recipe.grid.spacing_mm) for side in locate.size_mm]
         spacing = float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
         row = {
-            "recipe": bundle.recipe.name, "title": bundle.recipe.title, "bundle": bundle.name,
-            "weights_sha256": bundle.sha256, "device": self.inputs.device, "tta": self.inputs.tta,
-            "threshold": bundle.calibration["threshold"], "members": len(bundle.networks),
+            "recipe": bundle.recipe.name,
+            "title": bundle.recipe.title,
+            "bundle": bundle.name,
+            "weights_sha256": bundle.sha256,
+            "device": self.inputs.device,
+            "tta": self.inputs.tta,
+            "threshold": bundle.calibration["threshold"],
+            "members": len(bundle.networks),
             "grid": {"shape": seen, "spacing": round(spacing, 4)},
             **({"located": locate.model_dump(mode="json")} if locate else {}),
-            "regions": measured.rows, "warnings": measured.warnings,
-        }  # fmt: skip
+            "regions": measured.rows,
+            "warnings": measured.warnings,
+        }
         return {
             **{name: str(path) for name, path in outputs.items()},
             "volumes": str(volumes),

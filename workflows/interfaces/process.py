@@ -61,9 +61,14 @@ class SessionProcess(SimpleInterface):
         status = read_status(settings.output_dir, key)
         if code != 0 and (status is None or status.finished is None):  # it could not say itself how it ended
             record_death(
-                settings, self.inputs.participant, session, code, peak_mb=peak_mb, limit_gb=self.inputs.memory_gb,
+                settings,
+                self.inputs.participant,
+                session,
+                code,
+                peak_mb=peak_mb,
+                limit_gb=self.inputs.memory_gb,
                 started=started,
-            )  # fmt: skip
+            )
         self._results = {"exit_code": code, "peak_rss_mb": peak_mb, "seconds": seconds}
         if code != 0 and self.inputs.raise_on_failure:
             raise RuntimeError(f"{key} failed and --stop-on-first-crash was given")

@@ -85,9 +85,13 @@ class TestWrite:
         out = settings().output_dir
         assert write_dataset_files(out, settings(), [bundle]) == []
         assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
-            ".bidsignore", "README.md", "dataset_description.json", "descriptions.tsv", "docs/model_card-habenula.md",
+            ".bidsignore",
+            "README.md",
+            "dataset_description.json",
+            "descriptions.tsv",
+            "docs/model_card-habenula.md",
             "seg-habenula_dseg.tsv",
-        ]  # fmt: skip
+        ]
 
     def test_the_description_names_the_source(self, dataset, settings):
         dataset()

@@ -6,9 +6,18 @@ from bids_app.errors import DataError
 
 def test_entities_come_in_the_order_of_the_schema():
     name = derivative_name(
-        "01", "02", desc="x", res="1", seg="habenula", space="MNI152NLin2009cAsym", run="1", ce="gad", acq="hi",
-        suffix="dseg", extension=".nii.gz",
-    )  # fmt: skip
+        "01",
+        "02",
+        desc="x",
+        res="1",
+        seg="habenula",
+        space="MNI152NLin2009cAsym",
+        run="1",
+        ce="gad",
+        acq="hi",
+        suffix="dseg",
+        extension=".nii.gz",
+    )
     assert name == ("sub-01_ses-02_acq-hi_ce-gad_run-1_space-MNI152NLin2009cAsym_seg-habenula_res-1_desc-x_dseg.nii.gz")
 
 

@@ -26,9 +26,12 @@ def random(shape=(8, 8, 8)):
 
 def test_an_image_lies_under_its_name_with_a_sidecar(sink, tmp_path):
     path = sink.image(
-        image(random()), "T1w", desc="preproc", sources=[tmp_path / "raw/sub-01/anat/sub-01_T1w.nii.gz"],
+        image(random()),
+        "T1w",
+        desc="preproc",
+        sources=[tmp_path / "raw/sub-01/anat/sub-01_T1w.nii.gz"],
         sidecar={"SkullStripped": False},
-    )  # fmt: skip
+    )
     assert path == tmp_path / "out/sub-01/ses-a/anat/sub-01_ses-a_desc-preproc_T1w.nii.gz"
     fields = json.loads(path.with_name("sub-01_ses-a_desc-preproc_T1w.json").read_text())
     assert fields["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]

@@ -62,9 +62,17 @@ def test_an_unknown_level_has_its_own_exit_code():
 
 @pytest.mark.parametrize(
     "words",
-    [["in"], ["in", "out"], arguments("--no-such"), arguments("--device", "tpu"), arguments("--output-spaces", "moon"),
-     arguments("-d", "nopath"), arguments("--nprocs", "0"), arguments("--participant", "01")],
-)  # fmt: skip
+    [
+        ["in"],
+        ["in", "out"],
+        arguments("--no-such"),
+        arguments("--device", "tpu"),
+        arguments("--output-spaces", "moon"),
+        arguments("-d", "nopath"),
+        arguments("--nprocs", "0"),
+        arguments("--participant", "01"),
+    ],
+)
 def test_what_cannot_be_used_is_a_usage_error(words):
     with pytest.raises(UsageError) as caught:
         parse(words)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from bids_app.learning.scans import Batch
 from bids_app.networks.losses import Balance, TaskLosses, target_loss
 from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
+from bids_app.scans.scan import Batch
 
 NAN = float("nan")
 KINDS = {"outcome": "binary", "score": "continuous"}
@@ -23,9 +23,13 @@ def batch(labelled=(1, 1), targets=((0, 1.0), (1, 2.0))):
     n = len(labelled)
     region = (torch.rand(n, 1, 8, 8, 8) > 0.7).float()
     return Batch(
-        torch.randn(n, 1, 8, 8, 8), torch.ones(n, 1), torch.cat([1 - region, region], 1),
-        torch.tensor(labelled, dtype=torch.float32), torch.tensor(targets), torch.zeros(n, 0),
-    )  # fmt: skip
+        torch.randn(n, 1, 8, 8, 8),
+        torch.ones(n, 1),
+        torch.cat([1 - region, region], 1),
+        torch.tensor(labelled, dtype=torch.float32),
+        torch.tensor(targets),
+        torch.zeros(n, 0),
+    )
 
 
 def losses_of(known: Batch, network=None) -> dict[str, torch.Tensor]:

@@ -11,9 +11,12 @@ REGIONS = [
 
 def content(**changes):
     plain = {
-        "name": "twin", "title": "Twin", "sequences": [{"name": "T1w", "suffix": "T1w"}],
-        "grid": {"kind": "region", "centre_mm": [0, 0, 0], "size_mm": 32, "spacing_mm": 0.5}, "regions": REGIONS,
-    }  # fmt: skip
+        "name": "twin",
+        "title": "Twin",
+        "sequences": [{"name": "T1w", "suffix": "T1w"}],
+        "grid": {"kind": "region", "centre_mm": [0, 0, 0], "size_mm": 32, "spacing_mm": 0.5},
+        "regions": REGIONS,
+    }
     return {**plain, **changes}
 
 

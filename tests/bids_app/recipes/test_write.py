@@ -17,13 +17,14 @@ def test_shipped_recipes_survive_writing(tmp_path, name):
 def test_odd_words_survive_writing(tmp_path):
     recipe = parse_recipe(
         {
-            "name": "odd", "sequences": [{"name": "T1w", "suffix": "T1w"}],
+            "name": "odd",
+            "sequences": [{"name": "T1w", "suffix": "T1w"}],
             "title": 'a "quoted" \\ título\nof two lines',
             "grid": {"kind": "whole", "spacing_mm": 1.0},
             "targets": [{"name": "sex", "kind": "binary", "levels": ["F", "M"]}, {"name": "age", "kind": "continuous"}],
             "labels": {"suffix": "mask", "entities": {"label": "lesion", "desc": ""}},
         },
         source="test",
-    )  # fmt: skip
+    )
     (tmp_path / "r.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
     assert load_recipe(tmp_path / "r.toml") == recipe

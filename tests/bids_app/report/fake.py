@@ -133,9 +133,7 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
         "version": "0.1.0",
         "created": "2026-03-02T09:14:07+00:00",
         "selection": {"reference": "T1w", "sequences": chosen, "lesion_mask": None},
-        "preflight": [
-            {"file": c["file"], **FACTS} for c in chosen
-        ],
+        "preflight": [{"file": c["file"], **FACTS} for c in chosen],
         "preprocessing": {
             "stripped": True,
             "stripped_why": "already stripped: 61 % of the box is blank, what is not measures 1376 ml",
@@ -179,7 +177,7 @@ def fake_record(key, names, centres, soft, to_template, sequences) -> dict:
         "warnings": [],
         "crash": None,
         "files": names,
-    }  # fmt: skip
+    }
 
 
 def write_failed(

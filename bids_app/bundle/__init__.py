@@ -1,0 +1,1 @@
+"""A trained recipe on disk: read, write, export."""

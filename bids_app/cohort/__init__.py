@@ -1,0 +1,1 @@
+"""Who is there to learn from: sessions, labels, targets, folds."""

@@ -1,0 +1,132 @@
+"""Every session of a cohort on the recipe's grid, kept as scans."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_app.bids.digest import sha256_of
+from bids_app.bids.files import told_plainly, write_text
+from bids_app.errors import DataError, ImageError
+from bids_app.recipes.recipe import Recipe
+from bids_app.scans.lay import LAYOUT, MARGIN_MM, lay, lay_labels
+from bids_app.scans.scan import Scan, save_scan
+
+if TYPE_CHECKING:
+    from bids_app.cohort.cohort import Cohort, CohortSession
+
+
+def prepare_cohort(
+    cohort: Cohort, recipe: Recipe, folder: Path, *, jobs: int = 1, told: Callable[[int, int, str], None] | None = None
+) -> list[Path]:
+    """Lay every session of a cohort and keep it as a `Scan`; labels by their nearest voxel, by world coordinates.
+
+    A scan whose inputs and recipe are unchanged is left as it is; one of a session that left the cohort is deleted.
+
+    Args:
+        cohort: from `load_cohort`.
+        folder: one ``KEY.npz`` per session, and beside it ``KEY.json`` with the digest of what it was made from.
+        jobs: sessions at a time.
+        told: called after each session with how many are done, how many there are, and the session's key.
+
+    Returns:
+        The scans' files, in the cohort's order.
+
+    Raises:
+        DataError: images that cannot be read and labelled structures outside the recipe's grid, all sessions together.
+        CannotWrite, IOFailure: as `bids_app.bids.files.write_whole`.
+    """
+    with told_plainly(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _forget_others(folder, {session.key for session in cohort.sessions})
+    troubles, paths = [], []
+    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+        answers = pool.map(lambda session: _prepare(session, recipe, folder), cohort.sessions)
+        for done, (session, trouble) in enumerate(zip(cohort.sessions, answers, strict=True), 1):
+            troubles += [trouble] if trouble else []
+            paths.append(folder / f"{session.key}.npz")
+            if told:
+                told(done, len(cohort.sessions), session.key)
+    if troubles:
+        raise DataError(
+            f"these sessions cannot be prepared for the recipe {recipe.name}:\n"
+            + "\n".join(f"  {line}" for line in troubles)
+        )
+    return paths
+
+
+def _prepare(session: CohortSession, recipe: Recipe, folder: Path) -> str | None:
+    """Lay one session; what is wrong with it, or None."""
+    path, note = folder / f"{session.key}.npz", folder / f"{session.key}.json"
+    digest = _digest(session, recipe)
+    if path.is_file() and _noted(note) == digest:
+        return None
+    margin = MARGIN_MM if recipe.grid.kind == "region" else 0.0
+    try:
+        stack, present, grid = lay(recipe, session.images, {}, session.to_template, session.mask, margin_mm=margin)
+        labels = None if session.labels is None else lay_labels(session.labels, recipe, grid)
+    except (OSError, EOFError, ValueError, zlib.error, ImageError) as error:
+        return f"{session.key}: cannot be laid on the grid ({error}); run the participant level on it again"
+    structures = [region.name for region in recipe.regions if region.kind == "structure"]
+    if labels is not None and structures and not labels.any():
+        return f"{session.labels}: no labelled voxel lies on the grid of the recipe {recipe.name}"
+    scan = Scan(
+        session.key,
+        session.participant,
+        stack,
+        present.astype(bool),
+        labels,
+        float(grid.spacing.mean()),
+        session.targets,
+        session.covariates,
+        session.site,
+        session.sex,
+        session.age,
+    )
+    with told_plainly(path):
+        save_scan(scan, folder)
+    write_text(note, json.dumps({"digest": digest}) + "\n")
+    return None
+
+
+def _digest(session: CohortSession, recipe: Recipe) -> str:
+    """Hash of everything a scan is made from."""
+    files = {name: sha256_of(path) for name, path in sorted(session.images.items())}
+    files |= {name: sha256_of(path) for name, path in (("mask", session.mask), ("labels", session.labels)) if path}
+    parts: list[Any] = [
+        LAYOUT,
+        files,
+        None if session.to_template is None else np.asarray(session.to_template).tolist(),
+        recipe.grid.model_dump(),
+        [s.name for s in recipe.sequences],
+        [r.index for r in recipe.regions],
+        recipe.labels.suffix,
+        np.asarray(session.targets).tolist(),
+        np.asarray(session.covariates).tolist(),
+        session.site,
+        session.sex,
+        session.age,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _noted(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _forget_others(folder: Path, keys: set[str]) -> None:
+    """Delete scans that this module made of sessions that are no longer in the cohort."""
+    for note in folder.glob("sub-*.json"):
+        if note.stem not in keys and _noted(note):
+            note.with_suffix(".npz").unlink(missing_ok=True)
+            note.unlink()

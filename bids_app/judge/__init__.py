@@ -1,0 +1,1 @@
+"""Evaluation, calibration, comparison, statistics."""

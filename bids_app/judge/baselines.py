@@ -1,0 +1,178 @@
+"""What a network has to beat: a linear model of volumes, of covariates, or of both, on the very same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_app.cohort.split import Fold, Split
+from bids_app.errors import DataError, TrainingError
+from bids_app.judge.answers import answer_paths, decide
+from bids_app.judge.out_of_fold import read_answer
+from bids_app.recipes.recipe import Recipe, Target
+from bids_app.scans.scan import Scan
+
+VOLUMES, COVARIATES, BOTH = "volumes", "covariates", "volumes-and-covariates"
+#: Strengths of ridge's penalty, chosen by leave-one-out inside the training side.
+PENALTIES = np.logspace(-2, 4, 13)
+#: scikit-learn's own strength of the logistic penalty, on standardised columns.
+STRENGTH = 1.0
+#: No probability is stated nearer to nothing than this, so that its logarithm stays finite.
+SUREST = 1e-12
+
+
+def baselines_of(recipe: Recipe) -> list[str]:
+    """Which baselines a recipe has anything for."""
+    found = [VOLUMES] if recipe.regions else []
+    found += [COVARIATES] if recipe.learning.covariates else []
+    return ([*found, BOTH] if len(found) == 2 else found) if recipe.targets else []
+
+
+def measured_volumes(
+    scans: Sequence[Scan],
+    answers: Path | Sequence[Path],
+    recipe: Recipe,
+    *,
+    threshold: float | Mapping[str, float] = 0.5,
+) -> dict[str, np.ndarray]:
+    """Volume of every region in every scan, mm³, shape ``(regions,)`` by key, from out-of-fold masks.
+
+    Give the answers of an arm that learned no target: a network that learned both has seen, in its other folds, the
+    targets of those it is tested on here, and its masks could tell.
+    """
+    paths, found = answer_paths([answers] if isinstance(answers, Path) else answers), {}
+    for scan in scans:
+        if scan.key not in paths:
+            continue
+        parts = read_answer(paths[scan.key])
+        if "probability" not in parts:
+            raise TrainingError(f"the answer {paths[scan.key]} has no regions; give those of an arm that segments")
+        decided = decide(parts["probability"].astype(np.float32), recipe, threshold)
+        counts = np.bincount(decided.ravel(), minlength=len(recipe.regions) + 1)[1:]
+        found[scan.key] = counts * float(scan.spacing) ** 3
+    return found
+
+
+def answer_baseline(
+    name: str,
+    scans: Sequence[Scan],
+    split: Split,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    volumes: Mapping[str, np.ndarray] | None = None,
+) -> list[Path]:
+    """Fit on each fold's training side, answer its test side, and leave the answers as a network does.
+
+    Missing values are filled and columns scaled by what the training side holds. Binary and categorical: logistic
+    regression with levels weighed evenly, as the networks' losses are; ordinal: one logistic regression per cut;
+    continuous: ridge regression.
+
+    Args:
+        name: one of `VOLUMES`, `COVARIATES`, `BOTH`.
+        scans: every session of the split.
+        split: whose folds the arms used.
+        recipe: with the levels of its targets.
+        folder: answers go to ``FOLD/answers/KEY.npz`` below it.
+        volumes: see `measured_volumes`; needed unless covariates stand alone.
+
+    Returns:
+        The folders ``answers``, one per fold.
+
+    Raises:
+        DataError: no such baseline, or nothing to learn it from.
+    """
+    columns = {scan.key: _columns(name, scan, volumes) for scan in scans}
+    folders = []
+    for fold in split.folds:
+        train, test = (
+            [scan for scan in scans if scan.participant in set(people)] for people in (fold.all_training, fold.test)
+        )
+        answers = {scan.key: {} for scan in test}
+        for position, target in enumerate(recipe.targets):
+            known = [scan for scan in train if np.isfinite(scan.targets[position])]
+            if not known or not test:
+                continue
+            x, y = _table(known, columns), np.array([scan.targets[position] for scan in known])
+            logits = fit_and_answer(target, x, y, _table(test, columns))
+            for scan, row in zip(test, logits, strict=True):
+                answers[scan.key][f"target_{target.name}"] = row.astype(np.float32)
+        folders.append(_write(folder, fold, answers))
+    return folders
+
+
+def fit_and_answer(target: Target, x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Logits (or values) of new rows, as a network's head gives them.
+
+    Args:
+        x: ``(n, columns)`` of the training side, NaN where not known.
+        y: ``(n,)``, known all.
+        new: ``(m, columns)``.
+
+    Returns:
+        ``(m, outputs)``. A level that nobody in training has gets the logit of half a participant.
+    """
+    if target.kind == "continuous":
+        from sklearn.linear_model import RidgeCV
+
+        return _pipeline(RidgeCV(alphas=PENALTIES)).fit(x, y).predict(new)[:, None]
+    levels = max(len(target.levels), int(y.max()) + 1, 2)
+    if target.kind == "ordinal":
+        cuts = [_log_probability(x, (y > k).astype(int), new, 2) for k in range(levels - 1)]
+        return np.stack([both[:, 1] - both[:, 0] for both in cuts], 1)
+    return _log_probability(x, y.astype(int), new, levels)
+
+
+def _log_probability(x: np.ndarray, y: np.ndarray, new: np.ndarray, levels: int) -> np.ndarray:
+    """``(m, levels)``; where training has one level only, how often it occurred is all there is to say."""
+    from sklearn.linear_model import LogisticRegression
+
+    answer = np.full((len(new), levels), np.log(0.5 / (len(y) + 1)))
+    seen = np.unique(y)
+    if len(seen) == 1:
+        answer[:, seen[0]] = np.log((len(y) + 0.5) / (len(y) + 1))
+        return answer
+    model = _pipeline(LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)).fit(x, y)
+    answer[:, seen] = np.log(np.clip(model.predict_proba(new), SUREST, 1))
+    return answer
+
+
+def _pipeline(model: Any) -> Any:
+    """Medians and scales of the training side alone, then the model."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
+
+
+def _columns(name: str, scan: Scan, volumes: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    if name not in (VOLUMES, COVARIATES, BOTH):
+        raise DataError(f"there is no baseline {name!r}; there are {VOLUMES}, {COVARIATES} and {BOTH}")
+    parts = []
+    if name != COVARIATES:
+        if volumes is None or scan.key not in volumes:
+            raise DataError(f"the baseline {name} has no volumes for {scan.key}: did its fold finish?")
+        parts.append(np.asarray(volumes[scan.key], np.float64))
+    if name != VOLUMES:
+        if not len(scan.covariates):
+            raise DataError(f"the baseline {name} needs learning.covariates in the recipe")
+        parts.append(np.asarray(scan.covariates, np.float64))
+    return np.concatenate(parts)
+
+
+def _table(scans: Sequence[Scan], columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.stack([columns[scan.key] for scan in scans])
+
+
+def _write(folder: Path, fold: Fold, answers: Mapping[str, Mapping[str, np.ndarray]]) -> Path:
+    here = folder / fold.name / "answers"
+    here.mkdir(parents=True, exist_ok=True)
+    for key, parts in answers.items():
+        partial = here / f"{key}.part.npz"
+        np.savez(partial, **parts)
+        partial.replace(here / f"{key}.npz")
+    return here

@@ -1,1 +1,0 @@
-"""Training, bundles and prediction."""

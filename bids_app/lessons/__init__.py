@@ -1,0 +1,1 @@
+"""What is learned from drawn scans."""

@@ -1,0 +1,136 @@
+"""A bundle that learned from drawn scans: calibrated and judged on label maps that never trained, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_app import __version__
+from bids_app.bundle.manifest import hashed_images
+from bids_app.bundle.write import write_bundle
+from bids_app.lessons.calibrate import trial_bundle
+from bids_app.lessons.judge import CALIBRATE, JUDGE, Source, calibrate_drawn, judge_lesions, judge_structures
+from bids_app.lessons.lesson import Lesson
+from bids_app.synthesis.heads.labelmaps import LABELS, brain_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bids_app.networks.multitask import MultiTaskNet
+    from bids_app.train.state import State
+
+CARD = Path(__file__).with_name("drawn_card.md")
+LICENSE = """The weights of this bundle are licensed under Apache-2.0.
+
+They were learned from images drawn at random from label maps distributed with SynthSeg (Billot et al. 2023,
+Apache-2.0){more}.
+They contain none of them.
+"""
+NOBODY = "No person was scanned for them.\n"
+REAL_LICENSE = """
+Real scans with masks drawn by people were mixed among them: {real}. No image and no mask of
+them is in this bundle.
+"""
+#: Scans that calibrate and that judge.
+COUNTS = (12, 16)
+
+
+def export_drawn(
+    state: State,
+    lesson: Lesson,
+    truth: Source,
+    out_dir: Path,
+    *,
+    seed: int,
+    patch: Sequence[int],
+    held_out: Sequence[str],
+    normalisation: Mapping[str, Any] | None = None,
+    subsets: Mapping[str, Source] | None = None,
+    note: str = "",
+    more: str = "",
+    real: Mapping[str, Sequence[Path]] | None = None,
+    real_licence: str = "",
+    counts: tuple[int, int] = COUNTS,
+    beside: Sequence[MultiTaskNet] = (),
+) -> Path:
+    """Calibrate the averaged weights, measure them, and write the bundle.
+
+    Args:
+        state: its running mean of weights is what is written, in half precision.
+        lesson: what was taught.
+        truth: scans of label maps in ``held_out``, by another generator.
+        out_dir: replaced as a whole once everything is written.
+        seed: of the training.
+        patch: that was trained with, voxels.
+        normalisation: per sequence, where one is not normalised by itself.
+        subsets: further scans to judge by, by name: with some sequences missing.
+        note: what a reader should know of this very run.
+        more: what else the licence should name.
+        real: files of every real participant who trained.
+        real_licence: what these files are, and their licence.
+        counts: of scans that calibrate, and that judge.
+        beside: networks of the same shape that vote with the one of this training.
+    """
+    import torch
+
+    recipe = lesson.recipe
+    state.mean.load_state_dict({name: value.half().float() for name, value in state.mean.state_dict().items()})
+    plan: dict[str, Any] = {"patch": list(patch)}
+    if normalisation is not None:
+        plan["normalisation"] = dict(normalisation)
+    members = [*beside, state.mean]
+    trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
+    calibration = calibrate_drawn(trial, (truth(CALIBRATE + n) for n in range(counts[0])))
+    trial.calibration.update(calibration)
+    metrics = {"simulator_held_out": _judged(trial, truth, counts[1])}
+    for name, source in (subsets or {}).items():
+        metrics.setdefault("simulator_subsets", {})[name] = _judged(trial, source, counts[1])
+    minutes = state.seconds / 60
+    manifest = {
+        "name": recipe.name,
+        "tandem": __version__,
+        "torch": torch.__version__.split("+")[0],
+        "seed": seed,
+        "steps": state.step,
+        "scans_drawn": state.drawn,
+        "minutes": round(minutes, 1),
+        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --steps {state.step} --seed {seed}",
+        "labels": "drawn: the truth of a scan is the label map that it was made from",
+        "real_images": sorted(real or ()),
+        **hashed_images(path for paths in (real or {}).values() for path in paths),
+        "held_out": sorted(held_out),
+        "note": note,
+    }
+    return write_bundle(
+        out_dir,
+        recipe=recipe,
+        shape=state.mean.shape,
+        states=[one.state_dict() for one in members],
+        plan=plan,
+        calibration=calibration,
+        manifest=manifest,
+        metrics=metrics,
+        card=CARD.read_text(encoding="utf-8"),
+        licence=LICENSE.format(more=more) + (REAL_LICENSE.format(real=real_licence) if real else NOBODY),
+    )
+
+
+def _judged(trial: Any, source: Source, count: int) -> dict[str, Any]:
+    scans = (source(JUDGE + n) for n in range(count))
+    if any(region.kind == "lesion" for region in trial.recipe.regions):
+        return judge_lesions(trial, list(scans))
+    return judge_structures(trial, scans, brain_of(trial.recipe))
+
+
+def brain_of(recipe: Any) -> Any:
+    """Which classes of a recipe for structures are brain; a function from classes to a mask."""
+    import numpy as np
+
+    brain = {LABELS[n] for n, inside in enumerate(brain_table().tolist()) if inside}
+    inside = np.array([False, *(region.index in brain for region in recipe.regions)])
+
+    def mask(classes: np.ndarray) -> np.ndarray:
+        return inside[classes]
+
+    return mask

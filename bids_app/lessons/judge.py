@@ -1,0 +1,168 @@
+"""Scans of label maps that never trained, drawn by another generator: what a bundle is calibrated on and judged by.
+
+Two sets of seeds: on one temperature, thresholds and volume gain are fitted, on the other the figures are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bids_app.bundle.bundle import Bundle
+from bids_app.lessons.calibrate import TEMPERATURES
+from bids_app.measure.calibration import scaled_by_temperature
+from bids_app.measure.lesions import Counts, detect
+from bids_app.measure.overlap import dice
+from bids_app.predict.predict import predict
+from bids_app.predict.regions import label_map, without_specks
+
+#: First seeds of the scans that calibrate and of those that judge: no training counts so far.
+CALIBRATE, JUDGE = 800_000_000, 900_000_000
+THRESHOLDS = np.round(np.arange(0.2, 0.81, 0.05), 2)
+#: Smallest lesions to keep that are tried, mm³.
+LEAST_MM3 = (0.0, 10.0, 30.0, 60.0, 120.0, 250.0)
+#: False volume that counts as none, ml.
+NO_LESION_ML = 0.5
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One drawn scan: stack ``(sequences, x, y, z)``, which sequences are there, class of every voxel."""
+
+    stack: np.ndarray
+    present: np.ndarray
+    classes: np.ndarray
+
+
+#: The ``n``-th scan of a set.
+Source = Callable[[int], Truth]
+
+
+def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
+    """Temperature of least cross-entropy; of every lesion the threshold of the best Dice; the smallest lesion to keep.
+
+    Args:
+        trial: with temperature 1.
+        scans: that neither trained nor judge.
+    """
+    scans = list(scans)
+    recipe = trial.recipe
+    lesions = [n for n, region in enumerate(recipe.regions) if region.kind == "lesion"]
+    cross = np.zeros(len(TEMPERATURES))
+    shared = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
+    said, true = np.zeros_like(shared), np.zeros(len(lesions))
+    answers = []
+    for scan in scans:
+        answer = predict(trial, scan.stack, scan.present)
+        if lesions:  # of many structures they would fill the memory
+            answers.append(answer)
+        for t, temperature in enumerate(TEMPERATURES):
+            p = answer if temperature == 1.0 else scaled_by_temperature(answer, temperature)
+            own = np.where(
+                scan.classes > 0, np.take_along_axis(p, np.maximum(scan.classes, 1)[None] - 1, 0)[0], 1 - p.sum(0)
+            )
+            cross[t] -= np.log(np.clip(own, 1e-6, 1)).mean()
+            for k, n in enumerate(lesions):
+                truth = scan.classes == n + 1
+                for h, threshold in enumerate(THRESHOLDS):
+                    mask = p[n] >= threshold
+                    shared[k, t, h] += (mask & truth).sum()
+                    said[k, t, h] += mask.sum()
+        for k, n in enumerate(lesions):
+            true[k] += (scan.classes == n + 1).sum()
+    best = int(cross.argmin())
+    calibration: dict[str, Any] = {"temperature": TEMPERATURES[best], "threshold": 0.5}
+    if lesions:
+        scores = 2 * shared[:, best] / np.maximum(said[:, best] + true[:, None], 1)
+        levels = THRESHOLDS[scores.argmax(1)]
+        calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
+        if len(lesions) == 1:
+            calibration["threshold"] = float(levels[0])
+        same = calibration["temperature"] == trial.calibration.get("temperature", 1.0)
+        answers = [answer if same else scaled_by_temperature(answer, calibration["temperature"]) for answer in answers]
+        least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), scans, answers)
+        if least:
+            calibration["least_mm3"] = least
+    return calibration
+
+
+def _least_mm3(fitted: Bundle, scans: Sequence[Truth], answers: Sequence[np.ndarray]) -> float:
+    """The size below which pieces are dropped that gives the best lesion-wise F1 for at most a hundredth of Dice."""
+    voxel = fitted.recipe.grid.spacing_mm**3
+    rows = []
+    for least in LEAST_MM3:
+        fitted.calibration["least_mm3"] = least
+        counts, overlaps = Counts(), []
+        for answer, scan in zip(answers, scans, strict=True):
+            labels = label_map(fitted, without_specks(fitted, answer, voxel)) > 0
+            counts = counts + detect(labels, scan.classes > 0, (fitted.recipe.grid.spacing_mm,) * 3).counts
+            overlaps.append(dice(labels, scan.classes > 0))
+        rows.append((0.0 if np.isnan(counts.f1) else counts.f1, float(np.mean(overlaps))))
+    best = max(range(len(rows)), key=lambda n: rows[n][0] if rows[n][1] >= rows[0][1] - 0.01 else -1.0)
+    return LEAST_MM3[best]
+
+
+def judge_structures(
+    bundle: Bundle, scans: Iterable[Truth], masks: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, Any]:
+    """Dice of every structure, of the likeliest class of each voxel, and of what ``masks`` makes of classes (brain)."""
+    names = [region.name for region in bundle.recipe.regions]
+    rows, brains = {name: [] for name in names}, []
+    count = 0
+    for scan in scans:
+        answer = predict(bundle, scan.stack, scan.present)
+        every = np.concatenate([1 - answer.sum(0, keepdims=True), answer]).argmax(0)
+        for place, name in enumerate(names):
+            truth = scan.classes == place + 1
+            if truth.sum() >= 20:  # fewer voxels are a cut edge of the structure
+                rows[name].append(dice(every == place + 1, truth))
+        brains.append(dice(masks(every), masks(scan.classes)))
+        count += 1
+    means = {name: round(float(np.mean(values)), 4) for name, values in rows.items() if values}
+    return {
+        "scans": count,
+        "dice_brain": round(float(np.mean(brains)), 4),
+        "dice_brain_least": round(min(brains), 4),
+        "dice_mean": round(float(np.mean(list(means.values()))), 4),
+        "dice": means,
+    }
+
+
+def judge_lesions(bundle: Bundle, scans: Sequence[Truth]) -> dict[str, Any]:
+    """Per region: Dice over scans that have it, lesion-wise F1, volume error; false volume where there is none."""
+    spacing = bundle.recipe.grid.spacing_mm
+    voxel_ml = spacing**3 / 1000
+    answers = []
+    for scan in scans:
+        kept = without_specks(bundle, predict(bundle, scan.stack, scan.present), spacing**3)
+        answers.append(label_map(bundle, kept))
+    figures: dict[str, Any] = {"scans": len(scans)}
+    for place, region in enumerate(bundle.recipe.regions):
+        scores, errors, false, counts = [], [], [], Counts()
+        for scan, labels in zip(scans, answers, strict=True):
+            truth, said = scan.classes == place + 1, labels == region.index
+            counts = counts + detect(said, truth, (spacing,) * 3).counts
+            if truth.any():
+                scores.append(dice(said, truth))
+                errors.append(float(said.sum() - truth.sum()) * voxel_ml)
+            else:
+                false.append(float(said.sum()) * voxel_ml)
+        figures[region.name] = {
+            "with": len(scores),
+            "dice": _mean(scores),
+            "lesion_f1": round(counts.f1, 4),
+            "recall": round(counts.recall, 4),
+            "volume_error_ml": _mean(errors),
+            "absolute_volume_error_ml": _mean(np.abs(errors)),
+            "without": len(false),
+            "false_ml_mean": _mean(false),
+            "without_false_volume": _mean([ml <= NO_LESION_ML for ml in false]),
+        }
+    return figures
+
+
+def _mean(values: Any) -> float | None:
+    return round(float(np.mean(values)), 4) if len(values) else None

@@ -1,0 +1,224 @@
+"""The lesson of recipes with lesions: several sequences by their signal equations, with a pathology in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_app.errors import UsageError
+from bids_app.lessons.judge import Truth
+from bids_app.lessons.lesson import Lesson, Plan, label_map_names, number_seed, offset_of
+from bids_app.lessons.real import LICENCES, RealPatches, images_of, load_real
+from bids_app.networks.losses import sparse_dice_ce
+from bids_app.networks.standardise import normalise
+from bids_app.recipes.recipe import Recipe
+from bids_app.synthesis.heads.labelmaps import load_label_maps
+from bids_app.synthesis.pathology.painting import (
+    PathologyPainter,
+    PlacedMap,
+    around,
+    left_out,
+    place_map,
+    region_classes,
+)
+from bids_app.synthesis.pathology.pathology import Pathology, from_mni
+from bids_app.synthesis.scanner.generator import Ranges, draw_scans, jittered
+
+if TYPE_CHECKING:
+    import torch
+
+    from bids_app.networks.multitask import MultiTaskNet
+    from bids_app.train.state import State
+
+#: Pathology that each recipe learns.
+KIND = {"ms": "ms", "stroke": "stroke", "tbi": "tbi", "schwannoma": "schwannoma", "tumour": "glioma"}
+#: Mean and spread that an ADC map is normalised by, 1e-3 mm²/s: healthy tissue and some fluid, round numbers of ours.
+ADC_NORMAL = {"kind": "cohort", "mean": 1.0, "sd": 0.6}
+#: Share of the patches that are real ones, where there are any.
+REAL_SHARE = 0.3
+#: Sides of a training patch, voxels, of recipes for the whole brain.
+PATCH = (80, 96, 80)
+#: Share of the scans of a region, which no mask is laid over, that show what is outside the brain.
+WITH_SKULL = 0.75
+#: How scans differ; the prediction sets what lies outside the brain mask to zero, so that all of them are stripped.
+RANGES = Ranges(
+    turn=0.2, scale=0.12, near_brain=0.95, stripped=1.0, thickest_mm=6.0, coarsest_mm=1.6, bias=0.3, gamma=0.15
+)
+
+
+#: Of the scans that judge: noisier, thicker slices, stronger shading.
+EVALUATION = {"turn": 0.12, "scale": 0.08, "noise": 0.1, "thick": 0.6, "bias": 0.4}
+#: Sides of a scan that judges, voxels: most of a brain.
+JUDGED = (128, 144, 112)
+PLAN = Plan(batch=2, rate=2e-3, reuse=4, pool=64, warm_up=30, average=0.995)
+
+
+@dataclass
+class LesionLesson(Lesson):
+    """Scans with lesions from label maps.
+
+    Attributes:
+        recipe: its sequences are named as `physics.acquisition` names them.
+        placed: label maps that train.
+        kind: of `pathology.KINDS`.
+        shapes: masks of real strokes, for ``stroke``.
+        real: real scans that are mixed among the drawn ones; None for none.
+        data_root: where the label maps came from; None where nothing is exported.
+        dropout: how often an optional sequence is missing.
+        painted: all that the last scan that was drawn had, mimics too.
+    """
+
+    recipe: Recipe
+    placed: list[PlacedMap]
+    kind: str
+    seed: int = 1
+    shapes: list[torch.Tensor] | None = None
+    plan: Plan = PLAN
+    how: Ranges = RANGES
+    patch: tuple[int, int, int] = PATCH
+    data_root: Path | None = None
+    real: RealPatches | None = None
+    dropout: float = field(init=False)
+    painted: Pathology | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.dropout = self.recipe.learning.sequence_dropout
+        grid = self.recipe.grid
+        if grid.kind == "region":
+            self.patch = (round(grid.size_mm / grid.spacing_mm),) * 3
+            self.how = replace(self.how, stripped=1 - WITH_SKULL)
+
+    @classmethod
+    def load(
+        cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False, leave_out: Sequence[str] = ()
+    ) -> LesionLesson:
+        """The label maps that train, or those held out; for strokes also the shapes of real ones.
+
+        Where real scans with masks lie there (see `real_scans.DATASETS`), they train too, but those in ``leave_out``.
+
+        Raises:
+            UsageError: the recipe has no pathology that can be drawn, or somebody is left out who is not there.
+        """
+        if recipe.name not in KIND:
+            raise UsageError(f"there is no pathology for the recipe {recipe.name!r}; there is for {', '.join(KIND)}")
+        kind, folder = KIND[recipe.name], data_root / "labelmaps"
+        placed = [place_map(one) for one in load_label_maps(folder, label_map_names(folder, held_out=held_out))]
+        shapes = None
+        if kind == "stroke":
+            from bids_app.synthesis.pathology.shapes import load
+
+            every = load(data_root)
+            shapes = every[::5] if held_out else [shape for n, shape in enumerate(every) if n % 5]
+        lesson = cls(recipe, placed, kind, seed, shapes, data_root=data_root)
+        if not held_out and (scans := load_real(recipe, data_root, leave_out)):
+            lesson.real = RealPatches(scans, recipe, lesson.patch, lesson.normalisation, seed)
+        return lesson
+
+    @property
+    def normalisation(self) -> list[dict[str, Any]]:
+        """As `networks.standardise.normalise` wants it, per sequence."""
+        return [dict(ADC_NORMAL) if sequence.quantitative else {"kind": "scan"} for sequence in self.recipe.sequences]
+
+    def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The ``number``-th scan: images ``(sequences, x, y, z)`` as a scanner gives them, which are there, classes."""
+        import torch
+
+        seed = number_seed(self.seed, number)
+        generator = torch.Generator().manual_seed(seed ^ 1)
+        placed = self.placed[int(torch.randint(len(self.placed), (), generator=generator))]
+        names = tuple(sequence.name for sequence in self.recipe.sequences)
+        paint = PathologyPainter(placed, self.kind, names, self.recipe.grid.spacing_mm, self.shapes)
+        grid = self.recipe.grid
+        label_map = around(placed, from_mni(grid.centre_mm)) if grid.kind == "region" else placed.label_map
+        units = [sequence.quantitative for sequence in self.recipe.sequences]
+        drawn = draw_scans(
+            [label_map],
+            [seed],
+            shape=self.patch,
+            spacing=self.recipe.grid.spacing_mm,
+            sequences=len(names),
+            how=self.how,
+            paint=paint,
+            units=units,
+        )
+        self.painted = paint.drawn
+        there = left_out(len(names), [s.required for s in self.recipe.sequences], generator, self.dropout)
+        return drawn.images[0], there, region_classes(paint.drawn, len(self.recipe.regions))
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        if self.real is not None and np.random.default_rng([self.seed, number]).random() < REAL_SHARE:
+            return self.real[number]
+        images, there, classes = self.draw(number)
+        images = normalise(images, self.normalisation)
+        generator = torch.Generator().manual_seed(number_seed(self.seed, number) ^ 2)
+        moved = jittered(images, self.how, generator)
+        fixed = torch.tensor([sequence.quantitative for sequence in self.recipe.sequences])
+        return torch.where(fixed[:, None, None, None], images, moved) * there[:, None, None, None], classes
+
+    def truth(self, number: int, without: Sequence[str] = ()) -> Truth:
+        """A scan as those who judge want it, with all sequences but those named."""
+        images, _, classes = self.draw(number)
+        there = np.array([sequence.name not in without for sequence in self.recipe.sequences])
+        stack = images.numpy() * there[:, None, None, None]
+        return Truth(stack.astype(np.float32), there, classes.numpy().astype(np.int64))
+
+    def export(
+        self, state: State, out_dir: Path, *, seed: int, note: str = "", beside: Sequence[MultiTaskNet] = ()
+    ) -> Path:
+        """Calibrate and judge on label maps (and shapes) that were held out, also with sequences missing."""
+        from bids_app.lessons.export import export_drawn
+
+        if self.data_root is None:
+            raise UsageError("where the label maps lie is not known: load the lesson from its folder")
+        judge = LesionLesson.load(self.recipe, self.data_root, self.seed, held_out=True)
+        judge.how = replace(judge.how, **EVALUATION)
+        if self.recipe.grid.kind == "whole":
+            judge.patch = JUDGED
+        names = [sequence.name for sequence in self.recipe.sequences]
+        optional = [sequence.name for sequence in self.recipe.sequences if not sequence.required]
+        subsets = {f"without {name}": partial(judge.truth, without=(name,)) for name in optional} | (
+            {f"{self.recipe.reference} alone": partial(judge.truth, without=optional)} if len(optional) > 1 else {}
+        )
+        return export_drawn(
+            state,
+            self,
+            judge.truth,
+            out_dir,
+            seed=seed,
+            patch=self.patch,
+            held_out=[one.label_map.name for one in judge.placed],
+            subsets=subsets,
+            normalisation=dict(zip(names, self.normalisation, strict=True)),
+            note=note,
+            beside=beside,
+            more=", with the shapes of stroke lesions that were released under CC0" if self.shapes else "",
+            real=self._real_images(),
+            real_licence=LICENCES.get(self.recipe.name, ""),
+        )
+
+    def _real_images(self) -> dict[str, list[Path]]:
+        """Files of every participant who trained."""
+        found = {}
+        for name in self.real.participants if self.real is not None else ():
+            images, mask = images_of(self.recipe, self.data_root, name)
+            found[name] = [*images.values(), mask]
+        return found
+
+    def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images.flip(1), target.flip(0)
+
+    def judge(
+        self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
+    ) -> tuple[torch.Tensor, float]:
+        fold = network.shape.fold
+        offset = offset_of(step, fold)
+        a, b, c = offset
+        labels = targets[:, a::fold, b::fold, c::fold].long()
+        return sparse_dice_ce(network.logits_at(images, offset), labels, absent=True)

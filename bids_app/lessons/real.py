@@ -1,0 +1,124 @@
+"""Real scans with masks that people drew, which a lesson mixes among the drawn ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_app.errors import UsageError
+from bids_app.networks.standardise import normalise
+from bids_app.recipes.recipe import Recipe
+from bids_app.scans.lay import lay, lay_labels
+from bids_app.scans.scan import Scan
+from bids_app.train.augment import apply, augmentation_of, draw
+from bids_app.train.batches import Patches
+
+if TYPE_CHECKING:
+    import torch
+
+#: Datasets with masks below the data folder, by recipe: images that lie on one another and show no skull.
+DATASETS = {"ms": "ms"}
+#: How often each change is made: there are few of these scans.
+CHANGED = 0.4
+LICENCES = {"ms": "T1w, T2w and FLAIR of the Ljubljana multiple-sclerosis data set (Lesjak et al. 2018), CC BY 4.0"}
+
+
+def images_of(recipe: Recipe, data_root: Path, participant: str) -> tuple[dict[str, Path], Path]:
+    """Every image that the recipe knows, by sequence, and the manual mask."""
+    folder = data_root / DATASETS[recipe.name]
+    images = {
+        sequence.name: path
+        for sequence in recipe.sequences
+        if (path := folder / participant / "anat" / f"{participant}_{sequence.suffix}.nii.gz").is_file()
+    }
+    masks = sorted((folder / "derivatives/manual" / participant / "anat").glob(f"*_{recipe.labels.suffix}.nii.gz"))
+    if recipe.reference not in images or len(masks) != 1:
+        raise UsageError(
+            f"{folder}: {participant} lacks a {recipe.reference} or has {len(masks)} masks in derivatives/manual"
+        )
+    return images, masks[0]
+
+
+def load_real(recipe: Recipe, data_root: Path, leave_out: Sequence[str] = ()) -> list[Scan]:
+    """Participants with manual masks below ``data_root`` that may train, on the recipe's grid; none where none are.
+
+    Args:
+        recipe: of kind ``whole``.
+        data_root: holds the dataset that `DATASETS` names.
+        leave_out: participants that must not train.
+
+    Raises:
+        UsageError: a participant that is left out but not there, or one without image or mask.
+    """
+    folder = Path(data_root) / DATASETS.get(recipe.name, "")
+    known = sorted(p.name for p in folder.glob("sub-*") if p.is_dir()) if recipe.name in DATASETS else []
+    if gone := sorted(set(leave_out) - set(known)):
+        raise UsageError(f"{', '.join(gone)} cannot be left out: real scans of {recipe.name} are {known or 'none'}")
+    return [_scan(recipe, data_root, name) for name in known if name not in leave_out]
+
+
+def _scan(recipe: Recipe, data_root: Path, participant: str) -> Scan:
+    import nibabel as nib
+
+    from bids_app.imaging.brain import content_mask
+    from bids_app.imaging.stacking import Grid
+
+    images, labels = images_of(recipe, data_root, participant)
+    reference = nib.load(images[recipe.reference])
+    inside = content_mask(reference.get_fdata(dtype=np.float32), Grid(reference.shape, reference.affine))
+    with tempfile.TemporaryDirectory() as place:
+        mask = Path(place) / "mask.nii.gz"
+        nib.save(nib.Nifti1Image(inside.astype(np.uint8), reference.affine), mask)
+        stack, present, grid = lay(recipe, images, {}, np.eye(4), mask)
+    nothing = np.zeros(0)
+    return Scan(
+        participant,
+        participant.removeprefix("sub-"),
+        stack,
+        present,
+        lay_labels(labels, recipe, grid),
+        recipe.grid.spacing_mm,
+        nothing,
+        nothing,
+    )
+
+
+class RealPatches:
+    """Patches of real scans, changed at random; the ``n``-th depends on the seed and ``n`` alone.
+
+    Args:
+        scans: that train.
+        recipe: says which sequences may be missing, and how often.
+        patch: voxels.
+        normalisation: per sequence, as `networks.standardise.normalise` wants it.
+        seed: of places and changes.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[Scan],
+        recipe: Recipe,
+        patch: Sequence[int],
+        normalisation: Sequence[dict[str, Any]],
+        seed: int,
+    ) -> None:
+        always = tuple(n for n, sequence in enumerate(recipe.sequences) if sequence.required)
+        self.seed, self.how = seed, replace(augmentation_of(recipe).at(CHANGED), always=always)
+        self.participants = [scan.key for scan in scans]
+        self.patches = Patches(
+            scans, patch, 1, seed, regions=len(recipe.regions), normalise=lambda stack: normalise(stack, normalisation)
+        )
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images ``(sequences, x, y, z)``, normalised, and classes ``(x, y, z)``, uint8."""
+        import torch
+
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
+        batch = self.patches.batch(number)
+        batch = apply(batch, draw(batch, self.how, generator))
+        return batch.images[0], batch.labels[0].argmax(0).to(torch.uint8)

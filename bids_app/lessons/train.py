@@ -1,0 +1,273 @@
+"""Train a shipped recipe on drawn scans and export it as a bundle: ``tandem train-bundle NAME``."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_app.errors import InputMissing, UsageError
+from bids_app.lessons.lesson import Lesson, Plan, drawn_batches
+from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.train.state import State, track
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+#: Longest gradient, as in the first habenula bundle.
+LONGEST_GRADIENT = 3.0
+
+
+def new_state(recipe: Recipe, plan: Plan, seed: int) -> State:
+    """A network of the recipe's shape with random weights."""
+    import torch
+
+    from bids_app.networks.multitask import MultiTaskNet, NetworkShape
+
+    torch.manual_seed(seed)
+    spec = recipe.network
+    network = MultiTaskNet(
+        NetworkShape(
+            len(recipe.sequences),
+            len(recipe.regions) + 1,
+            spec.filters,
+            spec.blocks,
+            spec.deep_supervision,
+            spec.fold,
+            sided=spec.sided,
+            partners=recipe.partners() if spec.sided else (),
+        )
+    )
+    network = network.to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=plan.decay)
+    return State(network, copy.deepcopy(network).requires_grad_(False), optimiser)
+
+
+def start_from(state: State, weights: dict[str, torch.Tensor], regions: Sequence[Sequence[str]] = ()) -> int:
+    """Take over another network's weights where name and shape agree; returns how many tensors.
+
+    The first layer of a network with other sequences stays as drawn; so does the last of one with other regions, but
+    for the regions that both have.
+
+    Args:
+        weights: of a network with as many filters and the same fold.
+        regions: names of the regions of this network and of the other, in order, where the regions they share are to
+            be taken over.
+    """
+    own = state.network.state_dict()
+    shared = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if regions:
+        shape = state.network.shape
+        mine, theirs = (answered(names, bool(shape.partners)) for names in regions)
+        block = shape.fold**shape.dimensions
+        for name in own.keys() & weights.keys() - shared.keys():
+            fits = len(own[name]) == len(mine) * block and len(weights[name]) == len(theirs) * block
+            if ".head." in name and fits and own[name].shape[1:] == weights[name].shape[1:]:
+                value, other = (x.clone().unflatten(0, (-1, block)) for x in (own[name], weights[name]))
+                for answer in set(mine) & set(theirs):
+                    value[mine.index(answer)] = other[theirs.index(answer)]
+                shared[name] = value.flatten(0, 1)
+    for network in (state.network, state.mean):
+        network.load_state_dict({**network.state_dict(), **shared})
+    return len(shared)
+
+
+def answered(regions: Sequence[str], sided: bool) -> list[str]:
+    """What each channel of a network's answer stands for: background, regions (both sides as one where sides are told
+    apart once for all), and the side."""
+    if not sided:
+        return ["background", *regions]
+    return ["background", *dict.fromkeys(name.removeprefix("left ").removeprefix("right ") for name in regions), "side"]
+
+
+def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int, *, leave_out: Sequence[str] = ()) -> Lesson:
+    """The lesson of a recipe that ships, without the real participants in ``leave_out``.
+
+    Raises:
+        UsageError: a recipe that has none, or whose lesson has no real participant of that name.
+        InputMissing: nothing to draw scans from.
+    """
+    if name not in LESSONS:
+        raise UsageError(
+            f"there is no generator of training scans for the recipe {name!r}; there is one for {', '.join(LESSONS)}"
+        )
+    if not Path(data_root).is_dir():
+        raise InputMissing(f"{data_root} is no folder; give the folder that holds labelmaps and habenula_atlas")
+    if LESSONS[name] is not _lesions and leave_out:
+        raise UsageError(f"nobody can be left out of the training of {name}")
+    return LESSONS[name](load_recipe(name), Path(data_root), seed, out_dir, leave_out)
+
+
+def _habenula(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
+    from bids_app.lessons.habenula import HabenulaLesson
+
+    return HabenulaLesson.load(recipe, data_root, seed, out_dir / "sources")
+
+
+def _anatomy(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
+    from bids_app.lessons.anatomy import AnatomyLesson
+
+    return AnatomyLesson.load(recipe, data_root, seed)
+
+
+def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, leave_out: Sequence[str]) -> Lesson:
+    from bids_app.lessons.lesions import LesionLesson
+
+    return LesionLesson.load(recipe, data_root, seed, leave_out=leave_out)
+
+
+LESSONS = {
+    "habenula": _habenula,
+    "anatomy": _anatomy,
+    "ms": _lesions,
+    "stroke": _lesions,
+    "tbi": _lesions,
+    "schwannoma": _lesions,
+    "tumour": _lesions,
+}
+
+
+def train_bundle(
+    name: str,
+    data_root: Path,
+    out_dir: Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 1,
+    threads: int = 2,
+    resume: bool = True,
+    start: str | Path | None = None,
+    leave_out: Sequence[str] = (),
+    beside: str | Path | None = None,
+) -> Path:
+    """Train the recipe ``name`` and export the bundle to ``out_dir/bundle``.
+
+    Args:
+        name: a recipe with a lesson.
+        data_root: holds ``labelmaps``, ``habenula_atlas`` and real brains, as the lesson wants them.
+        out_dir: sources, checkpoint and log are kept here; a second call goes on from them where ``resume``.
+        minutes: time for learning (without the sources); or
+        steps: their number; whichever ends first. One is needed.
+        start: bundle whose weights are taken over where they fit.
+        leave_out: real participants (``sub-...``) who must not train, so that they can judge.
+        beside: bundle of the same recipe and shape whose members stay, and vote with the new one.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        UsageError: a recipe without a lesson, neither ``minutes`` nor ``steps``, or nothing left of them.
+        InputMissing: nothing to draw scans from.
+    """
+    import torch
+
+    from bids_app.bundle.bundle import load_bundle
+
+    if minutes is None and steps is None:
+        raise UsageError("say how long to train: minutes or steps")
+    if min(n for n in (minutes, steps) if n is not None) <= 0:
+        raise UsageError("a training needs more than 0 steps or minutes")
+    out_dir = Path(out_dir)
+    given = load_bundle(start) if start is not None else None
+    others = load_bundle(beside).networks if beside is not None else []
+    lesson = load_lesson(name, data_root, out_dir, seed, leave_out=leave_out)
+    torch.set_num_threads(max(1, threads))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    state = new_state(lesson.recipe, lesson.plan, seed)
+    checkpoint = out_dir / "checkpoint.pt"
+    if resume and checkpoint.is_file():
+        state.load(checkpoint)
+        log.info("going on from step %d", state.step)
+    elif given is not None:
+        names = [[region.name for region in recipe.regions] for recipe in (lesson.recipe, given.recipe)]
+        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict(), names), start)
+    if any(one.shape != state.mean.shape for one in others):
+        raise UsageError(
+            f"the members of {beside} have another shape than the recipe {name}: they cannot vote together"
+        )
+    for until, stage in lesson.stages():
+        fit(
+            state,
+            stage,
+            seed=seed,
+            minutes=minutes,
+            steps=steps,
+            checkpoint=checkpoint,
+            log_path=out_dir / "log.csv",
+            workers=int(threads > 1),
+            until=until,
+        )
+    told = [f"Weights began as those of {start}."] if start else []
+    told += [f"It votes with {len(others)} member{'s' * (len(others) > 1)} of {beside}."] if others else []
+    return lesson.export(state, out_dir / "bundle", seed=seed, note=" ".join(told), beside=others)
+
+
+def fit(
+    state: State,
+    lesson: Lesson,
+    *,
+    seed: int,
+    minutes: float | None = None,
+    steps: int | None = None,
+    checkpoint: Path | None = None,
+    log_path: Path | None = None,
+    workers: int = 0,
+    until: float = 1.0,
+) -> State:
+    """Learn until ``until`` of the time or the steps is used up; both count what earlier calls did."""
+    import torch
+
+    plan, scans = lesson.plan, drawn_batches(lesson, state, seed, workers)
+    state.network.train()
+    started = time.monotonic() - state.seconds
+    while (progress := _progress(state, time.monotonic() - started, minutes, steps)) < until:
+        warm = min(1.0, (state.step + 1) / plan.warm_up)
+        for group in state.optimiser.param_groups:
+            group["lr"] = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        images, targets = next(scans)
+        images = images.contiguous(memory_format=torch.channels_last_3d)
+        loss, dice = lesson.judge(state.network, images, targets, progress, state.step)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), LONGEST_GRADIENT)
+        state.optimiser.step()
+        track(state.mean, state.network, min(plan.average, (state.step + 1) / (state.step + 10)))
+        state.step += 1
+        state.seconds = time.monotonic() - started
+        _note(state, float(loss.detach()), dice, log_path)
+        if checkpoint is not None and state.step % plan.save_every == 0:
+            state.save(checkpoint)
+    if checkpoint is not None:
+        state.save(checkpoint)
+    return state
+
+
+def _progress(state: State, seconds: float, minutes: float | None, steps: int | None) -> float:
+    done = [seconds / (60 * minutes)] if minutes is not None else []
+    if steps is not None:
+        done.append(state.step / max(steps, 1))
+    return max(done)
+
+
+def _note(state: State, loss: float, dice: float, path: Path | None) -> None:
+    row = {"step": state.step, "seconds": round(state.seconds, 1), "drawn": state.drawn, "loss": loss, "dice": dice}
+    state.history.append(row)
+    if path is not None and state.step % 10 == 0:
+        last = state.history[-10:]
+        row |= {key: round(float(np.nanmean([r[key] for r in last])), 4) for key in ("loss", "dice")}
+        fresh = not path.is_file()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)

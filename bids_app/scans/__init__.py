@@ -1,0 +1,1 @@
+"""A session's images on a recipe's grid, and tiles of them: what training and prediction share."""

@@ -1,0 +1,1 @@
+"""Resting-state BOLD with known truth."""

@@ -1,0 +1,1 @@
+"""Synthetic people as BIDS datasets with known truth."""

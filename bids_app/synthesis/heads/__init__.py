@@ -1,0 +1,1 @@
+"""Anatomy of synthetic heads: label maps, templates, solids."""

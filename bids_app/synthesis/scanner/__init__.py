@@ -1,0 +1,1 @@
+"""From tissue to the image that a scanner gives."""

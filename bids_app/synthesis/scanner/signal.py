@@ -1,0 +1,365 @@
+"""What a scanner makes of a phantom's anatomy: contrast, grid, partial volume, bias field and noise."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from bids_app.errors import UsageError
+from bids_app.synthesis.heads.anatomy import Anatomy, Ellipsoid, load_template, rotation, transform
+from bids_app.synthesis.scanner import physics
+
+# Phantoms lie in a 3 T scanner, and hold these tissues.
+FIELD_TESLA = 3.0
+TISSUES = ("fluid", "grey", "white", "muscle", "fat", "bone")
+SEQUENCES = ("T1w", "T2w", "FLAIR")
+
+# A template is an average of many brains: this share of a T1w comes from it, the rest from tissue maps.
+TEMPLATE_SHARE = 0.6
+# Habenula: as if this share of it were white matter and the rest thalamus (it is richer in myelin than that).
+HABENULA_WHITE_SHARE = (0.32, 0.08)
+LATTICE_STEP = 3
+SLAB = 16
+# SciPy interpolates outside the interpreter lock; slabs are independent, so the result does not depend on this.
+THREADS = 2
+FINE_MM = {"left": 0.125, "right": 0.125}
+COARSE_MM = 0.33
+MOST_CELLS = 24
+HEAD_GRID_MM = 2.0
+
+
+@dataclass(frozen=True)
+class ScanGrid:
+    """Voxels of a scan: ``shape`` and ``affine`` (voxel to scanner world, mm)."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size along each array axis, mm."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one scan is acquired.
+
+    Attributes:
+        sequence: one of ``SEQUENCES``.
+        grid: its voxels.
+        pose: participant world to scanner world, rigid, ``(4, 4)``.
+        whole_head: with skull and scalp; without, everything outside the brain is exactly 0.
+        noise: standard deviation as a share of the signal of white matter.
+        bias: strength of the bias field, as the standard deviation of its logarithm.
+        gain: value of white matter in the file.
+    """
+
+    sequence: str
+    grid: ScanGrid
+    pose: np.ndarray
+    whole_head: bool = False
+    noise: float = 0.025
+    bias: float = 0.12
+    gain: float = 700.0
+
+
+def tissue_signal(sequence: str, tissue: str, *, factor: float = 1.0) -> float:
+    """Signal of a tissue relative to white matter, from the signal equation of the sequence (see `physics`).
+
+    ``factor`` scales the inversion time of a T1w or the echo time of a T2w, and so moves the contrast a little.
+    """
+    how, tissues = physics.acquisition(sequence, FIELD_TESLA), physics.tissues(FIELD_TESLA)
+    if sequence == "T1w":
+        how = replace(how, inversion_ms=how.inversion_ms * factor)
+    elif sequence == "T2w":
+        how = replace(how, echo_ms=how.echo_ms * factor)
+    return physics.signal(how, tissues[tissue]) / physics.signal(how, tissues["white"])
+
+
+def acquisition_grid(
+    anatomy: Anatomy,
+    pose: np.ndarray,
+    *,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    axes: str = "RAS",
+    oblique_deg: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    whole_head: bool = False,
+    margin_mm: float = 6.0,
+) -> ScanGrid:
+    """A field of view that covers the brain, or the head.
+
+    Args:
+        anatomy, pose: whose head, and how it lies in the scanner.
+        spacing: voxel size in mm along right-left, anterior-posterior and inferior-superior.
+        axes: orientation of the array axes as in ``nibabel.aff2axcodes``, for example ``"LIA"``.
+        oblique_deg: turns of the slice block about the three axes.
+        whole_head: cover skull and scalp too.
+        margin_mm: air around what is covered.
+
+    Raises:
+        UsageError: a spacing that is not positive, or ``axes`` that do not name the three directions once each.
+    """
+    if min(spacing) <= 0:
+        raise UsageError(f"voxel size {tuple(spacing)} must be positive in every direction")
+    if sorted("RAS"["LPI".find(c)] if c in "LPI" else c for c in axes) != sorted("RAS"):
+        raise UsageError(f"axes {axes!r} must name the three directions once each, for example RAS or LIA")
+    turn = rotation(np.radians(oblique_deg))
+    corners = anatomy.deformation.to_participant(_outline(whole_head), iterations=8)
+    corners = transform(pose, corners) @ turn
+    low, high = corners.min(axis=0) - margin_mm, corners.max(axis=0) + margin_mm
+    shape = np.ceil((high - low) / spacing).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(spacing)
+    affine[:3, 3] = turn @ ((low + high) / 2 - (shape - 1) / 2 * np.array(spacing))
+    orientation = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes)
+    )
+    affine = affine @ nib.orientations.inv_ornt_aff(orientation, tuple(shape))
+    new_shape = np.empty(3, dtype=int)
+    new_shape[orientation[:, 0].astype(int)] = shape
+    return ScanGrid(tuple(int(n) for n in new_shape), affine)
+
+
+@lru_cache(maxsize=2)
+def _outline(whole_head: bool) -> np.ndarray:
+    """Points on the surface, template mm, that a field of view has to hold."""
+    mask, affine = load_template().brain > 0.5, load_template().affine
+    if whole_head:
+        mask, affine = head_tissues()["inside"] > 0.5, head_tissues()["affine"]
+    step = 2 if whole_head else 4
+    mask = mask[::step, ::step, ::step]
+    index = np.argwhere(mask & ~ndimage.binary_erosion(mask)) * step
+    return transform(affine, index)
+
+
+@lru_cache(maxsize=1)
+def head_tissues() -> dict[str, np.ndarray]:
+    """Skull, marrow, fat, muscle and outer fluid around the template brain, on a 2 mm grid.
+
+    Layers follow the distance from the closed brain; a face and a neck are simple solids. Coarse on purpose: enough
+    for bias correction, brain extraction and registration to have a head to deal with.
+    """
+    template = load_template()
+    pad = 12
+    coarse = np.pad(template.brain[::2, ::2, ::2] > 0.5, pad)
+    affine = template.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] -= 2.0 * pad
+    away = ndimage.distance_transform_edt(~coarse) * HEAD_GRID_MM
+    closed = ndimage.distance_transform_edt(away <= 10) * HEAD_GRID_MM > 10
+    away = ndimage.distance_transform_edt(~closed) * HEAD_GRID_MM
+    axis = [np.arange(n, dtype=np.float32) * 2 + affine[k, 3] for k, n in enumerate(coarse.shape)]
+    x, y, z = np.meshgrid(*axis, indexing="ij", sparse=True)
+    neck = ((x / 52) ** 2 + ((y + 38) / 52) ** 2 < 1) & (z < -30)
+    face = (x / 62) ** 2 + ((y - 30) / 62) ** 2 + ((z + 55) / 62) ** 2 < 1
+    inside = (away < 14) | neck | face
+    depth = ndimage.distance_transform_edt(inside) * HEAD_GRID_MM
+    eyes = ((abs(x) - 33) / 12) ** 2 + ((y - 68) / 12) ** 2 + ((z + 36) / 12) ** 2 < 1
+    sinus = (x / 14) ** 2 + ((y - 55) / 22) ** 2 + ((z + 52) / 14) ** 2 < 1
+    smooth = {
+        "fluid": (away < 2.0) | eyes,
+        "bone": (away >= 2.0) & (away < 4.0) | (away >= 6.0) & (away < 8.0),
+        "marrow": (away >= 4.0) & (away < 6.0),
+        "air": sinus,
+    }
+    taken = smooth["fluid"] | smooth["bone"] | smooth["marrow"] | smooth["air"]
+    smooth["fat"] = inside & ~taken & (depth < 6) & (depth > 1.5)
+    smooth["muscle"] = inside & ~taken & ~smooth["fat"]
+    tissues = {name: ndimage.gaussian_filter((m & inside).astype(np.float32), 0.5) for name, m in smooth.items()}
+    tissues["inside"] = inside.astype(np.float32)
+    tissues["affine"] = affine
+    return tissues
+
+
+def fractions(anatomy: Anatomy, look: Look) -> dict[str, tuple[tuple[slice, ...], np.ndarray]]:
+    """Share of each voxel that a structure fills: ``{name: (box of the grid, share)}``.
+
+    Voxels around a habenula are divided into cells of at most 0.125 mm, so that shares add up to its volume.
+    """
+    solids = {
+        "left": anatomy.habenulae["left"],
+        "right": anatomy.habenulae["right"],
+        "commissure": anatomy.commissure,
+        "pineal": anatomy.pineal,
+    }
+    if anatomy.cyst:
+        solids["cyst"] = anatomy.cyst
+    return {
+        name: _share(solid.moved(look.pose), look.grid, FINE_MM.get(name, COARSE_MM)) for name, solid in solids.items()
+    }
+
+
+def _share(solid: Ellipsoid, grid: ScanGrid, cell_mm: float) -> tuple[tuple[slice, ...], np.ndarray]:
+    centre = np.linalg.solve(grid.affine, [*solid.centre, 1])[:3]
+    reach = (solid.semi_axes.max() + cell_mm) / grid.spacing + 0.5
+    low = np.maximum(np.ceil(centre - reach).astype(int), 0)
+    high = np.minimum(np.floor(centre + reach).astype(int) + 1, grid.shape)
+    cells = np.clip(np.ceil(grid.spacing / cell_mm), 1, MOST_CELLS).astype(int)
+    axes = [
+        (np.arange(a, b)[:, None] + (np.arange(c) + 0.5) / c - 0.5).ravel()
+        for a, b, c in zip(low, high, cells, strict=True)
+    ]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    points = transform(grid.affine, index)
+    fine = solid.occupancy(points, float(np.cbrt(np.prod(grid.spacing / cells))))
+    n = high - low
+    share = fine.reshape(n[0], cells[0], n[1], cells[1], n[2], cells[2]).mean(axis=(1, 3, 5))
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)), share
+
+
+def render(anatomy: Anatomy, look: Look, rng: np.random.Generator) -> np.ndarray:
+    """Draw one scan.
+
+    Args:
+        anatomy: the participant.
+        look: sequence, grid, pose and quality.
+        rng: of contrast, bias field and noise; the anatomy does not depend on it.
+
+    Returns:
+        Intensities, float32, in the shape of ``look.grid``; not below 0.
+    """
+    if look.sequence not in SEQUENCES:
+        raise UsageError(f"phantoms have no sequence {look.sequence!r}; there are {', '.join(SEQUENCES)}")
+    factor = float(np.exp(rng.normal(0, 0.05)))
+    signal = {name: tissue_signal(look.sequence, name, factor=factor) for name in TISSUES}
+    volume = _template_signal(anatomy, look.sequence, signal)
+    image, brain = _sample(anatomy, look, volume, signal)
+    _blend_structures(image, anatomy, look, signal, rng)
+    image *= bias_field(look.grid.shape, look.bias, rng)
+    image = rician(image, look.noise, rng)
+    if not look.whole_head:
+        image *= brain > 0.5
+    return image * np.float32(look.gain)
+
+
+def _template_signal(anatomy: Anatomy, sequence: str, signal: dict[str, float]) -> np.ndarray:
+    """The template brain in the contrast of the sequence, white matter at 1, with the participant's own texture."""
+    template = load_template()
+    image = (
+        template.fluid * np.float32(signal["fluid"])
+        + template.grey * np.float32(signal["grey"])
+        + template.white * np.float32(signal["white"])
+    )
+    if sequence == "T1w":
+        curve = np.interp(
+            np.arange(256), [0, *template.levels, 255], [0, *(signal[t] for t in ("fluid", "grey", "white")), 1.05]
+        ).astype(np.float32)
+        own = curve[template.t1.astype(np.uint8)]
+        image = TEMPLATE_SHARE * own + (1 - TEMPLATE_SHARE) * image
+    return image * _texture(anatomy.texture_seed)
+
+
+@lru_cache(maxsize=1)
+def _texture(seed: int) -> np.ndarray:
+    """A participant's own fine structure: a factor around 1, coarser in fluid, where vessels and membranes lie."""
+    fluid = load_template().fluid
+    noise = np.random.default_rng(seed).standard_normal(fluid.shape, dtype=np.float32)
+    smooth = ndimage.uniform_filter(noise, 2)
+    return 1 + (0.04 + 0.12 * fluid) * smooth
+
+
+def _sample(anatomy, look: Look, volume: np.ndarray, signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate brain and head once, slab by slab, so that memory stays small."""
+    template = load_template()
+    grid = look.grid
+    nodes = _template_points_on_lattice(anatomy, look)
+    image = np.empty(grid.shape, dtype=np.float32)
+    brain = np.empty(grid.shape, dtype=np.float32)
+    outer, outer_affine = _outer_signal(signal) if look.whole_head else (None, None)
+    thick = np.clip(np.round(grid.spacing / 1.3), 1, 4 if grid.spacing.min() < 2 else 2).astype(int)
+
+    def fill(start: int) -> None:
+        stop = min(start + SLAB, grid.shape[0])
+        values, inside = 0.0, 0.0
+        for offset in _offsets(thick):
+            points = _upsample(nodes, range(start, stop), grid.shape, offset)
+            index = points - template.affine[:3, 3].reshape(3, 1, 1, 1).astype(np.float32)
+            mask = ndimage.map_coordinates(template.brain, index, order=1)
+            part = np.zeros_like(mask)
+            part[mask > 0] = ndimage.map_coordinates(volume, index[:, mask > 0], order=1)
+            if outer is not None:
+                out = mask < 1
+                index = (points[:, out] - outer_affine[:3, 3:].astype(np.float32)) / np.float32(HEAD_GRID_MM)
+                part[out] += (1 - mask[out]) * ndimage.map_coordinates(outer, index, order=1)
+            values, inside = values + part, inside + mask
+        image[start:stop], brain[start:stop] = values / np.prod(thick), inside / np.prod(thick)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, range(0, grid.shape[0], SLAB)))
+    return image, brain
+
+
+def _offsets(thick: np.ndarray) -> list[tuple[float, float, float]]:
+    """Sub-positions, in voxels, over which a thick voxel is averaged."""
+    axes = [(np.arange(n) + 0.5) / n - 0.5 for n in thick]
+    return [(float(a), float(b), float(c)) for a in axes[0] for b in axes[1] for c in axes[2]]
+
+
+def _template_points_on_lattice(anatomy: Anatomy, look: Look) -> np.ndarray:
+    """Template world points, ``(3, a, b, c)``, of every third voxel (and one step beyond the edges)."""
+    axes = [np.arange(-LATTICE_STEP, n + 2 * LATTICE_STEP, LATTICE_STEP) for n in look.grid.shape]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    to_participant = np.linalg.inv(look.pose) @ look.grid.affine
+    points = transform(to_participant, index)
+    return np.moveaxis(anatomy.deformation.to_template(points), -1, 0).astype(np.float32)
+
+
+def _upsample(nodes: np.ndarray, rows: range, shape: tuple[int, ...], offset) -> np.ndarray:
+    """Linear interpolation of the lattice at voxels ``rows`` of the first axis and all of the other two."""
+    result = nodes
+    for axis, positions in enumerate((np.array(rows), np.arange(shape[1]), np.arange(shape[2]))):
+        where = (positions + offset[axis]) / LATTICE_STEP + 1
+        low = np.floor(where).astype(int)
+        weight = (where - low).astype(np.float32).reshape([-1 if k == axis + 1 else 1 for k in range(4)])
+        result = result.take(low, axis + 1) * (1 - weight) + result.take(low + 1, axis + 1) * weight
+    return result
+
+
+def _outer_signal(signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    tissues = head_tissues()
+    levels = {tissue: signal[tissue] for tissue in ("fluid", "bone", "fat", "muscle")}
+    # Fat is shifted and partly suppressed on real scans; its full signal would dwarf the brain.
+    levels["fat"] = min(levels["fat"], 1.1)
+    levels["marrow"] = 0.45 * levels["fat"]
+    return sum(np.float32(level) * tissues[name] for name, level in levels.items()), tissues["affine"]
+
+
+def _blend_structures(image, anatomy: Anatomy, look: Look, signal: dict[str, float], rng: np.random.Generator) -> None:
+    """Put the small structures into the image, each voxel mixed by the share it is filled."""
+    white_share = float(np.clip(rng.normal(*HABENULA_WHITE_SHARE), 0.2, 0.6))
+    between = signal["grey"] + (signal["white"] - signal["grey"]) * white_share
+    commissure = signal["grey"] + 0.3 * (signal["white"] - signal["grey"])
+    pineal = 0.85 * signal["grey"] + 0.15 * signal["fluid"]
+    levels = {"pineal": pineal, "cyst": signal["fluid"], "commissure": commissure, "left": between, "right": between}
+    shares = fractions(anatomy, look)
+    for name, level in levels.items():
+        if name in shares:
+            box, share = shares[name]
+            image[box] = image[box] * (1 - share) + level * share
+
+
+def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth multiplicative field around 1, float32; its logarithm has standard deviation ``strength``."""
+    nodes = np.linspace(0.5, 2.5, 24)
+    small = ndimage.map_coordinates(
+        rng.normal(size=(4, 4, 4)), np.meshgrid(nodes, nodes, nodes, indexing="ij"), order=3
+    )
+    field = np.exp(strength * (small - small.mean()) / small.std()).astype(np.float32)
+    for axis, n in enumerate(shape):
+        where = np.linspace(0, 23, n)
+        low = np.minimum(where.astype(int), 22)
+        weight = (where - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
+        field = field.take(low, axis) * (1 - weight) + field.take(low + 1, axis) * weight
+    return field
+
+
+def rician(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Magnitude of ``image`` with complex Gaussian noise of standard deviation ``deviation``; float32."""
+    real = image + np.float32(deviation) * rng.standard_normal(image.shape, dtype=np.float32)
+    imaginary = np.float32(deviation) * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.hypot(real, imaginary)

@@ -1,0 +1,411 @@
+"""One arm and one fold, from prepared scans to answers on people it never saw: what a training process does."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_app.bids.files import write_text
+from bids_app.cohort.split import Fold
+from bids_app.errors import TrainingError, UsageError
+from bids_app.recipes.recipe import Recipe
+from bids_app.scans.scan import Scan, load_scans
+from bids_app.train.arms import Arm
+from bids_app.train.batches import Patches, permute
+from bids_app.train.loop import JOINT, Course, Worker, fit, keep_weights, mixed_seed
+from bids_app.train.memory import peak_gb
+from bids_app.train.plan import parse_plan, standardise
+from bids_app.train.state import State
+
+if TYPE_CHECKING:
+    import torch
+
+    from bids_app.networks.losses import TaskLosses
+    from bids_app.train.augment import Augmentation
+
+STATE, LOG, DONE, TASK, WEIGHTS = "state.pt", "log.csv", "done.json", "task.json", "weights.pt"
+FULL = "answers"
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """All that one training process is told; kept as ``task.json`` in its folder.
+
+    Attributes:
+        recipe: as `Recipe.model_dump` gives it.
+        levels: of every target, in the order of their codes; empty for a continuous one.
+        plan: as `Plan.to_plain` gives it.
+        fold: as `Split.to_plain` gives it.
+        split: digest of the split.
+        arm: as `Arm.to_plain` gives it.
+        scans: folder of prepared scans.
+        out: where checkpoint, log and answers go.
+        seed: of weights, order and augmentation; the same for every arm.
+        steps, minutes, patience: see `Course`.
+        device, threads: where it runs.
+        subsets: choices of sequences for which the test is answered too, the others taken away.
+        start: folder of the fold whose encoder is frozen.
+        answer: False for a training whose test has nobody (the final bundle).
+    """
+
+    recipe: dict[str, Any]
+    levels: dict[str, list[str]]
+    plan: dict[str, Any]
+    fold: dict[str, Any]
+    split: str
+    arm: dict[str, Any]
+    scans: str
+    out: str
+    seed: int = 0
+    steps: int = 1000
+    minutes: float | None = None
+    patience: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    subsets: list[list[str]] = field(default_factory=list)
+    start: str | None = None
+    answer: bool = True
+
+    @property
+    def digest(self) -> str:
+        """Of what decides the weights: another checkpoint is not gone on from."""
+        kept = {k: v for k, v in asdict(self).items() if k not in ("scans", "out", "device", "threads", "subsets")}
+        # what a plan says of memory depends on what is free at the moment
+        kept["plan"] = {k: v for k, v in self.plan.items() if k not in ("why", "memory_gb", "checked")}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    def write(self) -> Path:
+        path = Path(self.out) / TASK
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> FoldTask:
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"{path} does not say what to train: {error}") from error
+
+
+class Trial:
+    """A task with its parts made: plan, arm, scans, network.
+
+    Raises:
+        TrainingError: nobody to train with, a target with one class only, a frozen encoder that was not trained.
+    """
+
+    def __init__(self, task: FoldTask) -> None:
+        self.task, self.recipe = task, Recipe.model_validate(task.recipe)
+        self.plan = parse_plan(task.plan, self.recipe, source=f"the plan of {task.out}/{TASK}")
+        self.arm = Arm.from_plain(task.arm)
+        self.fold = Fold(task.fold["name"], *(tuple(task.fold[s]) for s in ("train", "validation", "test")))
+        names = [sequence.name for sequence in self.recipe.sequences]
+        self.channels = [names.index(name) for name in self.arm.sequences] if self.arm.sequences else None
+        self.sequences = [names[i] for i in self.channels] if self.channels is not None else names
+        self.targets = list(self.recipe.targets) if self.arm.targets else []
+
+    def patches(self, scans: Sequence[Scan], *, training: bool = True) -> Patches:
+        """Batches of these scans as this arm sees them."""
+        targets = np.stack([scan.targets for scan in scans])
+        if training and self.arm.permuted:
+            targets = permute(targets, [scan.participant for scan in scans], self.task.seed)
+        targets = targets if self.arm.targets else targets[:, :0]
+        if training:
+            self._check_classes(targets)
+        classes = [i for i, target in enumerate(self.targets) if target.kind != "continuous"]
+        return Patches(
+            scans,
+            self.plan.patch,
+            self.plan.batch,
+            self.task.seed,
+            regions=len(self.recipe.regions),
+            normalise=self.normalise,
+            channels=self.channels,
+            flat=self.plan.dimensions == 2,
+            strata=classes,
+            targets=targets,
+            covariates=self.covariates(scans),
+        )
+
+    def normalise(self, stack: torch.Tensor) -> torch.Tensor:
+        """A raw stack of this arm's sequences as the network sees it."""
+        return standardise(stack, self.plan, self.sequences)
+
+    def covariates(self, scans: Sequence[Scan]) -> np.ndarray:
+        """In standard deviations of the training fold, ``(scans, covariates)``."""
+        values = np.stack([scan.covariates for scan in scans])
+        for column, name in enumerate(self.recipe.learning.covariates):
+            scale = self.plan.covariates[name]
+            values[:, column] = (values[:, column] - scale["mean"]) / scale["sd"]
+        return values
+
+    def _check_classes(self, targets: np.ndarray) -> None:
+        for column, target in enumerate(self.targets):
+            known = targets[np.isfinite(targets[:, column]), column]
+            if target.kind != "continuous" and len(np.unique(known)) < 2:
+                named = [self.task.levels[target.name][int(level)] for level in np.unique(known)] or ["none at all"]
+                raise TrainingError(
+                    f"{self.fold.name}: everybody on the training side has the same {target.name} ({named[0]}): "
+                    f"there is nothing to learn; use fewer folds, or another column"
+                )
+
+    def state(self) -> State:
+        """A network with the weights of this seed; every arm's encoder begins with the same."""
+        import torch
+
+        from bids_app.networks.losses import SEGMENTATION, Balance
+        from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
+
+        plan, arm = self.plan, self.arm
+        heads = tuple(HeadShape(t.name, t.kind, outputs_of(t.kind, self.task.levels.get(t.name))) for t in self.targets)
+        shape = NetworkShape(
+            len(self.sequences),
+            (len(self.recipe.regions) + 1) if arm.segmentation else 0,
+            plan.filters,
+            tuple(plan.blocks),
+            plan.deep_supervision,
+            plan.fold,
+            plan.dimensions,
+            heads,
+            len(self.recipe.learning.covariates),
+            self.recipe.network.dropout,
+            reads_regions=arm.segmentation and bool(heads),
+            sided=self.recipe.network.sided,
+            partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
+        )
+        torch.manual_seed(mixed_seed(self.task.seed, 7))
+        network = MultiTaskNet(shape)
+        if arm.frozen:
+            self._freeze(network)
+        tasks = ([SEGMENTATION] if arm.segmentation else []) + [target.name for target in self.targets]
+        weights = {target.name: arm.target_weight or target.weight for target in self.targets}
+        regression = [target.name for target in self.targets if target.kind == "continuous"]
+        balance = Balance(tasks, weights, self.recipe.learning.balance, regression)
+        learned = [p for p in network.parameters() if p.requires_grad]
+        groups = [{"params": learned}, {"params": list(balance.parameters()), "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.rate, weight_decay=Course.decay)
+        mean = copy.deepcopy(network).requires_grad_(False)
+        return State(network, mean, optimiser, balance, digest=self.task.digest)
+
+    def _freeze(self, network: torch.nn.Module) -> None:
+        import torch
+
+        if not self.task.start or not (path := Path(self.task.start) / WEIGHTS).is_file():
+            raise TrainingError(f"a frozen encoder needs the segmentation-only arm of {self.fold.name} to be trained")
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        prefix = "unet.encoder."
+        encoder = {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
+        network.unet.encoder.load_state_dict(encoder)
+        network.unet.encoder.requires_grad_(False)
+
+    def augmentation(self) -> Augmentation:
+        """The recipe's, for this arm's sequences."""
+        from bids_app.train.augment import augmentation_of
+
+        how = augmentation_of(self.recipe, sequence_dropout=self.arm.sequence_dropout)
+        if self.channels is None:
+            return how
+        return replace(how, quantitative=tuple(how.quantitative[i] for i in self.channels))
+
+    def losses(self) -> TaskLosses:
+        """Of this arm's tasks."""
+        from bids_app.networks.losses import TaskLosses
+
+        kinds = {target.name: target.kind for target in self.targets}
+        return TaskLosses(kinds, self.plan.scales(), segmentation=self.arm.segmentation)
+
+
+def outputs_of(kind: str, levels: Sequence[str] | None) -> int:
+    """Outputs of a target's head."""
+    return {"continuous": 1, "binary": 2}.get(kind) or len(levels or ()) - (kind == "ordinal")
+
+
+def is_done(task: FoldTask) -> bool:
+    """Whether this very task was trained and answered for: not another plan, seed or number of steps in its folder."""
+    path = Path(task.out) / DONE
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("digest") == task.digest
+
+
+def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
+    """Train, or go on, and answer for the test side; a fold that is done is left as it is.
+
+    Under ``torchrun`` the processes share each batch.
+
+    Returns:
+        The task's folder, with ``done.json`` in it.
+    """
+    import torch
+
+    out = Path(task.out)
+    if is_done(task):
+        return out
+    torch.set_num_threads(task.threads)
+    worker, trial = join(task.device), Trial(task)
+    out.mkdir(parents=True, exist_ok=True)
+    side = trial.fold.train if task.patience else trial.fold.all_training
+    scans = load_scans(Path(task.scans), side)
+    state, patches = trial.state(), trial.patches(scans)
+    if (out / STATE).is_file():
+        state.load(out / STATE)
+    per_epoch = max(1, len(scans) // trial.plan.batch)
+    course = Course(
+        task.steps,
+        task.minutes,
+        trial.plan.rate,
+        patience=task.patience,
+        check_every=max(20, per_epoch) if task.patience else 0,
+    )
+    validation = None
+    if task.patience:
+        validation = trial.patches(load_scans(Path(task.scans), trial.fold.validation), training=False)
+    fit(
+        state,
+        patches,
+        trial.losses(),
+        course,
+        augmentation=trial.augmentation(),
+        worker=worker,
+        validation=validation,
+        checkpoint=out / STATE,
+        log_path=out / LOG,
+        stop_at=stop_at,
+    )
+    leave()
+    if stop_at is not None and state.step < task.steps:
+        return out
+    if worker.rank == 0:
+        finish(trial, state, len(scans))
+    return out
+
+
+def finish(trial: Trial, state: State, scans: int) -> None:
+    """Choose the weights, answer for the test side, and say that it is done."""
+    import torch
+
+    task, out = trial.task, Path(trial.task.out)
+    network = state.mean.to("cpu").eval()
+    if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
+        network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+    keep_weights(network, out / WEIGHTS)
+    network.to(task.device)
+    if task.answer:
+        test = load_scans(Path(task.scans), trial.fold.test)
+        write_answers(trial, network, test, out / FULL)
+        for subset in task.subsets:
+            write_answers(trial, network, test, out / subset_folder(subset), keep=subset)
+    facts = {
+        "digest": task.digest,
+        "steps": state.step,
+        "seconds": round(state.seconds, 1),
+        "scans": scans,
+        "best": state.best,
+        "peak_gb": round(peak_gb(task.device), 2),
+        "shape": network.shape.to_plain(),
+    }
+    write_text(out / DONE, json.dumps(facts, indent=1) + "\n")
+
+
+def write_answers(
+    trial: Trial, network: torch.nn.Module, scans: Sequence[Scan], folder: Path, *, keep: Sequence[str] | None = None
+) -> None:
+    """One ``KEY.npz`` per scan: probabilities on its grid, logits of every target.
+
+    Args:
+        keep: sequences that stay; the others are taken away, as if they had not been measured.
+    """
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not scans:
+        return
+    patches = trial.patches(scans, training=False)
+    gone = [i for i, name in enumerate(trial.sequences) if keep is not None and name not in keep]
+    for index, scan in enumerate(scans):
+        batch = patches.collate([index])
+        batch.images[:, gone], batch.present[:, gone] = 0, 0
+        if not batch.present.any():
+            continue  # nothing of what is left was measured in this session
+        batch = type(batch)(*[part.to(trial.task.device) for part in batch])
+        with torch.inference_mode():
+            answer = network(batch.images, batch.present, batch.covariates)
+        parts = {f"target_{name}": logits[0].float().cpu().numpy() for name, logits in answer.targets.items()}
+        for target in trial.targets:
+            if target.kind == "continuous":
+                scale = trial.plan.targets[target.name]
+                parts[f"target_{target.name}"] = parts[f"target_{target.name}"] * scale["sd"] + scale["mean"]
+        if trial.arm.segmentation:
+            parts["probability"] = whole_probability(trial, network, patches, index, gone, answer).astype(np.float16)
+        partial = folder / f"{scan.key}.part.npz"
+        np.savez_compressed(partial, **parts)
+        partial.replace(folder / f"{scan.key}.npz")
+
+
+def whole_probability(
+    trial: Trial, network: torch.nn.Module, patches: Patches, index: int, gone: list[int], answer: Any
+) -> np.ndarray:
+    """Probability of every region on the scan's own grid, ``(regions, x, y, z)``, by tiles where a patch is smaller."""
+    import torch
+
+    from bids_app.scans.tiles import fitted_sides, pad_behind, tiled
+
+    shape = patches.stacks[index].shape[1:]
+    if all(n <= side for n, side in zip(shape, patches.patch, strict=True)):
+        probability = answer.logits[0].softmax(1)[0, 1:].float().cpu().numpy()
+        probability = probability[..., None] if patches.flat else probability
+        start = [(side - n) // 2 for n, side in zip(shape, patches.patch, strict=True)]
+        return probability[(slice(None), *(slice(a, a + n) for a, n in zip(start, shape, strict=True)))]
+    stack = patches.stacks[index].clone()
+    stack[gone] = 0
+    image = pad_behind(stack.to(trial.task.device), network.factor, patches.patch)
+    sides = fitted_sides(image.shape[1:], patches.patch, network.factor)
+    with torch.inference_mode():
+        return (
+            tiled(lambda tiles: network(tiles).logits[0].softmax(1)[:, 1:], image, sides, len(trial.recipe.regions))[
+                (slice(None), *(slice(0, n) for n in shape))
+            ]
+            .float()
+            .cpu()
+            .numpy()
+        )
+
+
+def join(device: str) -> Worker:
+    """This process among those that ``torchrun`` started; alone where it did not."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1:
+        return Worker(device)
+    import torch.distributed as dist
+
+    rank = int(os.environ["RANK"])
+    cuda = device.startswith("cuda")
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo")
+    return Worker(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device, rank, processes)
+
+
+def leave() -> None:
+    """Part from the other processes, where there are any.
+
+    A group that something still refers to (the wrapper of the network, in a circle of references) outlives its end, and
+    its threads abort the process when it exits; so what is no longer used is collected first.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
+
+
+def subset_folder(subset: Sequence[str]) -> str:
+    """Where the answers for a choice of sequences lie."""
+    return f"{FULL}_{'+'.join(subset)}"

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from bids_app.synthesis.habenula.scans import SIDE, Sources, Variation, core, draw_scan, tissue_numbers
+from bids_app.synthesis.habenula.shapes import ellipsoid, volume_of
+from bids_app.synthesis.habenula.sources import SPACING_MM
+
+STILL = Variation(shift_mm=0, turn=0, scale=0, bend_mm=0, swell=0, wild=0)
+VOXEL = SPACING_MM**3
+
+
+@pytest.fixture(scope="module")
+def sources() -> Sources:
+    """Two thalami of a block brain, 8 mm apart at the middle, fluid between them."""
+    n = 96
+    x = (np.arange(n) - (n - 1) / 2) * SPACING_MM
+    labels = np.full((n, n, n), 2)
+    labels[np.abs(x) < 12] = 10
+    labels[np.abs(x) < 2.5] = 14
+    shape = torch.from_numpy(ellipsoid())[None]
+    centres = torch.tensor([[-3.4, 0.0, 0.0], [3.4, 0.0, 0.0]])
+    image = torch.from_numpy(tissue_numbers(labels))[None]
+    return Sources(
+        ("block",), ("labels",), (image,), (None,), (centres,), shape, torch.tensor([volume_of(shape[0].numpy())])
+    )
+
+
+def test_the_same_seed_gives_the_same_scan(sources):
+    one, two = (draw_scan(sources, 0, 7, Variation()) for _ in range(2))
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
+
+
+def test_another_seed_gives_another_scan(sources):
+    assert not torch.equal(draw_scan(sources, 0, 7, Variation())[0], draw_scan(sources, 0, 8, Variation())[0])
+
+
+def test_targets_are_parts_that_sum_to_one(sources):
+    target = draw_scan(sources, 0, 3, Variation())[1]
+    assert target.shape == (3, SIDE, SIDE, SIDE)
+    torch.testing.assert_close(target.sum(0), torch.ones(SIDE, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_left_stays_on_the_left_whether_mirrored_or_not(sources, seed):
+    left, right = draw_scan(sources, 0, seed, Variation())[1][1:]
+    x = torch.arange(SIDE).float()[:, None, None]
+    assert (left * x).sum() / left.sum() < (right * x).sum() / right.sum()
+
+
+def test_drawn_volumes_follow_the_measured_ones(sources):
+    volumes = torch.cat([draw_scan(sources, 0, seed, STILL)[1][1:].sum((1, 2, 3)) * VOXEL for seed in range(4)])
+    assert 12 < volumes.mean() < 22
+    assert volumes.min() > 7
+    assert volumes.max() < 31
+
+
+def test_a_second_scan_of_the_same_brain_keeps_its_volume(sources):
+    one, two = (draw_scan(sources, 0, 5, Variation(), again)[1][1:].sum((1, 2, 3)) for again in (1, 2))
+    torch.testing.assert_close(one, two, rtol=0.02, atol=1)
+
+
+def test_core_is_the_innermost_share_of_a_probability():
+    axis = (np.arange(40) - 19.5) / 6
+    probability = np.exp(-0.5 * sum(a**2 for a in np.meshgrid(axis, axis, axis))).astype(np.float32)
+    part = core(probability, share=0.5)
+    assert part.sum() == pytest.approx(0.5 * probability.sum(), rel=0.05)
+    assert part[20, 20, 20] == 1

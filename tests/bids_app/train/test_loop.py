@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+import torch
+
+from bids_app.errors import IOFailure, TrainingError
+from bids_app.train.augment import Augmentation
+from bids_app.train.loop import Course, fit
+from tests.learned.small import small_losses, small_patches, small_scans, small_state
+
+COURSE = Course(steps=8, save_every=4, look_every=2, rate=1e-2)
+
+
+def weights_of(state) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for net in (state.network, state.mean) for p in net.parameters()])
+
+
+def run(state, tmp_path=None, **options):
+    checkpoint = tmp_path / "state.pt" if tmp_path else None
+    return fit(
+        state,
+        small_patches(small_scans()),
+        small_losses(),
+        options.pop("course", COURSE),
+        augmentation=Augmentation(),
+        checkpoint=checkpoint,
+        **options,
+    )
+
+
+def test_stopping_and_going_on_gives_the_weights_of_never_stopping(tmp_path):
+    whole = run(small_state())
+    run(small_state(), tmp_path, stop_at=5)
+    again = small_state(seed=9)
+    again.load(tmp_path / "state.pt")
+    assert again.step == 5
+    run(again, tmp_path)
+    assert again.step == 8
+    assert torch.equal(weights_of(whole), weights_of(again))
+
+
+def test_another_seed_is_another_training():
+    patches = [small_patches(small_scans(), seed=seed) for seed in (1, 2)]
+    one, other = (fit(small_state(), p, small_losses(), Course(steps=2)) for p in patches)
+    assert not torch.equal(weights_of(one), weights_of(other))
+
+
+def test_segmentation_and_targets_are_learned_together():
+    told = []
+    run(small_state(dropout=0.0), course=Course(steps=150, rate=1e-2, look_every=0), told=told.append)
+    first, last = told[0], told[-1]
+    for task in ("segmentation", "outcome", "score"):
+        assert last[f"loss_{task}"] < 0.75 * first[f"loss_{task}"], task
+
+
+def test_the_log_holds_every_loss_and_what_the_tasks_ask_of_the_bottleneck(tmp_path):
+    run(small_state(), course=Course(steps=20, look_every=10), log_path=tmp_path / "log.csv")
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10", "20"]
+    for name in ("loss_segmentation", "loss_outcome", "norm_segmentation", "norm_score", "cosine_outcome"):
+        assert math.isfinite(float(rows[-1][name])), name
+
+
+def test_training_ends_when_the_validation_side_gets_no_better(tmp_path):
+    course = Course(steps=200, rate=0.0, check_every=5, patience=2, look_every=0)
+    state = run(small_state(), tmp_path, course=course, validation=small_patches(small_scans(4, seed=5)))
+    assert state.step < 50
+    assert {path.name for path in tmp_path.glob("best_*.pt")} >= {"best_joint.pt", "best_outcome.pt"}
+
+
+def test_a_loss_that_is_no_number_ends_it_and_says_so(tmp_path):
+    scans = small_scans()
+    scans[0].stack[:] = float("nan")
+    patches = small_patches(scans, batch=12)
+    with pytest.raises(TrainingError, match="damaged images"):
+        fit(small_state(), patches, small_losses(), Course(steps=3), checkpoint=tmp_path / "state.pt")
+
+
+def test_a_checkpoint_cut_short_says_where_the_one_before_lies(tmp_path):
+    run(small_state(), tmp_path)
+    whole = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"rename .*state\.pt\.previous"):
+        small_state().load(tmp_path / "state.pt")
+    (tmp_path / "state.pt.previous").replace(tmp_path / "state.pt")
+    state = small_state()
+    state.load(tmp_path / "state.pt")
+    assert state.step == 8 or state.step == 4
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="delete it"):
+        small_state().load(tmp_path / "state.pt")
+
+
+def test_another_trainings_checkpoint_is_refused(tmp_path):
+    state = small_state()
+    state.digest = "one"
+    state.save(tmp_path / "state.pt")
+    other = small_state()
+    other.digest = "two"
+    with pytest.raises(TrainingError, match="another plan"):
+        other.load(tmp_path / "state.pt")
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    state = small_state()
+    state.save(tmp_path / "state.pt")
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    state.step = 7
+    with pytest.raises(IOFailure, match="No space left"):
+        state.save(tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))

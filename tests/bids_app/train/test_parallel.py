@@ -1,0 +1,50 @@
+"""Two processes that share each batch learn what one process learns from the whole of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from bids_app.train.augment import Augmentation
+from bids_app.train.fold import leave
+from bids_app.train.loop import Course, Worker, fit
+from tests.learned.small import small_losses, small_patches, small_scans, small_state
+
+STEPS = 4
+
+
+def train(rank: int, processes: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    if processes > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=processes
+        )
+    scans = small_scans(8)
+    scans[0] = dataclasses.replace(scans[0], labels=None)  # processes that know different amounts
+    scans[1] = dataclasses.replace(scans[1], targets=np.array([np.nan, 2.0]))
+    state = small_state(dropout=0.0)
+    rows = []
+    fit(
+        state,
+        small_patches(scans, batch=4),
+        small_losses(),
+        Course(STEPS, look_every=0),
+        augmentation=Augmentation(),
+        worker=Worker(rank=rank, processes=processes),
+        told=rows.append,
+    )
+    weights = torch.cat([p.detach().flatten() for p in state.mean.parameters()])
+    np.save(f"{folder}/{processes}-{rank}.npy", weights.numpy())
+    leave()
+
+
+def test_two_processes_learn_what_one_does_from_the_same_batch(tmp_path):
+    train(0, 1, str(tmp_path))
+    torch.multiprocessing.spawn(train, args=(2, str(tmp_path)), nprocs=2)
+    alone, first, second = (np.load(tmp_path / f"{name}.npy") for name in ("1-0", "2-0", "2-1"))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, atol=5e-6)
+    start = torch.cat([p.detach().flatten() for p in small_state(dropout=0.0).mean.parameters()]).numpy()
+    assert np.abs(alone - start).max() > 2e-4
