@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_app import text
 from bids_app.errors import UsageError
 
 DEFAULT_SEED = 20240229
@@ -200,14 +200,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The plain options of a TOML file, unchecked (`from_plain` checks them).
 
     Raises:
-        UsageError: the file is absent, not UTF-8 or not TOML.
+        UsageError: the file is absent or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return text.read_toml(path)[0]
     except OSError as error:
         raise UsageError(f"cannot read the configuration file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    except text.TextError as error:
+        raise UsageError(str(error)) from error
 
 
 def _toml(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from bids_app.bids.status import Status, read_status
 from bids_app.errors import UsageError
 from bids_app.settings import Settings, read_toml, write_toml
+from bids_app.text import TextError, read_text
 from workflows.resources import FINE_MM, HEAD_GB, SESSION_GB, Resources, share_out
 from workflows.wanted import anatomy_of, load_recipes
 
@@ -148,8 +149,8 @@ def _plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         import yaml
 
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            content = yaml.safe_load(read_text(path)[0])
+        except (OSError, TextError, RecursionError, yaml.YAMLError) as error:
             raise UsageError(f"cannot read the plugin file {path}: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
         raise UsageError(

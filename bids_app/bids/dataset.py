@@ -21,6 +21,7 @@ from bids_app.bids.naming import LABEL
 from bids_app.bids.provenance import container
 from bids_app.errors import CannotWrite, InputMissing, ValidationFailed
 from bids_app.settings import Settings
+from bids_app.text import TextError, read_json
 
 PROGRAM = "tandem"
 BIDS_VERSION = "1.10.0"
@@ -95,10 +96,11 @@ def check_dataset(settings: Settings) -> list[str]:
         raise InputMissing(f"the BIDS dataset {bids_dir} is not a folder that can be read")
     participants = list_participants(bids_dir)
     trouble = [] if participants else [f"{bids_dir} has no sub-* folder: is it the right folder?"]
-    description, wrong = read_description(bids_dir)
+    description, wrong, told = read_description(bids_dir)
     trouble += wrong
     if trouble and not settings.skip_bids_validation:
         raise ValidationFailed(f"{'; '.join(trouble)}. Mend it, or go on with --skip-bids-validation")
+    trouble += told
     if description.get("DatasetType") == "derivative":
         trouble.append(f"{bids_dir} says it is a derivative dataset; Tandem reads raw images")
     odd = [label for label in participants if not LABEL.fullmatch(label)]
@@ -108,21 +110,21 @@ def check_dataset(settings: Settings) -> list[str]:
     return trouble
 
 
-def read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """``dataset_description.json`` of a dataset, ``{}`` where it cannot be used, and what is wrong with it."""
+def read_description(folder: Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    """``dataset_description.json`` of a dataset, ``{}`` where it cannot be used; what is wrong with it; what is odd."""
     path = Path(folder) / "dataset_description.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content, told = read_json(path)
     except FileNotFoundError:
-        return {}, [f"{path} is missing: every BIDS dataset has one, with Name and BIDSVersion"]
+        return {}, [f"{path} is missing: every BIDS dataset has one, with Name and BIDSVersion"], []
     except OSError as error:
-        return {}, [f"{path} cannot be read: {error.strerror}"]
-    except ValueError as error:
-        return {}, [f"{path} is not a JSON file: {error}"]
+        return {}, [f"{path} cannot be read: {error.strerror}"], []
+    except TextError as error:
+        return {}, [str(error)], []
     if not isinstance(content, dict):
-        return {}, [f"{path} must hold an object with Name and BIDSVersion"]
+        return {}, [f"{path} must hold an object with Name and BIDSVersion"], []
     lacking = [name for name in ("Name", "BIDSVersion") if not content.get(name)]
-    return content, [f"{path} lacks {' and '.join(lacking)}"] if lacking else []
+    return content, [f"{path} lacks {' and '.join(lacking)}"] if lacking else [], told
 
 
 def write_dataset_files(
@@ -186,13 +188,20 @@ def dataset_links(output_dir: Path, settings: Settings, more: dict[str, Path] | 
 
 
 def _check_owner(output_dir: Path, settings: Settings) -> list[str]:
-    found, _ = read_description(output_dir)
-    made_by = [str(one.get("Name")) for one in found.get("GeneratedBy") or [] if isinstance(one, dict)]
+    found, wrong, _ = read_description(output_dir)
+    if not found and os.path.lexists(output_dir / "dataset_description.json"):
+        raise CannotWrite(
+            f"{output_dir} may hold another program's dataset, for its description cannot be used "
+            f"({'; '.join(wrong)}): mend or delete that file, or choose another output folder"
+        )
+    makers = found.get("GeneratedBy")
+    makers = [one for one in makers if isinstance(one, dict)] if isinstance(makers, list) else []
+    made_by = [str(one.get("Name")) for one in makers]
     if found and PROGRAM not in [name.lower() for name in made_by]:
         whose = f"made by {', '.join(made_by)}" if made_by else f"{found.get('Name', 'without a name')!r}"
         raise CannotWrite(f"{output_dir} already holds another dataset, {whose}: choose another output folder")
     told = []
-    versions = {str(one.get("Version")) for one in found.get("GeneratedBy") or [] if isinstance(one, dict)}
+    versions = {str(one.get("Version")) for one in makers}
     if versions - {__version__}:
         older = ", ".join(sorted(versions - {__version__}))
         told.append(f"{output_dir} has files of version {older}; finished sessions of it are kept as they are")
@@ -205,7 +214,7 @@ def _check_owner(output_dir: Path, settings: Settings) -> list[str]:
 
 
 def _describe_dataset(output_dir: Path, settings: Settings, links: dict[str, Path]) -> dict[str, Any]:
-    raw, _ = read_description(settings.bids_dir)
+    raw, _, _ = read_description(settings.bids_dir)
     generated: dict[str, Any] = {"Name": PROGRAM, "Version": __version__}
     generated["Description"] = "Segments brain MRI and learns participant-level targets in tandem; research use only"
     if box := container():

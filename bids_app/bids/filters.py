@@ -9,6 +9,7 @@ from typing import Any
 
 from bids_app.bids.naming import INDICES, short_entity
 from bids_app.errors import UsageError
+from bids_app.text import TextError, read_json
 
 #: Words of the file name, beside entities, that a filter may name.
 WORDS = {"suffix", "extension", "datatype"}
@@ -96,11 +97,11 @@ def session_filter_names(labels: Iterable[str]) -> set[str]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content, _ = read_json(path)
     except OSError as error:
         raise UsageError(f"cannot read the filter file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not a JSON file: {error}") from error
+    except TextError as error:
+        raise UsageError(str(error)) from error
     if not isinstance(content, dict):
         raise UsageError(f'{path} must hold sequences, for example {{"T1w": {{"acquisition": "mprage"}}}}')
     return content

@@ -11,6 +11,7 @@ from bids_app.bids.naming import parse_name
 from bids_app.bids.selection import Candidate
 from bids_app.errors import ImageError, InputMissing, TandemError
 from bids_app.imaging.diffusion import read_scheme
+from bids_app.text import read_text
 
 #: Images that are computed from a raw series where the dataset has none: suffix -> suffix of the series.
 COMPUTED = {"trace": "dwi", "ADC": "dwi"}
@@ -104,7 +105,7 @@ def usable_series(images: Iterable[Path], root: Path) -> tuple[list[Path], list[
 def _numbers(path: Path) -> np.ndarray:
     """Rows of numbers, ``(rows, columns)``."""
     try:
-        rows = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        rows = [line.replace(",", " ").split() for line in read_text(path)[0].split("\n")]
         values = np.array([[float(word) for word in row] for row in rows if row], dtype=float)
     except OSError as error:
         raise InputMissing(f"{path} cannot be read: {error.strerror}") from error

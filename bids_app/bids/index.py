@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from bids_app.bids.files import write_whole
 from bids_app.bids.naming import IMAGE_EXTENSIONS, parse_name
 from bids_app.errors import InputMissing, UsageError, ValidationFailed
 from bids_app.settings import Settings
+from bids_app.text import TextError, read_json
 
 #: What pybids is to read out of a name here. Setting up its 29 entities takes longer than reading a participant's
 #: folder (0.13 s of 0.2 s); `bids_app.bids.naming` reads the others, of the few files that matter.
@@ -51,10 +51,15 @@ class Index:
             if their_suffix != suffix or path.parent not in image.parents or not theirs.items() <= entities.items():
                 continue
             try:
-                fields = json.loads(path.read_text(encoding="utf-8"))
-                found.update(fields)
-            except (OSError, ValueError, TypeError) as error:
+                fields, told = read_json(path)
+            except (OSError, TextError) as error:
                 trouble.append(f"{path} cannot be read as JSON ({error}); its fields are not used")
+                continue
+            if isinstance(fields, dict):
+                found.update(fields)
+                trouble += told
+            else:
+                trouble.append(f"{path} holds no object of fields and values; it is not used")
         return found, trouble
 
 

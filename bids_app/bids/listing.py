@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from bids_app.bids.filters import allows_session, read_filters, session_filter_names
 from bids_app.bids.naming import IMAGE_EXTENSIONS
+from bids_app.bids.tables import nearest, plain_label, without_prefix
 from bids_app.errors import InputMissing, NothingSelected, UsageError
 from bids_app.settings import Settings
+from bids_app.text import TextError, read_text, stripped
 
 #: Where an image may lie without a session folder beside ones that have it.
 LOOSE_FOLDERS = ("anat", "dwi")
@@ -39,7 +42,8 @@ def choose_participants(settings: Settings) -> list[str]:
     missing = [label for label in wanted if label not in set(there)]
     if missing:
         shown = ", ".join(there[:10]) + (", ..." if len(there) > 10 else "") if there else "no sub-* folder at all"
-        raise InputMissing(f"no participant {', '.join(missing)} in {settings.bids_dir}; there is {shown}")
+        close = [f"{one} ({guess[0]}?)" if (guess := nearest(one, there)) else one for one in missing]
+        raise InputMissing(f"no participant {', '.join(close)} in {settings.bids_dir}; there is {shown}")
     excluded = set(_labels(settings.exclude_participant_label, there))
     chosen = [label for label in there if (not wanted or label in wanted) and label not in excluded]
     if not chosen:
@@ -106,7 +110,7 @@ def _folders(folder: Path) -> list[str]:
 def _labels(given: Iterable[str], there: Iterable[str]) -> list[str]:
     known, labels = set(there), []
     for item in given:
-        label = str(item).removeprefix("sub-")
+        label = without_prefix(str(item), "sub-")
         is_file = label not in known and Path(item).is_file()
         labels += _labels_in(Path(item)) if is_file else [label]
     return labels
@@ -114,11 +118,13 @@ def _labels(given: Iterable[str], there: Iterable[str]) -> list[str]:
 
 def _labels_in(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path)[0].split("\n")
+    except (OSError, TextError) as error:
         raise UsageError(f"cannot read the list of participants {path}: {error}") from error
-    firsts = [line.split("\t")[0].strip() for line in lines]
-    labels = [w.removeprefix("sub-") for w in firsts if w and not w.startswith("#") and w != "participant_id"]
+    firsts = [stripped(stripped(re.split(r"[\t,;]", line)[0]).strip("\"'")) for line in lines]
+    heading = [plain_label(word) == "participantid" for word in firsts]
+    words = [w for w, first in zip(firsts, heading, strict=True) if w and not w.startswith("#") and not first]
+    labels = [without_prefix(word, "sub-") for one in words for word in one.split()]
     if not labels:
         raise UsageError(f"{path} names no participant; one label a line is needed")
     return labels

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from bids_app import text
 from bids_app.errors import InputMissing
 
 
@@ -20,8 +20,8 @@ def session_keys(output_dir: Path) -> list[str]:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object; None where the file is absent, half written or something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value, _ = text.read_json(path)
+    except (OSError, text.TextError):
         return None
     return value if isinstance(value, dict) else None
 

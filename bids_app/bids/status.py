@@ -16,6 +16,7 @@ from typing import Any
 from bids_app.bids.digest import sha256_of
 from bids_app.bids.files import write_text
 from bids_app.bids.naming import session_key
+from bids_app.text import read_json
 
 STATES = ("running", "done", "failed", "unknown")
 KILLED, OUT_OF_TIME = int(signal.SIGKILL), int(signal.SIGXCPU)
@@ -88,7 +89,7 @@ def read_status(output_dir: Path, key: str) -> Status | None:
     """
     path = status_path(output_dir, key)
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain, _ = read_json(path)
         status = _from_plain(plain, key)
     except FileNotFoundError:
         return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from bids_app.bids.record import read_json
 from bids_app.errors import InputMissing
 from bids_app.settings import Settings
 
@@ -37,7 +37,7 @@ def boilerplate(settings: Settings, units: list) -> int:
 
     for unit in units:
         path = _record(settings, unit.key)
-        record = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        record = (read_json(path) or {}) if path else {}
         if record.get("state") == "done":
             print(methods_markdown(record))
             return 0

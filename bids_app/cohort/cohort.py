@@ -14,10 +14,11 @@ from bids_app.bids.preflight import check_image
 from bids_app.bids.record import read_session, session_keys
 from bids_app.cohort.labels import check_labels, declared, find_labels
 from bids_app.cohort.split import Member, quantile_strata
-from bids_app.cohort.tables import Key, Tables, code_all, read_tables
+from bids_app.cohort.tables import Key, Tables, code_all, named_levels, read_tables
 from bids_app.errors import DataError, InputMissing, LeakageError, TandemError, UsageError
 from bids_app.imaging.stacking import Grid
 from bids_app.recipes.recipe import AS_IT_LIES, Recipe
+from bids_app.text import TextError, parse_number
 
 #: Column that says who has a lesion, beside the labels that show it.
 LESION_COLUMN = "lesion"
@@ -138,7 +139,7 @@ def load_cohort(
         (list(sessions), []) if sessions is not None else _finished(recipe, Path(output_dir), participants)
     )
     keys: list[Key] = [(session.participant, session.session) for session in sessions]
-    tables = read_tables(Path(bids_dir), keys)
+    tables = read_tables(Path(bids_dir), keys, named_levels(recipe))
     known = code_all(recipe, tables, keys)
     wrong, notes = list(known.wrong), notes + known.told
     site = site_column or recipe.learning.site
@@ -270,12 +271,12 @@ def _person(recipe: Recipe, tables: Tables, key: Key, site: str, group: str | No
     learning = recipe.learning
     cell = {name: tables.value("participants", column, key) for name, column in (("site", site), ("sex", learning.sex))}
     cell["group"] = tables.value("participants", group, key) if group else None
-    text = tables.value("participants", learning.age, key) or ""
+    text = tables.value("participants", learning.age, key)
     try:
-        age = float(text.rstrip("+"))
-    except ValueError:
+        age = float("nan") if text is None else parse_number(text)
+    except TextError:
         age = float("nan")
-    return {**cell, "age": age if np.isfinite(age) else float("nan")}
+    return {**cell, "age": age}
 
 
 def _labelled(

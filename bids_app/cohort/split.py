@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import DataError, LeakageError
+from bids_app.text import read_json
 
 #: Quantiles by which a continuous target is stratified.
 STRATA = 4
@@ -84,7 +85,7 @@ def read_split(path: Path) -> Split:
         DataError: not such a file, or its folds are not those its digest names.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain, _ = read_json(path)
         folds = tuple(
             Fold(f["name"], tuple(f["train"]), tuple(f["validation"]), tuple(f["test"])) for f in plain["folds"]
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from bids_app.bids.tables import read_rows
+from bids_app.bids.listing import list_participants, list_sessions
+from bids_app.bids.tables import match_labels, read_table, without_partner, without_prefix
+from bids_app.errors import InputMissing
 from bids_app.recipes.recipe import Recipe, Target
+from bids_app.text import TextError, is_missing, parse_number, read_json, stripped
 
-#: How BIDS, and an empty cell, say that a value is not known.
-UNKNOWN = ("", "n/a", "N/A")
 #: Session of a participant without session folders.
 Key = tuple[str, str | None]
 
@@ -27,7 +27,8 @@ class Tables:
         participants: row by label, without ``sub-``.
         sessions: row by participant and session.
         columns: of ``participants`` and of ``sessions``.
-        levels: values of a column that the JSON names, in its order, by table and column.
+        levels: values of a column that the recipe names, by table and column.
+        documented: values of a column that the JSON names, in its order, by table and column.
         wrong, told: what cannot be right, and what a person should know.
     """
 
@@ -36,69 +37,124 @@ class Tables:
     sessions: dict[Key, dict[str, str]] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=lambda: {"participants": [], "sessions": []})
     levels: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    documented: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
     def value(self, table: str, column: str, key: Key) -> str | None:
-        """One cell; None where it is not known."""
+        """One cell; None where it is not known: a word for that (`bids_app.text.MISSING`) which is no known level."""
         row = self.participants.get(key[0], {}) if table == "participants" else self.sessions.get(key, {})
-        value = row.get(column, "").strip()
-        return None if value in UNKNOWN else value
+        value = stripped(row.get(column, ""))
+        named = (*self.levels.get((table, column), ()), *self.documented.get((table, column), ()))
+        return None if value not in named and is_missing(value) else value
+
+    def read_as_unknown(self, table: str, column: str, keys: Sequence[Key]) -> list[str]:
+        """A sentence where cells that are neither empty nor ``n/a`` were taken for not known; empty elsewhere."""
+        counts: dict[str, int] = {}
+        for key in keys:
+            row = self.participants.get(key[0], {}) if table == "participants" else self.sessions.get(key, {})
+            cell = stripped(row.get(column, ""))
+            if cell.lower() not in ("", "n/a") and self.value(table, column, key) is None:
+                counts[cell] = counts.get(cell, 0) + 1
+        words = ", ".join(f"{word!r} ({count})" for word, count in counts.items())
+        named = "name it as a level in the recipe or the JSON beside the table if it is a value"
+        return [f"{words} of the column {column} was read as not known; {named}"] if words else []
 
     def file(self, table: str) -> str:
         return f"{self.bids_dir / f'{table}.tsv'}" if table == "participants" else "sessions.tsv"
 
 
-def read_tables(bids_dir: Path, keys: Sequence[Key]) -> Tables:
-    """Read the tables that are there; an absent one has no columns."""
-    tables = Tables(bids_dir)
-    rows, tables.columns["participants"] = _rows(bids_dir / "participants.tsv", "participant_id", "sub-", tables)
-    tables.participants = rows
+def read_tables(
+    bids_dir: Path, keys: Sequence[Key], levels: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> Tables:
+    """Read the tables that are there; an absent one has no columns.
+
+    Labels that differ from a folder's by zeros, case or signs alone are taken for it; every row without a folder, and
+    every session without a row, is named in ``told``.
+
+    Args:
+        bids_dir: the dataset.
+        keys: participant and session of every session that will be asked for.
+        levels: values that a recipe names, by table and column: no word among them means that it is not known.
+    """
+    tables = Tables(bids_dir, levels={place: tuple(names) for place, names in (levels or {}).items() if names})
+    asked = list(dict.fromkeys(participant for participant, _ in keys))
     _levels(bids_dir / "participants.json", "participants", tables)
     _levels(bids_dir / "sessions.json", "sessions", tables)
-    for participant in dict.fromkeys(participant for participant, _ in keys):
+    path = bids_dir / "participants.tsv"
+    folders = list(dict.fromkeys([*_listed(lambda: list_participants(bids_dir)), *asked]))
+    rows, tables.columns["participants"] = _rows(path, "participant_id", "sub-", folders, tables)
+    tables.participants = rows
+    if rows:
+        tables.told += _without_row(path.name, [f"sub-{one}" for one in asked if one not in rows])
+    for participant in asked:
         path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
-        rows, columns = _rows(path, "session_id", "ses-", tables)
+        own = [session for one, session in keys if one == participant and session is not None]
+        folders = list(dict.fromkeys([*_listed(lambda who=participant: list_sessions(bids_dir, who)), *own]))
+        rows, columns = _rows(path, "session_id", "ses-", [one for one in folders if one is not None], tables)
         tables.sessions |= {(participant, session): row for session, row in rows.items()}
         tables.columns["sessions"] += [c for c in columns if c not in tables.columns["sessions"]]
         _levels(path.with_suffix(".json"), "sessions", tables)
+        if rows:
+            tables.told += _without_row(path.name, [f"ses-{one}" for one in own if one not in rows])
     return tables
 
 
-def _rows(path: Path, column: str, prefix: str, tables: Tables) -> tuple[dict[str, dict[str, str]], list[str]]:
+def _without_row(table: str, names: list[str]) -> list[str]:
+    return [f"{table}: has no row for {', '.join(names)}"] if names else []
+
+
+def _listed(look: Callable[[], list[str | None]]) -> list[str | None]:
+    """Folders of the dataset; none where it is not there (any more): finished derivatives are enough to train with."""
     try:
-        columns, lines, told = read_rows(path)
+        return look()
+    except InputMissing:
+        return []
+
+
+def _rows(
+    path: Path, column: str, prefix: str, folders: list[str], tables: Tables
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Rows by folder, and the table's columns."""
+    try:
+        table = read_table(path, column)
     except FileNotFoundError:
         return {}, []
-    except OSError as error:
-        tables.wrong.append(f"{path}: cannot be read ({error.strerror})")
+    except (OSError, TextError) as error:
+        tables.wrong.append(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
         return {}, []
-    tables.told += told
-    if column not in columns:
+    tables.told += table.told
+    tables.wrong += table.wrong
+    if column not in table.columns:
         tables.wrong.append(f"{path}: has no column {column}")
         return {}, []
     rows: dict[str, dict[str, str]] = {}
-    for line in lines:
-        label = line[column].removeprefix(prefix)
-        if rows.setdefault(label, line) != line:
+    for line in table.rows:
+        label = without_prefix(line[column], prefix)
+        if is_missing(label):
+            tables.told.append(f"{path.name}: a row without a {column} is not used")
+        elif rows.setdefault(label, line) != line:
             tables.wrong.append(f"{path}: lists {prefix}{label} twice, with different values")
-    return rows, columns
+    matches = match_labels(list(rows), folders, prefix, path.name)
+    tables.told += matches.told + without_partner(matches.lost, folders, prefix, path.name)
+    return {folder: rows[label] for label, folder in matches.folder.items()}, table.columns
 
 
 def _levels(path: Path, table: str, tables: Tables) -> None:
     """Take over what a JSON says about its columns."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content, told = read_json(path)
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as error:
+    except (OSError, TextError) as error:
         tables.wrong.append(f"{path}: cannot be read ({error})")
         return
+    tables.told += told
     for column, about in content.items() if isinstance(content, dict) else ():
         levels = about.get("Levels") if isinstance(about, dict) else None
         if isinstance(levels, dict | list) and levels:
-            names = tuple(str(level) for level in levels if str(level) not in UNKNOWN)
-            tables.levels.setdefault((table, column), names)
+            names = tuple(str(level) for level in levels if str(level).lower() not in ("", "n/a"))
+            tables.documented.setdefault((table, column), names)
 
 
 @dataclass(frozen=True)
@@ -118,6 +174,11 @@ class Known:
     covariate_levels: dict[str, tuple[str, ...]]
     wrong: list[str]
     told: list[str]
+
+
+def named_levels(recipe: Recipe) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The values that a recipe names for its targets, by table and column."""
+    return {(target.table, target.column or target.name): target.levels for target in recipe.targets}
 
 
 def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> Known:
@@ -153,10 +214,12 @@ def code_target(
         trouble = f"{tables.file(target.table)}: has no column {column} for the target {target.name}; it has {there}"
         return none, target.levels, [trouble], []
     texts = [tables.value(target.table, column, key) for key in keys]
+    unknown = tables.read_as_unknown(target.table, column, keys)
     if target.kind == "continuous":
         values, wrong = _numbers(texts, keys, f"{tables.file(target.table)}, column {column}")
-        return values, (), wrong + _nothing_to_learn(target, values, ()), []
+        return values, (), wrong + _nothing_to_learn(target, values, ()), unknown
     levels, wrong, told = _levels_of(target, tables, texts)
+    told += unknown
     values, places = none, {level: place for place, level in enumerate(levels)}
     for index, (key, text) in enumerate(zip(keys, texts, strict=True)):
         if text is not None:
@@ -172,7 +235,7 @@ def _levels_of(
 ) -> tuple[tuple[str, ...], list[str], list[str]]:
     """The recipe's levels, else the JSON's, else the sorted values; what is wrong and what is to be known of them."""
     column = target.column or target.name
-    documented = tables.levels.get((target.table, column), ())
+    documented = tables.documented.get((target.table, column), ())
     wrong, told = [], []
     levels = target.levels or documented
     if not levels:
@@ -219,7 +282,7 @@ def code_covariates(
         texts = [tables.value("participants", column, key) for key in keys]
         words = sorted({text for text in texts if text is not None and _number(text) is None})
         if words and not any(_number(text) is not None for text in texts if text):
-            order = tables.levels.get(("participants", column), ()) or tuple(words)
+            order = tables.documented.get(("participants", column), ()) or tuple(words)
             if len(order) > 2 or not set(words) <= set(order):
                 wrong.append(f"{tables.file('participants')}: the covariate {column} has more than two values {words}")
                 continue
@@ -234,19 +297,17 @@ def code_covariates(
 def _numbers(texts: Sequence[str | None], keys: Sequence[Key], where: str) -> tuple[np.ndarray, list[str]]:
     values, wrong = np.full(len(texts), np.nan), []
     for index, (text, key) in enumerate(zip(texts, keys, strict=True)):
-        number = None if text is None else _number(text)
-        if number is not None and math.isfinite(number):
-            values[index] = number
-        elif text is not None:
-            what = "is no number" if number is None else "is not finite; write n/a where it is not known"
-            wrong.append(f"{where}: {text!r} of {_who(key)} {what}")
+        try:
+            values[index] = np.nan if text is None else parse_number(text)
+        except TextError as error:
+            wrong.append(f"{where}: {_who(key)}: {error}")
     return values, list(dict.fromkeys(wrong))
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
-    except ValueError:
+        return parse_number(text)
+    except TextError:
         return None
 
 

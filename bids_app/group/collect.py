@@ -11,7 +11,7 @@ from typing import Any
 
 from bids_app.bids.record import read_session, session_keys
 from bids_app.errors import InputMissing
-from bids_app.group.participants import Participants, read_participants
+from bids_app.group.participants import Participants, fit_to, read_participants
 
 #: column of a volumes table -> measure, unit
 MEASURES = {
@@ -88,6 +88,7 @@ def collect(output_dir: Path) -> Collection:
         )
     copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
     participants = read_participants(next((c for c in copies if c.is_file()), copies[0]))
+    fit_to(participants, [f"sub-{key.partition('_')[0].removeprefix('sub-')}" for key in keys])
     warnings = list(participants.warnings)
     sessions, values = [], []
     for key in keys:

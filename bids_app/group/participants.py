@@ -1,13 +1,13 @@
-"""participants.tsv as people make it: with a byte order mark, in Latin-1, without the prefix, with repeated rows."""
+"""participants.tsv as people make it: without the prefix, with repeated rows, with labels of another spelling."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_app.bids.tables import read_rows
+from bids_app.bids.tables import match_labels, read_table, without_prefix
+from bids_app.text import TextError, is_missing, read_json, stripped
 
-MISSING = {"", "n/a", "na", "nan", "none", "null"}
 #: looked for in this order when no group column is given
 GROUP_COLUMNS = ("group", "diagnosis", "dx", "sex", "gender")
 
@@ -24,37 +24,69 @@ class Participants:
 def read_participants(path: Path) -> Participants:
     """Read a participants table; an absent or unusable one gives an empty result with a warning, never an error.
 
-    The values stay text: ``n/a`` where one is missing. A file that is not UTF-8 is read as Latin-1.
+    The values stay text: ``n/a`` where one is missing (`bids_app.text.MISSING`), but for words that the JSON beside
+    the table names as levels of their column.
     """
     found = Participants()
     try:
-        header, rows, found.warnings = read_rows(path)
+        table = read_table(path, "participant_id")
     except FileNotFoundError:
         found.warnings.append("There is no participants.tsv in the output folder, so there are no groups to compare.")
         return found
     except OSError as error:
         found.warnings.append(f"participants.tsv cannot be read ({error.strerror}).")
         return found
-    if "participant_id" not in header:
+    except TextError as error:
+        found.warnings.append(f"{error}; there are no groups to compare.")
+        return found
+    found.warnings = table.told + table.wrong
+    if "participant_id" not in table.columns:
         found.warnings.append("participants.tsv has no column participant_id and was not used.")
         return found
-    found.columns = [c for c in header if c != "participant_id"]
-    for row in rows:
-        identity = row.pop("participant_id").strip()
-        if not identity:
+    found.columns = [c for c in table.columns if c != "participant_id"]
+    levels = level_names(path.with_suffix(".json"))
+    for row in table.rows:
+        label = without_prefix(row.pop("participant_id"), "sub-")
+        if is_missing(label):
             continue
-        identity = identity if identity.startswith("sub-") else f"sub-{identity}"
+        identity = f"sub-{label}"
         if identity in found.rows:
             found.warnings.append(f"participants.tsv lists {identity} more than once; its first row was used.")
             continue
-        found.rows[identity] = {k: clean(v) for k, v in row.items()}
+        found.rows[identity] = {name: clean(value, levels.get(name, ())) for name, value in row.items()}
     return found
 
 
-def clean(value: str | None) -> str:
-    """A value without surrounding blanks; ``n/a`` for each way of writing that it is missing."""
-    value = (value or "").strip()
-    return "n/a" if value.lower() in MISSING else value
+def fit_to(participants: Participants, identities: list[str]) -> None:
+    """Give rows the identities of the sessions where they differ by zeros, case or signs alone; adds a warning."""
+    labels = [identity.removeprefix("sub-") for identity in dict.fromkeys(identities)]
+    given = [identity.removeprefix("sub-") for identity in participants.rows]
+    matches = match_labels(given, labels, "sub-", "participants.tsv")
+    participants.warnings += matches.told
+    participants.rows = {
+        f"sub-{matches.folder.get(label, label)}": row
+        for label, row in zip(given, participants.rows.values(), strict=True)
+    }
+
+
+def level_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """The values that the JSON beside a table names, by column; empty where there is no such file to use."""
+    try:
+        content, _ = read_json(path)
+    except (OSError, TextError):
+        return {}
+    columns = content.items() if isinstance(content, dict) else ()
+    return {
+        name: tuple(map(str, about["Levels"]))
+        for name, about in columns
+        if isinstance(about, dict) and isinstance(about.get("Levels"), dict | list)
+    }
+
+
+def clean(value: str | None, levels: tuple[str, ...] = ()) -> str:
+    """A value without surrounding blanks; ``n/a`` for each way of writing that it is missing, but for known levels."""
+    value = stripped(value or "")
+    return "n/a" if value not in levels and is_missing(value) else value
 
 
 def choose_group_column(participants: Participants, asked: str | None) -> tuple[str | None, str]:

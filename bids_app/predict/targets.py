@@ -14,6 +14,7 @@ from bids_app.errors import BundleError
 from bids_app.predict.predict import normalised
 from bids_app.predict.vote import UNFAMILIAR, Familiarity, combine, image_features, level_probabilities
 from bids_app.recipes.recipe import Target
+from bids_app.text import TextError, parse_number
 
 
 def predict_targets(
@@ -74,13 +75,15 @@ def known_covariates(bundle: Bundle, bids_dir: Path, key: tuple[str, str | None]
     names = bundle.recipe.learning.covariates
     if not names:
         return {}, []
-    tables, found, told = read_tables(bids_dir, [key]), {}, []
+    words = bundle.manifest.get("covariate_levels") or {}
+    tables = read_tables(bids_dir, [key], {("participants", name): words.get(name) or () for name in names})
+    found, told = {}, [text for text in tables.told if f"for sub-{key[0]}" in text] + tables.wrong
     for name in names:
         text = tables.value("participants", name, key)
-        levels = (bundle.manifest.get("covariate_levels") or {}).get(name) or []
+        levels = words.get(name) or []
         try:
-            found[name] = float(levels.index(text)) if text in levels else float(text or "nan")
-        except ValueError:
+            found[name] = float(levels.index(text)) if text in levels else parse_number(text) if text else math.nan
+        except TextError:
             told.append(f"covariate {name}: {text!r} is nothing that trained the bundle {bundle.name}")
         if not math.isfinite(found.get(name, math.nan)):
             found.pop(name, None)

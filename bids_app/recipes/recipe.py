@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bids_app.errors import RecipeError
+from bids_app.text import TextError, read_toml
 
 HERE = Path(__file__).parent
 BIDS_WORD = r"^[0-9a-zA-Z]+$"
@@ -300,15 +300,15 @@ def load_recipe(name: str | Path) -> Recipe:
     """
     path = Path(name) if str(name).endswith(".toml") else HERE / f"{name}.toml"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content, _ = read_toml(path)
     except FileNotFoundError:
         raise RecipeError(
             f"there is no recipe {str(name)!r}; recipes that ship: {', '.join(list_recipes())}; a file ends in .toml"
         ) from None
     except OSError as error:
         raise RecipeError(f"the recipe {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+    except TextError as error:
+        raise RecipeError(str(error)) from error
     return parse_recipe(content, source=str(path))
 
 

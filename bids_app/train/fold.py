@@ -19,6 +19,7 @@ from bids_app.cohort.split import Fold
 from bids_app.errors import TrainingError, UsageError
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import Scan, load_scans
+from bids_app.text import read_json
 from bids_app.train.arms import Arm
 from bids_app.train.batches import Patches, permute
 from bids_app.train.loop import JOINT, Course, Worker, fit, keep_weights, mixed_seed
@@ -92,7 +93,7 @@ class FoldTask:
     @classmethod
     def read(cls, path: Path) -> FoldTask:
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**read_json(path)[0])
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(f"{path} does not say what to train: {error}") from error
 
@@ -232,8 +233,11 @@ def outputs_of(kind: str, levels: Sequence[str] | None) -> int:
 
 def is_done(task: FoldTask) -> bool:
     """Whether this very task was trained and answered for: not another plan, seed or number of steps in its folder."""
-    path = Path(task.out) / DONE
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("digest") == task.digest
+    try:
+        facts, _ = read_json(Path(task.out) / DONE)
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get("digest") == task.digest
 
 
 def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:

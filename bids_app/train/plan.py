@@ -14,6 +14,7 @@ import numpy as np
 
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe
+from bids_app.text import TextError, read_json
 from bids_app.train.fitted import describe_fold, fit_covariates, fit_normalisation, fit_targets
 from bids_app.train.memory import peak_gb, step_gb
 
@@ -312,8 +313,8 @@ def read_plan(path: Path, recipe: Recipe | None = None) -> Plan:
         TrainingError: naming the file and every field that is absent, unknown or cannot be.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        plain, _ = read_json(path)
+    except (OSError, TextError) as error:
         raise TrainingError(f"the plan {path} cannot be read: {error}; delete it to plan anew") from error
     return parse_plan(plain, recipe, source=str(path))
 

@@ -63,6 +63,14 @@ class TestCheck:
         (selection,) = select_participant(settings(), "01", [T1W])
         assert selection.path_of("T1w")
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+    def test_a_description_in_another_encoding_is_read(self, dataset, settings, encoding):
+        root = dataset("sub-01/anat/sub-01_T1w.nii.gz")
+        about = '{"Name": "Müller", "BIDSVersion": "1.8.0"}'
+        (root / "dataset_description.json").write_bytes(about.encode(encoding))
+        told = check_dataset(settings())
+        assert ["not UTF-8" in text for text in told] == ([] if encoding == "utf-8-sig" else [True])
+
     def test_a_folder_without_participants_is_refused(self, dataset, settings):
         dataset()
         with pytest.raises(ValidationFailed, match=r"no sub-\* folder"):
@@ -149,6 +157,26 @@ class TestWrite:
         with pytest.raises(CannotWrite, match="already holds another dataset"):
             write_dataset_files(root, settings(output_dir=root))
         assert (root / "dataset_description.json").read_bytes() == before
+
+    @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, '"x"', ""])
+    def test_a_description_that_cannot_be_used_may_be_anybodys(self, dataset, settings, content):
+        dataset()
+        run = settings()
+        run.output_dir.mkdir(parents=True)
+        (run.output_dir / "dataset_description.json").write_text(content)
+        with pytest.raises(CannotWrite, match="another program"):
+            write_dataset_files(run.output_dir, run)
+        assert (run.output_dir / "dataset_description.json").read_text() == content
+
+    @pytest.mark.parametrize("makers", [3, "Tandem", {"Name": "tandem"}, [["tandem"]]])
+    def test_an_odd_generated_by_is_somebody_elses(self, dataset, settings, makers):
+        dataset()
+        run = settings()
+        run.output_dir.mkdir(parents=True)
+        about = json.dumps({"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": makers})
+        (run.output_dir / "dataset_description.json").write_text(about)
+        with pytest.raises(CannotWrite, match="already holds another dataset"):
+            write_dataset_files(run.output_dir, run)
 
     def test_files_of_an_older_version_are_said(self, dataset, settings):
         dataset()

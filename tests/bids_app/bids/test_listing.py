@@ -26,6 +26,27 @@ def test_labels_may_come_from_a_text_file(two, settings, tmp_path):
     assert choose_participants(settings(participant_label=(str(tmp_path / "who.txt"),))) == ["02"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffparticipant_id\rsub-02\r".encode("utf-16"),
+        b"\xef\xbb\xbfsub-02\r\n",
+        b'"participant_id","age"\n"sub-02","40"\n',
+        b"  SUB-02  \n",
+        b"# M\xfcnchen\n02\n",
+    ],
+)
+def test_a_list_of_participants_is_read_in_every_form_that_people_write(two, settings, tmp_path, content):
+    (tmp_path / "who.txt").write_bytes(content)
+    assert choose_participants(settings(participant_label=(str(tmp_path / "who.txt"),))) == ["02"]
+
+
+@pytest.mark.parametrize(("typed", "guess"), [("2", "02"), ("002", "02"), ("sub-1", "01")])
+def test_a_label_with_other_zeros_is_refused_with_a_guess(two, settings, typed, guess):
+    with pytest.raises(InputMissing, match=rf"\({guess}\?\)"):
+        choose_participants(settings(participant_label=(typed,)))
+
+
 def test_an_unknown_participant_is_named(two, settings):
     with pytest.raises(InputMissing, match="no participant 77") as caught:
         choose_participants(settings(participant_label=("77", "01")))

@@ -153,6 +153,15 @@ def test_a_broken_sidecar_is_a_warning(dataset, settings):
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("content", ["[1]", '"x"', "[" * 100_000, "1"])
+def test_a_sidecar_that_is_no_object_is_a_warning(dataset, settings, content):
+    root = dataset(f"{ANAT}_T1w.nii.gz")
+    (root / f"{ANAT}_T1w.json").write_text(content)
+    chosen = only(settings())
+    assert chosen.choices["T1w"].metadata == {}
+    assert any("sub-01_T1w.json" in text for text in chosen.warnings)
+
+
 def test_a_dangling_link_is_chosen_so_that_the_preflight_names_it(dataset, settings):
     root = dataset()
     (root / "sub-01/anat").mkdir(parents=True)

@@ -110,6 +110,46 @@ def test_a_level_called_none_is_a_level(world):
     np.testing.assert_array_equal([s.targets[0] for s in cohort.sessions], [0, 1, 0, np.nan])
 
 
+def test_words_for_not_known_are_no_class_and_are_said(world):
+    cohort = world(rows(dx=["hc", "NA", "pt", "-"]), recipe("lesion", {"name": "dx", "kind": "binary"}))
+    assert cohort.levels["dx"] == ("hc", "pt")
+    np.testing.assert_array_equal([s.targets[0] for s in cohort.sessions], [0, np.nan, 1, np.nan])
+    assert any("'NA' (1), '-' (1) of the column dx" in note for note in cohort.notes)
+
+
+def relabelled(table, spelling):
+    return {spelling(number): row for number, row in enumerate(table.values(), 1)}
+
+
+@pytest.mark.parametrize("spelling", ["sub-{}", "SUB-0{}", "{}.0", "00{}", "sub-0{}"])
+def test_labels_of_another_spelling_are_matched_and_named(world, spelling):
+    table = relabelled(rows(dx=["hc", "pt", "hc", "pt"]), spelling.format)
+    cohort = world(table, recipe("lesion", {"name": "dx", "kind": "binary"}))
+    assert [s.targets[0] for s in cohort.sessions] == [0, 1, 0, 1]
+    assert any("for sub-02" in note for note in cohort.notes) is not spelling.lower().startswith("sub-0")
+
+
+def test_labels_with_another_word_in_front_are_named_and_not_guessed(world):
+    table = relabelled(rows(dx=["hc", "pt", "hc", "pt"]), "S-00{}".format)
+    with pytest.raises(DataError, match="nobody has a known value"):
+        world(table, recipe("lesion", {"name": "dx", "kind": "binary"}))
+
+
+def test_every_row_without_a_session_and_every_session_without_a_row_is_named(world):
+    table = rows(dx=["hc", "pt", "hc", "pt"])
+    table["sub-044"] = table.pop("sub-04")
+    cohort = world(table, recipe("lesion", {"name": "dx", "kind": "binary"}))
+    assert any("the row sub-044 belongs to no folder" in note and "is it sub-04?" in note for note in cohort.notes)
+    assert any("has no row for sub-04" in note for note in cohort.notes)
+
+
+def test_ages_as_people_write_them_are_one_number_everywhere(world):
+    target = recipe("lesion", {"name": "age", "kind": "continuous"})
+    cohort = world(rows(age=["89+", "34,5", " 40 ", "N/A"]), target)
+    np.testing.assert_array_equal([s.targets[0] for s in cohort.sessions], [89, 34.5, 40, np.nan])
+    np.testing.assert_array_equal([s.age for s in cohort.sessions], [89, 34.5, 40, np.nan])
+
+
 def test_every_wrong_label_and_target_is_listed_together(world):
     far = TINY_AFFINE.copy()
     far[:3, 3] += 1000
@@ -117,7 +157,7 @@ def test_every_wrong_label_and_target_is_listed_together(world):
     world.label("sub-02", spot(7))
     world.label("sub-03", spot() * 0)
     table = rows(
-        lesion=[1, 1, 1, 1], diagnosis=["control", "patient", "unsure", "control"], score=[1, "nan", 3, "many"]
+        lesion=[1, 1, 1, 1], diagnosis=["control", "patient", "unsure", "control"], score=[1, "inf", 3, "many"]
     )
     asked = recipe("lesion", DIAGNOSIS, {"name": "score", "kind": "continuous"}, {"name": "age", "kind": "continuous"})
     with pytest.raises(DataError) as error:
@@ -127,8 +167,8 @@ def test_every_wrong_label_and_target_is_listed_together(world):
         "sub-02_dseg.nii.gz: holds 7; the recipe's regions are 1",
         "sub-03_dseg.nii.gz: is empty, but the column lesion says that there is a lesion",
         "sub-03 has diagnosis 'unsure', none of ['control', 'patient']",
-        "column score: 'nan' of sub-02 is not finite",
-        "column score: 'many' of sub-04 is no number",
+        "column score: sub-02: 'inf' is not finite",
+        "column score: sub-04: 'many' is no number",
         "has no column age for the target age; it has participant_id, lesion, diagnosis, score",
     ):
         assert line in str(error.value)
