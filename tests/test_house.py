@@ -29,6 +29,7 @@ FLOORS = {
     "networks": 1,
     "recipes": 1,
     "measure": 1,
+    "targets": 1,
     "settings": 0,
     "text": 0,
     "errors": 0,

@@ -13,6 +13,7 @@ from bids_app import __version__
 from bids_app.bids.files import told_plainly
 from bids_app.bundle.bundle import Bundle, read_shape
 from bids_app.errors import CannotWrite, UsageError
+from bids_app.recipes.recipe import Recipe
 from bids_app.scans.tiles import tile_sides
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def export_monai(bundle: Bundle, out_dir: Path, *, onnx: bool = False) -> Path:
             for folder in ("configs", "models", "docs", "scripts"):
                 (partial / folder).mkdir(parents=True)
             (partial / "scripts" / "__init__.py").write_text("", encoding="utf-8")
-            (partial / "scripts" / "network.py").write_text(network_source(bundle.name), encoding="utf-8")
+            (partial / "scripts" / "network.py").write_text(network_source(bundle), encoding="utf-8")
             for name, content in (("metadata", metadata(bundle)), ("inference", inference(bundle))):
                 text = json.dumps(content, indent=4) + "\n"
                 (partial / "configs" / f"{name}.json").write_text(text, encoding="utf-8")
@@ -84,10 +85,11 @@ def arguments(bundle: Bundle) -> dict[str, Any]:
     fits = bundle.calibration.get("targets") or {}
     targets = {}
     for target in recipe.targets:
-        scales = [plan.get("targets", {}).get(target.name) or {} for plan in plans]
-        targets[target.name] = {"kind": target.kind, "temperature": fits.get(target.name, {}).get("temperature", 1.0)}
-        if target.kind == "continuous":
-            targets[target.name]["scales"] = [[one.get("mean", 0.0), one.get("sd", 1.0)] for one in scales]
+        targets[target.name] = {
+            "kind": target.kind,
+            "temperature": fits.get(target.name, {}).get("temperature", 1.0),
+            "scalings": [plan.get("targets", {}).get(target.name) or {} for plan in plans],
+        }
     late = [[plan.get("covariates", {}).get(name, {}) for name in recipe.learning.covariates] for plan in plans]
     return {
         "shape": shape,
@@ -110,16 +112,26 @@ def portable(bundle: Bundle) -> Members:
     return members
 
 
-def network_source(name: str) -> str:
+def network_source(bundle: Bundle) -> str:
     """One file with everything `Members` is made of, out of the modules that Tandem itself runs."""
     from bids_app.bundle import portable
     from bids_app.networks import multitask, standardise
 
-    lines = [HEAD.format(name=name, version=__version__)]
+    lines = [HEAD.format(name=bundle.name, version=__version__), *links_source(bundle.recipe)]
     for module in (multitask, standardise, portable):
         source = inspect.getsource(module).splitlines()
         lines += [line for line in source if not line.startswith(("from __future__", "from bids_app"))]
     return "\n".join(lines) + "\n"
+
+
+def links_source(recipe: Recipe) -> list[str]:
+    """What `kind_of(...).link` is in the exported file: a class per kind of target of the recipe."""
+    kinds = {target.kind: target.behaviour for target in recipe.targets}
+    lines = []
+    for name, kind in kinds.items():
+        lines += [f"class {name.title()}:", *inspect.getsource(kind.link).splitlines(), "", ""]
+    table = ", ".join(f"{name!r}: {name.title()}" for name in kinds)
+    return [*lines, "def kind_of(name):", f"    return {{{table}}}[name]", "", ""]
 
 
 def patch_of(bundle: Bundle) -> list[int]:

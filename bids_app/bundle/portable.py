@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 
 from bids_app.networks.multitask import build_network
 from bids_app.networks.standardise import CUT, standardise
+from bids_app.targets.kinds import kind_of
 
 
 class Members(nn.Module):
@@ -20,7 +20,7 @@ class Members(nn.Module):
         shape: content of ``network.json`` without the number of members.
         normalisation: per member and sequence, ``{"kind": "scan"}`` or ``{"kind": "cohort", "mean": m, "sd": s}``.
         temperature: of the segmentation.
-        targets: per target ``{"kind": ..., "temperature": t, "scales": [[mean, sd] of each member]}``.
+        targets: per target ``{"kind": ..., "temperature": t, "scalings": [the plan's entry of each member]}``.
         covariates: per member and covariate ``[mean, sd]``.
     """
 
@@ -69,17 +69,7 @@ class Members(nn.Module):
 
     def _target(self, name: str, number: int, logits: torch.Tensor) -> torch.Tensor:
         how = self.targets[name]
-        if how["kind"] == "continuous":
-            mean, sd = how["scales"][number]
-            return logits * sd + mean
-        logits = logits / how["temperature"]
-        if how["kind"] != "ordinal":
-            return logits.softmax(1)
-        above = [logits[:, :1].sigmoid()]
-        for level in range(1, logits.shape[1]):
-            above.append(torch.minimum(above[-1], logits[:, level : level + 1].sigmoid()))
-        edges = [torch.ones_like(above[0]), *above, torch.zeros_like(above[0])]
-        return torch.cat([upper - lower for upper, lower in pairwise(edges)], 1)
+        return kind_of(how["kind"]).link(logits, {"temperature": how["temperature"], **how["scalings"][number]})
 
     @staticmethod
     def _scaled(x: torch.Tensor, how: Sequence[Mapping[str, Any]]) -> torch.Tensor:

@@ -62,7 +62,7 @@ def write_bundle(
         IOFailure, CannotWrite: the disk is full, or the folder may not be written.
     """
     weights = _half(states)
-    bare = [target.name for target in recipe.targets if target.kind != "continuous" and not target.levels]
+    bare = [target.name for target in recipe.targets if target.behaviour.has_levels and not target.levels]
     if bare:
         raise BundleError(f"the levels of {', '.join(bare)} are not known; fill them into the recipe before it is kept")
     parts: dict[str, Any] = {

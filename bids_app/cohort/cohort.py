@@ -13,7 +13,7 @@ from bids_app.bids.digest import content_hash
 from bids_app.bids.preflight import check_image
 from bids_app.bids.record import read_session, session_keys
 from bids_app.cohort.labels import check_labels, declared, find_labels
-from bids_app.cohort.split import Member, quantile_strata
+from bids_app.cohort.split import Member
 from bids_app.cohort.tables import Key, Tables, code_all, named_levels, read_tables
 from bids_app.errors import DataError, InputMissing, LeakageError, TandemError, UsageError
 from bids_app.imaging.stacking import Grid
@@ -66,7 +66,7 @@ class Cohort:
     Attributes:
         recipe: what is to be learned.
         sessions: in the order of their keys.
-        levels: of every target, by its name; empty for a continuous one.
+        levels: of every target, by its name; empty for one with a value.
         covariate_levels: the words of covariates that are words, in the order of their numbers.
         notes: sentences for the report: who was left out and why, how values were read.
     """
@@ -89,9 +89,7 @@ class Cohort:
         strata: list[list[str]] = [[] for _ in people]
         for place, target in enumerate(self.recipe.targets):
             values = [_first(session.targets[place] for session in own) for own in people.values()]
-            continuous = target.kind == "continuous"
-            marks = quantile_strata(values) if continuous else ["unknown" if v != v else str(int(v)) for v in values]
-            for one, mark in zip(strata, marks, strict=True):
+            for one, mark in zip(strata, target.behaviour.strata(values), strict=True):
                 one.append(f"{target.name} {mark}")
         if any(region.kind == "lesion" for region in self.recipe.regions):
             for one, own in zip(strata, people.values(), strict=True):
@@ -181,15 +179,7 @@ def describe(cohort: Cohort) -> dict[str, Any]:
     for place, target in enumerate(cohort.recipe.targets):
         values = np.array([session.targets[place] for session in sessions])
         known = values[np.isfinite(values)]
-        if target.kind == "continuous":
-            facts = {
-                "mean": float(known.mean()),
-                "sd": float(known.std()),
-                "range": [float(known.min()), float(known.max())],
-            }
-        else:
-            levels = cohort.levels[target.name]
-            facts = {"classes": {level: int((known == position).sum()) for position, level in enumerate(levels)}}
+        facts = target.behaviour.describe(known, cohort.levels[target.name])
         targets[target.name] = {"kind": target.kind, "known": len(known), **facts}
     ages = np.array([s.age for s in people.values() if np.isfinite(s.age)])
     return {

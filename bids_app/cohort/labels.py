@@ -116,7 +116,7 @@ def declared(recipe: Recipe, row: Mapping[str, str], lesion_column: str) -> bool
     """
     value = row.get(lesion_column, "").strip().lower()
     for target in recipe.targets:
-        if (target.column or target.name) == lesion_column and target.kind == "binary" and target.levels:
+        if (target.column or target.name) == lesion_column and target.behaviour.level_count == 2 and target.levels:
             levels = [level.lower() for level in target.levels]
             return bool(levels.index(value)) if value in levels else None
     if value in ("1", "1.0", "yes", "true", "present"):

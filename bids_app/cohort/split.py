@@ -14,9 +14,6 @@ import numpy as np
 from bids_app.errors import DataError, LeakageError
 from bids_app.text import read_json
 
-#: Quantiles by which a continuous target is stratified.
-STRATA = 4
-
 
 @dataclass(frozen=True)
 class Member:
@@ -248,15 +245,6 @@ def _marks(member: Member) -> list[str]:
     if member.site:
         marks += [f"site {member.site}"] + [f"site {member.site} {mark}" for mark in list(marks)]
     return marks or ["anyone"]
-
-
-def quantile_strata(values: Sequence[float], parts: int = STRATA) -> list[str]:
-    """A continuous target as strata by quantile; ``unknown`` where it is NaN."""
-    known = np.array([v for v in values if np.isfinite(v)])
-    if not len(known):
-        return ["unknown"] * len(values)
-    edges = np.quantile(known, np.linspace(0, 1, parts + 1)[1:-1])
-    return [str(int(np.searchsorted(edges, v))) if np.isfinite(v) else "unknown" for v in values]
 
 
 def _named(people: Iterable[str]) -> str:

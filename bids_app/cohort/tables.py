@@ -163,7 +163,7 @@ class Known:
 
     Attributes:
         targets, covariates: one row per session, NaN where not known.
-        levels: of every target, by its name; empty for a continuous one.
+        levels: of every target, by its name; empty for one with a value.
         covariate_levels: the words of covariates that are words, in the order of their numbers.
         wrong, told: what cannot be right, and what a person should know.
     """
@@ -215,7 +215,7 @@ def code_target(
         return none, target.levels, [trouble], []
     texts = [tables.value(target.table, column, key) for key in keys]
     unknown = tables.read_as_unknown(target.table, column, keys)
-    if target.kind == "continuous":
+    if not target.behaviour.has_levels:
         values, wrong = _numbers(texts, keys, f"{tables.file(target.table)}, column {column}")
         return values, (), wrong + _nothing_to_learn(target, values, ()), unknown
     levels, wrong, told = _levels_of(target, tables, texts)
@@ -248,10 +248,11 @@ def _levels_of(
     strange = [level for level in target.levels if documented and level not in documented]
     if strange:
         wrong.append(f"{target.table}.json: {column} has no level {', '.join(strange)}, which the recipe names")
-    if target.kind == "binary" and len(levels) > 2:
+    most = target.behaviour.level_count
+    if most and len(levels) > most:
         wrong.append(
-            f"target {target.name} is binary, but {column} has {len(levels)} levels ({', '.join(levels)}): name two in "
-            f"the recipe, or make it categorical"
+            f"target {target.name} is {target.kind}, but {column} has {len(levels)} levels ({', '.join(levels)}): name "
+            f"{most} in the recipe, or choose another kind"
         )
     return levels, wrong, told
 

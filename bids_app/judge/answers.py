@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import TrainingError
-from bids_app.judge.measures import answers_of
 from bids_app.judge.out_of_fold import read_answer
 from bids_app.judge.statistics import DRAWS, bootstrap, by_participant, mean_interval, plain
+from bids_app.judge.target_answers import answers_of
 from bids_app.measure.calibration import reliability_bins
 from bids_app.measure.lesions import Counts, detect, pooled
 from bids_app.measure.overlap import compare_masks
-from bids_app.measure.targets import bland_altman, decided_level, probabilities
+from bids_app.measure.scores import bland_altman
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
 
@@ -169,11 +169,12 @@ def target_rows(
         if logits is None:
             continue
         row = {**_who(scan), "target": target.name, "kind": target.kind, "truth": float(truth)}
-        if target.kind == "continuous":
+        kind = target.behaviour
+        if not kind.has_levels:
             rows.append({**row, "answer": float(logits[0]), "probability": None})
             continue
-        probability = probabilities(target.kind, logits, temperatures.get(target.name, 1.0))
-        row |= {"answer": float(decided_level(target.kind, probability)), "probability": probability.tolist()}
+        probability = kind.probabilities(logits, temperatures.get(target.name, 1.0))
+        row |= {"answer": float(kind.decide(probability)), "probability": probability.tolist()}
         rows.append(row)
     return rows
 
@@ -258,9 +259,9 @@ def summarise_target(
     found = _grouped(rows, measures, seed, draws)
     answers = answers_of(target, rows)
     found["kind"] = target.kind
-    if target.kind == "binary" and answers.keys:
+    if target.behaviour.figure == "reliability" and answers.keys:
         found["reliability"] = reliability_bins(answers.probability[:, 1], answers.truth == 1)
-    if target.kind == "continuous":
+    if target.behaviour.figure == "agreement":
         people = answers.participants
         truth, value = (by_participant(x, people)[1] for x in (answers.truth, answers.value))
         found["bland_altman"] = bland_altman(truth, value) | {"truth": truth.tolist(), "answer": value.tolist()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,12 +15,6 @@ from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
 
 VOLUMES, COVARIATES, BOTH = "volumes", "covariates", "volumes-and-covariates"
-#: Strengths of ridge's penalty, chosen by leave-one-out inside the training side.
-PENALTIES = np.logspace(-2, 4, 13)
-#: scikit-learn's own strength of the logistic penalty, on standardised columns.
-STRENGTH = 1.0
-#: No probability is stated nearer to nothing than this, so that its logarithm stays finite.
-SUREST = 1e-12
 
 
 def baselines_of(recipe: Recipe) -> list[str]:
@@ -67,9 +60,8 @@ def answer_baseline(
 ) -> list[Path]:
     """Fit on each fold's training side, answer its test side, and leave the answers as a network does.
 
-    Missing values are filled and columns scaled by what the training side holds. Binary and categorical: logistic
-    regression with levels weighed evenly, as the networks' losses are; ordinal: one logistic regression per cut;
-    continuous: ridge regression.
+    Missing values are filled and columns scaled by what the training side holds; the model is that of the target's
+    kind, see `TargetKind.baseline`.
 
     Args:
         name: one of `VOLUMES`, `COVARIATES`, `BOTH`.
@@ -115,38 +107,8 @@ def fit_and_answer(target: Target, x: np.ndarray, y: np.ndarray, new: np.ndarray
     Returns:
         ``(m, outputs)``. A level that nobody in training has gets the logit of half a participant.
     """
-    if target.kind == "continuous":
-        from sklearn.linear_model import RidgeCV
-
-        return _pipeline(RidgeCV(alphas=PENALTIES)).fit(x, y).predict(new)[:, None]
-    levels = max(len(target.levels), int(y.max()) + 1, 2)
-    if target.kind == "ordinal":
-        cuts = [_log_probability(x, (y > k).astype(int), new, 2) for k in range(levels - 1)]
-        return np.stack([both[:, 1] - both[:, 0] for both in cuts], 1)
-    return _log_probability(x, y.astype(int), new, levels)
-
-
-def _log_probability(x: np.ndarray, y: np.ndarray, new: np.ndarray, levels: int) -> np.ndarray:
-    """``(m, levels)``; where training has one level only, how often it occurred is all there is to say."""
-    from sklearn.linear_model import LogisticRegression
-
-    answer = np.full((len(new), levels), np.log(0.5 / (len(y) + 1)))
-    seen = np.unique(y)
-    if len(seen) == 1:
-        answer[:, seen[0]] = np.log((len(y) + 0.5) / (len(y) + 1))
-        return answer
-    model = _pipeline(LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)).fit(x, y)
-    answer[:, seen] = np.log(np.clip(model.predict_proba(new), SUREST, 1))
-    return answer
-
-
-def _pipeline(model: Any) -> Any:
-    """Medians and scales of the training side alone, then the model."""
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
+    levels = max(len(target.levels), int(y.max()) + 1, 2) if target.behaviour.has_levels else 0
+    return target.behaviour.baseline(x, y, new, levels)
 
 
 def _columns(name: str, scan: Scan, volumes: Mapping[str, np.ndarray] | None) -> np.ndarray:

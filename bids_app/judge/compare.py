@@ -11,7 +11,7 @@ import numpy as np
 from bids_app.errors import DataError
 from bids_app.judge.answers import Evaluation, over_regions
 from bids_app.judge.controls import Controls, judge_controls
-from bids_app.judge.measures import TESTED, TITLES, Answers, Row, answers_of
+from bids_app.judge.rows import TITLES, ComparisonRow
 from bids_app.judge.statistics import (
     DRAWS,
     PERMUTATIONS,
@@ -23,6 +23,7 @@ from bids_app.judge.statistics import (
     plain,
     sign_flip,
 )
+from bids_app.judge.target_answers import TargetAnswers, answers_of
 from bids_app.judge.wording import sentences
 from bids_app.recipes.recipe import Recipe, Region, Target
 from bids_app.train.arms import PERMUTED
@@ -41,14 +42,14 @@ class Comparison:
     Attributes:
         reference: name of the arm that the others are compared with.
         arms: the others.
-        rows: see `Row`.
+        rows: see `ComparisonRow`.
         controls: verdict on permuted targets; None where none was run.
         notes: what a reader must know: no control, no site left out, measures that could not be compared.
     """
 
     reference: str
     arms: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     controls: Controls | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -93,7 +94,7 @@ def compare_arms(
     if reference not in evaluations:
         raise DataError(f"there is no arm {reference!r} to compare with; there are {', '.join(evaluations)}")
     arms = tuple(name for name in evaluations if name not in (reference, PERMUTED))
-    rows: list[Row] = []
+    rows: list[ComparisonRow] = []
     for arm in arms:
         pair = evaluations[arm], evaluations[reference]
         how = {"arm": arm, "reference": reference, "seed": seed, "draws": draws, "permutations": permutations}
@@ -104,7 +105,7 @@ def compare_arms(
         for target in recipe.targets:
             rows += _compare_target(target, *pair, **how)
     adjusted = holm([row.p for row in rows])
-    rows = [Row(**{**asdict(row), "p_holm": p}) for row, p in zip(rows, adjusted, strict=True)]
+    rows = [ComparisonRow(**{**asdict(row), "p_holm": p}) for row, p in zip(rows, adjusted, strict=True)]
     control = evaluations.get(PERMUTED)
     controls = judge_controls(control, recipe, seed, draws=draws) if control is not None else None
     notes = _notes(evaluations, arms, reference, recipe, splits, controls)
@@ -121,13 +122,13 @@ def on_common_sessions(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str,
     return {name: e.only(common) for name, e in evaluations.items()}, sorted(set().union(*every) - common)
 
 
-def _compare_region(region: Region, one: Evaluation, other: Evaluation, **how: Any) -> list[Row]:
+def _compare_region(region: Region, one: Evaluation, other: Evaluation, **how: Any) -> list[ComparisonRow]:
     rows = [[row for row in e.regions if row["region"] == region.name] for e in (one, other)]
     measures = ("dice", "f1") if region.kind == "lesion" else ("dice",)
     return [_paired(region.name, measure, *rows, **how) for measure in measures if all(rows)]
 
 
-def _compare_all_regions(one: Evaluation, other: Evaluation, **how: Any) -> list[Row]:
+def _compare_all_regions(one: Evaluation, other: Evaluation, **how: Any) -> list[ComparisonRow]:
     rows = [over_regions(e.regions) for e in (one, other)]
     return [_paired(ALL_REGIONS, "dice", *rows, **how)] if all(rows) else []
 
@@ -143,7 +144,7 @@ def _paired(
     seed: int,
     draws: int,
     permutations: int,
-) -> Row:
+) -> ComparisonRow:
     """Mean over participants; sessions where either arm's measure is not defined do not count."""
     mine, theirs = ({row["key"]: row for row in rows} for rows in (one, other))
     _same_sessions(mine.keys(), theirs.keys(), arm, reference, what)
@@ -160,7 +161,7 @@ def _paired(
     apart = paired_difference(values, others, people, seed=seed, draws=draws)
     p = sign_flip(by_participant(values - others, people)[1], seed=seed, draws=permutations)
     means = [float(by_participant(x, people)[1].mean()) if people else float("nan") for x in (values, others)]
-    return Row(
+    return ComparisonRow(
         arm,
         reference,
         "region",
@@ -178,7 +179,7 @@ def _paired(
     )
 
 
-def _compare_target(target: Target, one: Evaluation, other: Evaluation, **how: Any) -> list[Row]:
+def _compare_target(target: Target, one: Evaluation, other: Evaluation, **how: Any) -> list[ComparisonRow]:
     pair = answers_of(target, one.targets), answers_of(target, other.targets)
     if not all(answers.keys for answers in pair):
         return []
@@ -189,19 +190,27 @@ def _compare_target(target: Target, one: Evaluation, other: Evaluation, **how: A
             f"the arms {how['arm']} and {how['reference']} were evaluated with different values of {target.name}: "
             "run both again"
         )
-    return [_target_row(measure, mine, theirs, **how) for measure in TESTED[target.kind]]
+    return [_target_row(measure, mine, theirs, **how) for measure in target.behaviour.tested]
 
 
 def _target_row(
-    measure: str, mine: Answers, theirs: Answers, *, arm: str, reference: str, seed: int, draws: int, permutations: int
-) -> Row:
+    measure: str,
+    mine: TargetAnswers,
+    theirs: TargetAnswers,
+    *,
+    arm: str,
+    reference: str,
+    seed: int,
+    draws: int,
+    permutations: int,
+) -> ComparisonRow:
     people, nan = mine.participants, float("nan")
     whom = {"participants": len(set(people)), "sessions": len(people), "better": TITLES[measure][1]}
     named = (arm, reference, "target", mine.target.name, measure)
     functions = [answers.statistics().get(measure) for answers in (mine, theirs)]
     values = [float(f(np.ones((1, len(people))))[0]) if f else nan for f in functions]
     if not np.isfinite(values).all():
-        return Row(*named, *values, nan, nan, nan, test="none", p=nan, **whom)
+        return ComparisonRow(*named, *values, nan, nan, nan, test="none", p=nan, **whom)
     apart = bootstrap(_difference(*functions), people, seed=seed, draws=draws)
     if measure == "auc":
         found = delong(mine.truth == 1, mine.probability[:, 1], theirs.probability[:, 1], people)
@@ -210,7 +219,7 @@ def _target_row(
     else:
         shares = by_participant(mine.shares(measure) - theirs.shares(measure), people, total=True)[1]
         test, p = "permutation", sign_flip(shares, seed=seed, draws=permutations)
-    return Row(*named, *values, apart.value, apart.low, apart.high, test=test, p=p, **whom)
+    return ComparisonRow(*named, *values, apart.value, apart.low, apart.high, test=test, p=p, **whom)
 
 
 def _difference(one: Callable, other: Callable) -> Callable:

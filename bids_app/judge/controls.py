@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bids_app.judge.answers import Evaluation
-from bids_app.judge.measures import CONTROLLED, TITLES, Answers, answers_of
+from bids_app.judge.rows import TITLES
 from bids_app.judge.statistics import DRAWS, bootstrap, plain
+from bids_app.judge.target_answers import TargetAnswers, answers_of
 from bids_app.judge.wording import number
 from bids_app.recipes.recipe import Recipe
 
@@ -46,7 +47,7 @@ def judge_controls(evaluation: Evaluation, recipe: Recipe, seed: int = 0, *, dra
     """Is the arm whose targets were permuted in training at chance?
 
     Chance is an AUC of 0.5 and a balanced accuracy of one divided by the levels that occur; the interval must hold it.
-    For a continuous target R² must not lie above 0: guessing the mean gives 0, and anything else less.
+    For a value R² must not lie above 0: guessing the mean gives 0, and anything else less.
 
     Args:
         evaluation: of the arm with permuted targets, against the true values.
@@ -57,15 +58,15 @@ def judge_controls(evaluation: Evaluation, recipe: Recipe, seed: int = 0, *, dra
     for target in recipe.targets:
         answers = answers_of(target, evaluation.targets)
         if answers.keys:
-            rows += [_judge(answers, measure, seed, draws) for measure in CONTROLLED[target.kind]]
+            rows += [_judge(answers, measure, seed, draws) for measure in target.behaviour.controlled]
     above = [row for row in rows if row.verdict == ABOVE]
     judged = [row for row in rows if row.verdict != UNDEFINED]
     return Controls(tuple(rows), bool(judged) and not above, _said(rows, above, judged))
 
 
-def _judge(answers: Answers, measure: str, seed: int, draws: int) -> ControlRow:
+def _judge(answers: TargetAnswers, measure: str, seed: int, draws: int) -> ControlRow:
     people, function = answers.participants, answers.statistics().get(measure)
-    chance = {"auc": 0.5, "r2": 0.0}.get(measure, 1 / len(np.unique(answers.truth)))
+    chance = answers.target.behaviour.chance(measure, answers.truth)
     count, nan = len(set(people)), float("nan")
     if function is None:
         return ControlRow(answers.target.name, measure, nan, nan, nan, chance, UNDEFINED, count)

@@ -20,9 +20,6 @@ from bids_app.predict.predict import predict_vote
 from bids_app.predict.targets import predict_targets
 from bids_app.scans.scan import Scan, load_scan
 
-#: Probabilities are kept this far from 0 and 1 where a file holds their logits.
-SUREST = 1e-7
-
 
 def evaluate_bundle(
     bundle: Bundle, cohort: Cohort, scans: Path, out: Path, *, device: str = "cpu", seed: int = 0
@@ -89,20 +86,12 @@ def _answer(bundle: Bundle, scan: Scan, device: str) -> tuple[dict[str, np.ndarr
         one = said[target.name]
         if one.get("abstained"):
             why = one.get("reason") or "abstained"
-        elif target.kind == "continuous":
-            parts[f"target_{target.name}"] = np.array([one["value"]], np.float32)
+        elif target.behaviour.has_levels:
+            p = np.array([one["levels"][level] for level in target.levels])
+            parts[f"target_{target.name}"] = target.behaviour.logits(p).astype(np.float32)
         else:
-            p = np.clip([one["levels"][level] for level in target.levels], SUREST, 1 - SUREST)
-            parts[f"target_{target.name}"] = _logits(target.kind, p).astype(np.float32)
+            parts[f"target_{target.name}"] = np.array([one["value"]], np.float32)
     return parts, why
-
-
-def _logits(kind: str, p: np.ndarray) -> np.ndarray:
-    """Of every level, or (ordinal) of being beyond each level but the last."""
-    if kind != "ordinal":
-        return np.log(p)
-    beyond = np.clip(1 - np.cumsum(p / p.sum())[:-1], SUREST, 1 - SUREST)
-    return np.log(beyond / (1 - beyond))
 
 
 def _same_levels(bundle: Bundle, cohort: Cohort) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bids_app.errors import TrainingError
-from bids_app.measure.calibration import scaled_by_temperature
+from bids_app.measure.calibration import fit_temperature, scaled_by_temperature
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
 
@@ -21,11 +21,6 @@ NEAR, ELSEWHERE = 3000, 1000
 REACH, DOUBTFUL = 3, 0.02
 #: Thresholds that are tried.
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.025), 3)
-#: Where a temperature may lie.
-COLDEST, HOTTEST = 0.2, 5.0
-#: Fewer participants than these, and a target's temperature or interval is not fitted.
-FEWEST, FEWEST_FOR_INTERVAL = 10, 20
-COVERAGE = 0.95
 
 
 def calibrate_out_of_fold(
@@ -41,8 +36,8 @@ def calibrate_out_of_fold(
 
     Returns:
         ``temperature``; ``threshold`` (one for all regions) and ``thresholds`` (per region, by name); ``targets``: per
-        classified target ``temperature``, per continuous one ``half_width`` of the interval that held `COVERAGE` of
-        participants; ``fitted_on`` participants; ``out_of_fold``; ``notes`` for the model card.
+        target what its kind fits, see `TargetKind.calibrate`; ``fitted_on`` participants; ``out_of_fold``; ``notes``
+        for the model card.
 
     Raises:
         TrainingError: an answer is damaged, or there is none.
@@ -100,40 +95,6 @@ def read_answer(path: Path) -> dict[str, np.ndarray]:
         raise TrainingError(
             f"the answer {path} is damaged ({error}); delete its fold's folder and run again"
         ) from error
-
-
-def fit_temperature(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """The number by which logits are divided for the least cross-entropy (Guo 2017).
-
-    Args:
-        logits: shape ``(n, classes)``; logarithms of probabilities will do.
-        truth: class of each, shape ``(n,)``.
-        weights: of each, shape ``(n,)``.
-    """
-    weights = np.ones(len(truth)) if weights is None else weights
-    rows = np.arange(len(truth))
-
-    def cross_entropy(heat: float) -> float:
-        scaled = logits / heat
-        scaled = scaled - scaled.max(1, keepdims=True)
-        return float(weights @ (np.log(np.exp(scaled).sum(1)) - scaled[rows, truth]))
-
-    return _coolest(cross_entropy)
-
-
-def fit_ordinal_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The same for cumulative logits, shape ``(n, levels - 1)``: logit ``k`` says that the level is above ``k``."""
-    above = truth[:, None] > np.arange(logits.shape[1])
-    signed = np.where(above, logits, -logits)
-    return _coolest(lambda heat: float(np.logaddexp(0, -signed / heat).sum()))
-
-
-def _coolest(loss: Callable[[float], float]) -> float:
-    from scipy.optimize import minimize_scalar
-
-    bounds = (math.log(COLDEST), math.log(HOTTEST))
-    found = minimize_scalar(lambda log: loss(math.exp(log)), bounds=bounds, method="bounded")
-    return round(math.exp(float(found.x)), 4)
 
 
 def _logs(probability: np.ndarray) -> np.ndarray:
@@ -201,22 +162,11 @@ def _highest(dice: np.ndarray) -> float:
 
 
 def _fit_target(target: Target, known: Sequence[tuple[str, np.ndarray, float]]) -> dict[str, Any]:
-    """Temperature of a classified target, or the interval of a continuous one."""
+    """What the target's kind fits: the temperature of levels, or the interval of a value."""
     people = len({participant for participant, _, _ in known})
     fit: dict[str, Any] = {"kind": target.kind, "fitted_on": people}
     if not known:
         return {**fit, "temperature": 1.0, "note": "nobody has a known value and an answer"}
-    logits = np.stack([np.atleast_1d(answer).astype(float) for _, answer, _ in known])
+    outputs = np.stack([np.atleast_1d(answer).astype(float) for _, answer, _ in known])
     truth = np.array([value for _, _, value in known])
-    if target.kind == "continuous":
-        if people < FEWEST_FOR_INTERVAL:
-            return {**fit, "half_width": None, "coverage": COVERAGE, "note": "too few for an interval"}
-        away = np.sort(np.abs(logits[:, 0] - truth))
-        rank = min(math.ceil((len(away) + 1) * COVERAGE), len(away))  # split conformal (Lei 2018), folds pooled
-        return {**fit, "half_width": float(away[rank - 1]), "coverage": COVERAGE}
-    if people < FEWEST or len(np.unique(truth)) < 2:
-        return {**fit, "temperature": 1.0, "note": "too few participants or one level only; not fitted"}
-    fitted = fit_ordinal_temperature if target.kind == "ordinal" else fit_temperature
-    temperature = fitted(logits, truth.astype(int))
-    edge = not 1.02 * COLDEST < temperature < HOTTEST / 1.02
-    return {**fit, "temperature": temperature, **({"note": "at the end of what is tried"} if edge else {})}
+    return {**fit, **target.behaviour.calibrate(outputs, truth, people)}

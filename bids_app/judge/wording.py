@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bids_app.judge.measures import TITLES, Row
+from bids_app.judge.rows import TITLES, ComparisonRow
 from bids_app.train.arms import FROZEN, MULTI, SEGMENTATION_ONLY, TARGET_ONLY
 
 NAMES = {
@@ -20,10 +20,10 @@ NAMES = {
 }
 
 
-def sentences(rows: Iterable[Row]) -> list[str]:
+def sentences(rows: Iterable[ComparisonRow]) -> list[str]:
     """One or two sentences per arm: what was shown, then what was not. Multi-task learning, where it takes part, is
     the one that is spoken of."""
-    by_arm: dict[str, list[Row]] = {}
+    by_arm: dict[str, list[ComparisonRow]] = {}
     for row in rows:
         by_arm.setdefault(row.arm, []).append(row)
     found = []
@@ -60,7 +60,7 @@ def number(value: float) -> str:
     return ("−" if value < 0 and float(text) else "") + text
 
 
-def _shown(row: Row, turned: bool) -> str:
+def _shown(row: ComparisonRow, turned: bool) -> str:
     difference = -row.difference if turned else row.difference
     verb = "raised" if difference > 0 else "lowered"
     worse = "" if (difference > 0) == row.better else ", which is worse"
@@ -68,7 +68,7 @@ def _shown(row: Row, turned: bool) -> str:
     return f"{verb} the {noun} by {number(abs(difference))} ({_figures(row, turned, value=False)}){worse}"
 
 
-def _figures(row: Row, turned: bool, *, value: bool = True) -> str:
+def _figures(row: ComparisonRow, turned: bool, *, value: bool = True) -> str:
     """Interval in the direction of the sentence; of an amount that was lowered, as an amount."""
     sign = -1 if turned else 1
     if not value:  # "lowered by 0.08 (0.02 to 0.14)": sizes, not signed differences

@@ -1,6 +1,9 @@
-"""Do stated probabilities come true? Slope, intercept, expected calibration error, and bins to draw."""
+"""Whether stated probabilities come true (slope, intercept, calibration error), and the temperature that mends them."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -9,6 +12,8 @@ EDGE = 1e-6
 BINS = 10
 #: A slope beyond this is perfect separation, which has none.
 STEEPEST = 50.0
+#: Where a temperature may lie.
+COLDEST, HOTTEST = 0.2, 5.0
 
 
 def calibration_slope(truth: np.ndarray, probability: np.ndarray) -> float:
@@ -108,6 +113,41 @@ def _slope_of_many(truth: np.ndarray, probability: np.ndarray) -> float:
 def _logit(probability: np.ndarray) -> np.ndarray:
     kept = np.clip(np.asarray(probability, np.float64), EDGE, 1 - EDGE)
     return np.log(kept / (1 - kept))
+
+
+def fit_temperature(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """The number by which logits are divided for the least cross-entropy (Guo 2017).
+
+    Args:
+        logits: shape ``(n, classes)``; logarithms of probabilities will do.
+        truth: class of each, shape ``(n,)``.
+        weights: of each, shape ``(n,)``.
+    """
+    weights = np.ones(len(truth)) if weights is None else weights
+    rows = np.arange(len(truth))
+
+    def cross_entropy(temperature: float) -> float:
+        scaled = logits / temperature
+        scaled = scaled - scaled.max(1, keepdims=True)
+        return float(weights @ (np.log(np.exp(scaled).sum(1)) - scaled[rows, truth]))
+
+    return _least(cross_entropy)
+
+
+def fit_ordinal_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+    """The same for cumulative logits, shape ``(n, levels - 1)``: logit ``k`` says that the level is above ``k``."""
+    above = truth[:, None] > np.arange(logits.shape[1])
+    signed = np.where(above, logits, -logits)
+    return _least(lambda temperature: float(np.logaddexp(0, -signed / temperature).sum()))
+
+
+def _least(loss: Callable[[float], float]) -> float:
+    """The temperature between `COLDEST` and `HOTTEST` at which a loss is least."""
+    from scipy.optimize import minimize_scalar
+
+    bounds = (math.log(COLDEST), math.log(HOTTEST))
+    found = minimize_scalar(lambda log: loss(math.exp(log)), bounds=bounds, method="bounded")
+    return round(math.exp(float(found.x)), 4)
 
 
 def scaled_by_temperature(probability: np.ndarray, temperature: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 scikit-learn takes one set of weights per call; here ``weights`` has shape ``(draws, n)`` and the answer ``(draws,)``. A
 weight of 2 is a row that was drawn twice. With weights of one, each equals the measure of the same name in
-`bids_app.measure.targets`. NaN where a draw leaves a measure undefined.
+`bids_app.measure.scores`. NaN where a draw leaves a measure undefined.
 """
 
 from __future__ import annotations

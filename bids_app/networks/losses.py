@@ -1,9 +1,9 @@
-"""Losses of a segmentation at several scales, of every kind of target, and how they are weighed against each other."""
+"""Losses of a segmentation at several scales and of targets, and how they are weighed against each other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 from bids_app.networks.multitask import Answer
+from bids_app.targets.kind import TargetKind
 
 #: Steps over whose mean a loss is scaled to 1 before it is weighed.
 FIRST_STEPS = 10
@@ -99,8 +100,7 @@ class TaskLosses(nn.Module):
 
     Args:
         kinds: kind of every target, in the order of the batch's columns.
-        scales: per target the class weights (binary, categorical) or, for a continuous one, mean and standard
-            deviation of the training fold.
+        scalings: per target what its kind fitted on the training side; see `TargetKind.fit`.
         segmentation: whether the segmentation counts.
         cross_entropy: as in `ScaledDiceCELoss`.
         share: sums a tensor over all processes; the tensor itself where there is one. Each process then returns its
@@ -109,8 +109,8 @@ class TaskLosses(nn.Module):
 
     def __init__(
         self,
-        kinds: Mapping[str, str],
-        scales: Mapping[str, Sequence[float]] | None = None,
+        kinds: Mapping[str, TargetKind],
+        scalings: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         segmentation: bool = True,
         cross_entropy: float = 1.0,
@@ -121,7 +121,7 @@ class TaskLosses(nn.Module):
         self.kinds, self.segmentation = dict(kinds), segmentation
         self.dice_ce = ScaledDiceCELoss(cross_entropy, batch=False)
         self.share, self.processes = share, processes
-        self.scales = {name: torch.tensor(values, dtype=torch.float32) for name, values in (scales or {}).items()}
+        self.scalings = dict(scalings or {})
 
     @property
     def tasks(self) -> list[str]:
@@ -143,39 +143,15 @@ class TaskLosses(nn.Module):
         for column, (name, kind) in enumerate(self.kinds.items()):
             logits, truth = answer.targets[name].float(), batch.targets[:, column].float()
             known = torch.isfinite(truth)
-            scale = self.scales[name].to(logits) if name in self.scales else None
-            total, count = target_loss(kind, logits[known], truth[known], scale)
-            losses[name] = self._mean(total + logits.sum() * 0, count)
+            total, count = logits.sum() * 0, logits.new_zeros(())
+            if known.any():
+                loss, count = kind.loss(logits[known], truth[known], self.scalings.get(name))
+                total = loss + total
+            losses[name] = self._mean(total, count)
         return losses
 
     def _mean(self, total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
         return total / self.share(count.detach().clone()).clamp_min(1e-6) * self.processes
-
-
-def target_loss(
-    kind: str, logits: torch.Tensor, truth: torch.Tensor, scale: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of a target's losses over participants, and the weight they sum over.
-
-    Args:
-        kind: ``binary`` and ``categorical``: cross-entropy; ``ordinal``: cross-entropy of every "beyond this level";
-            ``continuous``: Huber.
-        logits: ``(n, outputs)``.
-        truth: ``(n,)``, the level's position, or the value in its own unit.
-        scale: see `TaskLosses`.
-    """
-    if not len(truth):
-        return logits.sum() * 0, logits.new_zeros(())
-    count = logits.new_tensor(float(len(truth)))
-    if kind == "continuous":
-        mean, spread = scale if scale is not None else (0.0, 1.0)
-        return F.huber_loss(logits[:, 0], (truth - mean) / spread, reduction="sum"), count
-    if kind == "ordinal":
-        beyond = (truth[:, None] > torch.arange(logits.shape[1], device=logits.device)).float()
-        return F.binary_cross_entropy_with_logits(logits, beyond, reduction="sum") / logits.shape[1], count
-    levels = truth.round().long()
-    total = F.cross_entropy(logits, levels, weight=scale, reduction="sum")
-    return total, scale[levels].sum() if scale is not None else count
 
 
 class Balance(nn.Module):

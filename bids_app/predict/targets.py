@@ -12,7 +12,7 @@ import numpy as np
 from bids_app.bundle.bundle import Bundle
 from bids_app.errors import BundleError
 from bids_app.predict.predict import normalised
-from bids_app.predict.vote import UNFAMILIAR, Familiarity, combine, image_features, level_probabilities
+from bids_app.predict.vote import UNFAMILIAR, Familiarity, combine, image_features
 from bids_app.recipes.recipe import Target
 from bids_app.text import TextError, parse_number
 
@@ -36,7 +36,7 @@ def predict_targets(
     Returns:
         Per target ``kind``; ``levels`` (probability of each, which sum to one) or ``value`` with ``unit`` and the
         interval that held ``coverage`` of participants out of fold; ``temperature``; ``members`` that voted and their
-        ``mutual_information`` in nats (standard deviation, ``members_sd``, of a continuous one); ``abstained`` and
+        ``mutual_information`` in nats (standard deviation, ``members_sd``, of a value); ``abstained`` and
         ``reason``. Where it abstained there is no probability and no value.
 
     Raises:
@@ -129,9 +129,8 @@ def _ask(
         found = network(torch.from_numpy(image)[None].to(device), flags.to(device), late.to(device)).targets
     outputs = {name: logits[0].float().cpu().numpy() for name, logits in found.items()}
     for target in bundle.recipe.targets:
-        if target.kind == "continuous":
-            scale = plan.get("targets", {}).get(target.name, {})
-            outputs[target.name] = outputs[target.name] * scale.get("sd", 1.0) + scale.get("mean", 0.0)
+        scaling = plan.get("targets", {}).get(target.name, {})
+        outputs[target.name] = target.behaviour.in_unit(outputs[target.name], scaling)
     return outputs
 
 
@@ -166,7 +165,7 @@ def fitted(image: np.ndarray, patch: Sequence[int] | None, factor: int) -> np.nd
 
 def _vote(target: Target, outputs: Sequence[np.ndarray], fit: Mapping[str, Any]) -> dict[str, Any]:
     """One target's answer from all members' outputs."""
-    if target.kind == "continuous":
+    if not target.behaviour.has_levels:
         values = np.array([float(output[0]) for output in outputs])
         if not np.isfinite(values).all():
             raise BundleError(f"a member's value of {target.name} is not finite; no member is left out of a vote")
@@ -182,7 +181,7 @@ def _vote(target: Target, outputs: Sequence[np.ndarray], fit: Mapping[str, Any])
             "members_sd": round(float(values.std()), 4),
         }
     temperature = float(fit.get("temperature", 1.0))
-    vote = combine(level_probabilities(target.kind, output, temperature) for output in outputs)
+    vote = combine(target.behaviour.probabilities(output, temperature) for output in outputs)
     names = target.levels or [str(k) for k in range(len(vote.mean))]
     return {
         "kind": target.kind,

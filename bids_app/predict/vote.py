@@ -98,20 +98,6 @@ def entropy(probability: np.ndarray, *, background: bool = False) -> np.ndarray:
     return total
 
 
-def level_probabilities(kind: str, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Probability of every level of a target, shape ``(levels,)``, from a head's outputs.
-
-    Args:
-        kind: ``binary``, ``categorical`` (one logit per level) or ``ordinal`` (logit ``k``: above level ``k``).
-    """
-    scaled = np.asarray(logits, float) / temperature
-    if kind != "ordinal":
-        parts = np.exp(scaled - scaled.max())
-        return parts / parts.sum()
-    above = np.minimum.accumulate(np.exp(-np.logaddexp(0, -scaled)))  # nobody is above 2 and not above 1
-    return -np.diff(np.concatenate([[1.0], above, [0.0]]))
-
-
 @dataclass(frozen=True)
 class Familiarity:
     """Simple statistics of the scans that trained, and how far from them a scan may be.

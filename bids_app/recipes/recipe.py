@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bids_app.errors import RecipeError
+from bids_app.targets.kind import TargetKind
+from bids_app.targets.kinds import kind_names, kind_of
 from bids_app.text import TextError, read_toml
 
 HERE = Path(__file__).parent
@@ -115,25 +117,36 @@ class Region(_Part):
 class Target(_Part):
     """A participant-level quantity, from a column of participants.tsv or sessions.tsv.
 
-    ``levels``: its values in order, the last of two is the positive one; where none are given, those of the JSON beside
-    the table. ``weight``: of its loss, beside the segmentation's 1.
+    ``kind``: binary, categorical, ordinal or continuous; see `bids_app.targets.kinds`. ``levels``: its values in order,
+    the last of two is the positive one; where none are given, those of the JSON beside the table. ``weight``: of its
+    loss, beside the segmentation's 1.
     """
 
     name: str = Field(pattern=BIDS_WORD)
-    kind: Literal["binary", "categorical", "ordinal", "continuous"]
+    kind: str
     column: str = ""
     table: Literal["participants", "sessions"] = "participants"
     levels: tuple[str, ...] = ()
     unit: str = ""
     weight: float = Field(default=1.0, gt=0, le=100)
 
+    @field_validator("kind")
+    @classmethod
+    def _kind_exists(cls, kind: str) -> str:
+        if kind not in kind_names():
+            raise ValueError(f"there is no kind of target {kind!r}; there are {', '.join(kind_names())}")
+        return kind
+
     @model_validator(mode="after")
     def _levels_fit(self) -> Target:
-        if self.kind == "continuous" and self.levels:
-            raise ValueError(f"target {self.name}: a continuous target has no levels")
-        if self.kind == "binary" and len(self.levels) not in (0, 2):
-            raise ValueError(f"target {self.name}: a binary target has two levels, not {len(self.levels)}")
+        if trouble := self.behaviour.levels_trouble(self.levels):
+            raise ValueError(f"target {self.name}: {trouble}")
         return self
+
+    @property
+    def behaviour(self) -> TargetKind:
+        """What its kind means: how it is learned, answered and judged."""
+        return kind_of(self.kind)
 
 
 class Labels(_Part):

@@ -7,6 +7,7 @@ from typing import Any
 
 from bids_app.report.render import number
 from bids_app.report.training_figures import is_number
+from bids_app.targets.kinds import kind_names, kind_of
 
 #: Measure -> heading, digits, factor.
 COLUMNS = {
@@ -42,23 +43,6 @@ OF_REGIONS = (
     "relative_volume_error",
     "f1",
 )
-OF_TARGETS = {
-    "binary": (
-        "auc",
-        "balanced_accuracy",
-        "sensitivity",
-        "specificity",
-        "brier",
-        "calibration_slope",
-        "calibration_intercept",
-        "ece",
-    ),
-    "categorical": ("auc", "balanced_accuracy", "brier", "ece"),
-    "ordinal": ("mae", "kappa", "balanced_accuracy", "auc", "brier"),
-    "continuous": ("mae", "r2", "correlation", "bias"),
-}
-#: What a target is named by in one number.
-FOREMOST = {"binary": "auc", "categorical": "balanced_accuracy", "ordinal": "balanced_accuracy", "continuous": "mae"}
 NOT_KNOWN = "not known"
 
 Entry = tuple[str, Mapping[str, Any]]
@@ -94,7 +78,17 @@ def target_tables(entries: Iterable[Entry]) -> list[dict[str, Any]]:
         for name, facts in part(summary, "targets").items():
             row = {"label": label, "what": name, "people": facts.get("participants"), "facts": part(facts, "measures")}
             by_kind.setdefault(str(facts.get("kind") or "other"), []).append(row)
-    return [{"kind": kind, **table(rows, OF_TARGETS.get(kind, tuple(COLUMNS)))} for kind, rows in by_kind.items()]
+    return [{"kind": kind, **table(rows, columns_of(kind))} for kind, rows in by_kind.items()]
+
+
+def columns_of(kind: str) -> Sequence[str]:
+    """Measures of a kind of target; all of them for a kind that this program does not know."""
+    return kind_of(kind).columns if kind in kind_names() else tuple(COLUMNS)
+
+
+def foremost_of(kind: str) -> str:
+    """What a target is named by in one number."""
+    return kind_of(kind).foremost if kind in kind_names() else "balanced_accuracy"
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
@@ -127,7 +121,7 @@ def compact(entries: Sequence[Entry]) -> dict[str, Any]:
             for measure in [m for m in ("dice", "f1") if m in facts]:
                 columns.setdefault(f"{HEADINGS[measure]}, {name}", ("regions", name, measure))
         for name, facts in part(summary, "targets").items():
-            measure = FOREMOST.get(str(facts.get("kind")), "balanced_accuracy")
+            measure = foremost_of(str(facts.get("kind")))
             columns.setdefault(f"{HEADINGS[measure]}, {name}", ("targets", name, measure))
     rows = [
         {

@@ -86,7 +86,7 @@ def score_text(name: str, answer: Mapping[str, Any]) -> tuple[str, str, str]:
     if answer.get("abstained"):
         return name, f"no score: {answer.get('reason') or 'the bundle abstained'}", "–"
     members = answer.get("members") or 1
-    if answer.get("kind") == "continuous":
+    if "value" in answer:
         value, unit = answer.get("value"), f" {answer['unit']}" if answer.get("unit") else ""
         text = f"{value:.3g}{unit}" if _is_number(value) else "–"
         if _is_number(answer.get("low")) and _is_number(answer.get("high")):

@@ -36,7 +36,7 @@ def fit_normalisation(recipe: Recipe, scans: Sequence[Scan]) -> dict[str, dict[s
 
 
 def fit_targets(targets: Sequence[Target], scans: Sequence[Scan]) -> dict[str, dict[str, Any]]:
-    """Mean and spread of continuous targets; weights of levels, the rarer the heavier, one on average over scans."""
+    """What each target's kind fits; see `TargetKind.fit`."""
     found: dict[str, dict[str, Any]] = {}
     for column, target in enumerate(targets):
         values = np.array([scan.targets[column] for scan in scans], float)
@@ -47,14 +47,7 @@ def fit_targets(targets: Sequence[Target], scans: Sequence[Scan]) -> dict[str, d
                 f"target {target.name}: the training side has {told}; a target needs two different ones to be learned: "
                 "use more participants, fewer folds, or leave the target out"
             )
-        if target.kind == "continuous":
-            found[target.name] = {"mean": float(values.mean()), "sd": float(values.std())}
-        elif target.kind == "ordinal":
-            found[target.name] = {}
-        else:
-            count = np.bincount(values.astype(int), minlength=len(target.levels))
-            weights = len(values) / (np.count_nonzero(count) * np.maximum(count, 1))
-            found[target.name] = {"weights": np.where(count > 0, weights, 1.0).round(4).tolist()}
+        found[target.name] = target.behaviour.fit(values, len(target.levels))
     return found
 
 

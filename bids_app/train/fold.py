@@ -17,7 +17,7 @@ import numpy as np
 from bids_app.bids.files import write_text
 from bids_app.cohort.split import Fold
 from bids_app.errors import TrainingError, UsageError
-from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan, load_scans
 from bids_app.text import read_json
 from bids_app.train.arms import Arm
@@ -123,7 +123,7 @@ class Trial:
         targets = targets if self.arm.targets else targets[:, :0]
         if training:
             self._check_classes(targets)
-        classes = [i for i, target in enumerate(self.targets) if target.kind != "continuous"]
+        classes = [i for i, target in enumerate(self.targets) if target.behaviour.has_levels]
         return Patches(
             scans,
             self.plan.patch,
@@ -153,7 +153,7 @@ class Trial:
     def _check_classes(self, targets: np.ndarray) -> None:
         for column, target in enumerate(self.targets):
             known = targets[np.isfinite(targets[:, column]), column]
-            if target.kind != "continuous" and len(np.unique(known)) < 2:
+            if target.behaviour.has_levels and len(np.unique(known)) < 2:
                 named = [self.task.levels[target.name][int(level)] for level in np.unique(known)] or ["none at all"]
                 raise TrainingError(
                     f"{self.fold.name}: everybody on the training side has the same {target.name} ({named[0]}): "
@@ -168,7 +168,7 @@ class Trial:
         from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
 
         plan, arm = self.plan, self.arm
-        heads = tuple(HeadShape(t.name, t.kind, outputs_of(t.kind, self.task.levels.get(t.name))) for t in self.targets)
+        heads = tuple(HeadShape(t.name, t.kind, self.outputs_of(t)) for t in self.targets)
         shape = NetworkShape(
             len(self.sequences),
             (len(self.recipe.regions) + 1) if arm.segmentation else 0,
@@ -190,7 +190,7 @@ class Trial:
             self._freeze(network)
         tasks = ([SEGMENTATION] if arm.segmentation else []) + [target.name for target in self.targets]
         weights = {target.name: arm.target_weight or target.weight for target in self.targets}
-        regression = [target.name for target in self.targets if target.kind == "continuous"]
+        regression = [target.name for target in self.targets if target.behaviour.gaussian]
         balance = Balance(tasks, weights, self.recipe.learning.balance, regression)
         learned = [p for p in network.parameters() if p.requires_grad]
         groups = [{"params": learned}, {"params": list(balance.parameters()), "weight_decay": 0.0}]
@@ -222,13 +222,12 @@ class Trial:
         """Of this arm's tasks."""
         from bids_app.networks.losses import TaskLosses
 
-        kinds = {target.name: target.kind for target in self.targets}
-        return TaskLosses(kinds, self.plan.scales(), segmentation=self.arm.segmentation)
+        kinds = {target.name: target.behaviour for target in self.targets}
+        return TaskLosses(kinds, self.plan.targets, segmentation=self.arm.segmentation)
 
-
-def outputs_of(kind: str, levels: Sequence[str] | None) -> int:
-    """Outputs of a target's head."""
-    return {"continuous": 1, "binary": 2}.get(kind) or len(levels or ()) - (kind == "ordinal")
+    def outputs_of(self, target: Target) -> int:
+        """Outputs of a target's head."""
+        return target.behaviour.outputs(len(self.task.levels.get(target.name) or ()))
 
 
 def is_done(task: FoldTask) -> bool:
@@ -344,9 +343,8 @@ def write_answers(
             answer = network(batch.images, batch.present, batch.covariates)
         parts = {f"target_{name}": logits[0].float().cpu().numpy() for name, logits in answer.targets.items()}
         for target in trial.targets:
-            if target.kind == "continuous":
-                scale = trial.plan.targets[target.name]
-                parts[f"target_{target.name}"] = parts[f"target_{target.name}"] * scale["sd"] + scale["mean"]
+            name = f"target_{target.name}"
+            parts[name] = target.behaviour.in_unit(parts[name], trial.plan.targets[target.name])
         if trial.arm.segmentation:
             parts["probability"] = whole_probability(trial, network, patches, index, gone, answer).astype(np.float16)
         partial = folder / f"{scan.key}.part.npz"

@@ -48,8 +48,8 @@ class Plan:
         filters, blocks, deep_supervision, fold, dimensions: of the network; see `NetworkShape`.
         normalisation: per sequence ``{"kind": "scan"}``, by its own mean and spread where it is not zero, or
             ``{"kind": "cohort", "mean": m, "sd": s}`` of the training scans, which keeps a map's scale.
-        targets: per target ``{"mean": m, "sd": s}`` (continuous), ``{"weights": [w, ...]}`` of its levels (binary,
-            categorical) or nothing (ordinal).
+        targets: per target what its kind fits: ``{"mean": m, "sd": s}`` of a value, ``{"weights": [w, ...]}`` of
+            levels, or nothing.
         covariates: per covariate its ``mean`` and ``sd``.
         steps, rate: how long and how fast.
         memory_gb: estimate of one step.
@@ -81,14 +81,6 @@ class Plan:
     def factor(self) -> int:
         """Sides of a patch are multiples of this."""
         return self.fold * 2 ** (len(self.blocks) - 1)
-
-    def scales(self) -> dict[str, list[float]]:
-        """Class weights, or mean and standard deviation, by target: what `TaskLosses` takes as ``scales``."""
-        return {
-            name: list(how["weights"]) if "weights" in how else [how["mean"], how["sd"]]
-            for name, how in self.targets.items()
-            if how
-        }
 
 
 def make_plan(

@@ -23,8 +23,9 @@ import numpy as np
 
 from bids_app.judge.answers import Evaluation, evaluate_answers
 from bids_app.judge.compare import compare_arms
-from bids_app.judge.measures import Row, answers_of
+from bids_app.judge.rows import ComparisonRow
 from bids_app.judge.statistics import plain
+from bids_app.judge.target_answers import answers_of
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.datasets.cohort_dataset import phantom_recipe
 from bids_app.train.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, arms_of
@@ -99,7 +100,7 @@ def judge(found: dict[str, list[Evaluation]], recipe: Recipe, seed: int) -> dict
     }
 
 
-def row_of(row: Row) -> dict:
+def row_of(row: ComparisonRow) -> dict:
     names = ("arm", "reference", "what", "measure", "value", "reference_value", "difference", "low", "high", "test")
     return {name: getattr(row, name) for name in (*names, "p", "p_holm", "participants", "shown")}
 

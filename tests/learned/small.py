@@ -11,10 +11,11 @@ from bids_app.networks.losses import Balance, TaskLosses
 from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
 from bids_app.networks.standardise import standardise
 from bids_app.scans.scan import Scan
+from bids_app.targets.kinds import kind_of
 from bids_app.train.batches import Patches
 from bids_app.train.state import State
 
-KINDS = {"outcome": "binary", "score": "continuous"}
+KINDS = {"outcome": kind_of("binary"), "score": kind_of("continuous")}
 HEADS = (HeadShape("outcome", "binary", 2), HeadShape("score", "continuous", 1))
 
 
@@ -61,4 +62,4 @@ def small_state(seed: int = 0, *, dropout: float = 0.3) -> State:
 
 
 def small_losses() -> TaskLosses:
-    return TaskLosses(KINDS, {"score": (3.5, 1.0)})
+    return TaskLosses(KINDS, {"score": {"mean": 3.5, "sd": 1.0}})

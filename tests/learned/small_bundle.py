@@ -42,8 +42,7 @@ def small_recipe(*, targets: bool = True, regions: bool = True, **more) -> Recip
 
 
 def small_shape(recipe: Recipe) -> NetworkShape:
-    outputs = {"binary": lambda n: 2, "categorical": lambda n: n, "ordinal": lambda n: n - 1, "continuous": lambda n: 1}
-    heads = tuple(HeadShape(t.name, t.kind, outputs[t.kind](len(t.levels))) for t in recipe.targets)
+    heads = tuple(HeadShape(t.name, t.kind, t.behaviour.outputs(len(t.levels))) for t in recipe.targets)
     classes = len(recipe.regions) + 1 if recipe.regions else 0
     covariates = len(recipe.learning.covariates)
     how = {"dimensions": recipe.network.dimensions, "heads": heads, "covariates": covariates}

@@ -5,7 +5,7 @@ import pytest
 
 from bids_app.errors import TrainingError
 from bids_app.judge.answers import decide, evaluate_answers, summarise, target_rows
-from bids_app.judge.measures import answers_of
+from bids_app.judge.target_answers import answers_of
 from tests.learned.answered import labels, recipe, scan, write_answer
 
 TRUTH = labels(2, 10)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bids_app.errors import TrainingError
-from bids_app.judge.out_of_fold import calibrate_out_of_fold, fit_ordinal_temperature, fit_temperature
+from bids_app.judge.out_of_fold import calibrate_out_of_fold
+from bids_app.measure.calibration import fit_ordinal_temperature, fit_temperature
 from bids_app.scans.scan import Scan
 from tests.learned.small_bundle import small_recipe
 

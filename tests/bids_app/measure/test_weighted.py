@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bids_app.measure import weighted
-from bids_app.measure.targets import classification_metrics, ordinal_metrics, probabilities, regression_metrics
+from bids_app.measure.scores import regression_scores
+from bids_app.targets.kinds import kind_of
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.multinomial(40, np.full(40, 1 / 40), size=5)
@@ -18,9 +19,9 @@ def drawn(row):
 
 @pytest.mark.parametrize("row", range(5))
 def test_binary_measures_equal_those_of_the_rows_drawn_again(row):
-    truth, probability = (TRUTH > 0).astype(int), probabilities("binary", LOGITS[:, :2])
+    truth, probability = (TRUTH > 0).astype(int), kind_of("binary").probabilities(LOGITS[:, :2])
     rows, decided = drawn(row), (probability[:, 1] >= 0.5).astype(int)
-    expected = classification_metrics(truth[rows], probability[rows]).values
+    expected = kind_of("binary").scores(truth[rows], None, probability[rows]).values
     auc = weighted.weighted_auc(truth == 1, probability[:, 1], COUNTS.astype(float))
     balanced = weighted.weighted_balanced_accuracy(truth, decided, COUNTS.astype(float))
     assert auc[row] == pytest.approx(expected["auc"])
@@ -29,16 +30,16 @@ def test_binary_measures_equal_those_of_the_rows_drawn_again(row):
 
 @pytest.mark.parametrize("row", range(5))
 def test_kappa_equals_that_of_the_rows_drawn_again(row):
-    probability = probabilities("ordinal", LOGITS[:, :2])
+    probability = kind_of("ordinal").probabilities(LOGITS[:, :2])
     decided = (1 - np.cumsum(probability, 1)[:, :2] >= 0.5).sum(1)
-    expected = ordinal_metrics(TRUTH[drawn(row)], probability[drawn(row)]).values["kappa"]
+    expected = kind_of("ordinal").scores(TRUTH[drawn(row)], None, probability[drawn(row)]).values["kappa"]
     assert weighted.weighted_kappa(TRUTH, decided, 3, COUNTS.astype(float))[row] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("row", range(5))
 def test_r2_and_correlation_equal_those_of_the_rows_drawn_again(row):
     truth, answer = LOGITS[:, 0], LOGITS[:, 0] + LOGITS[:, 1]
-    expected = regression_metrics(truth[drawn(row)], answer[drawn(row)]).values
+    expected = regression_scores(truth[drawn(row)], answer[drawn(row)]).values
     assert weighted.weighted_r2(truth, answer, COUNTS.astype(float))[row] == pytest.approx(expected["r2"])
     found = weighted.weighted_correlation(truth, answer, COUNTS.astype(float))[row]
     assert found == pytest.approx(expected["correlation"])

@@ -15,9 +15,9 @@ from bids_app.predict.vote import (
     combine,
     fit_familiarity,
     image_features,
-    level_probabilities,
 )
 from bids_app.scans.scan import Scan
+from bids_app.targets.kinds import kind_of
 from tests.learned.small_bundle import small_recipe
 
 RECIPE = small_recipe()
@@ -48,14 +48,14 @@ def test_a_failing_member_is_named_and_not_left_out():
 
 
 def test_cumulative_logits_become_probabilities_of_levels():
-    found = level_probabilities("ordinal", np.array([2.0, -1.0]))
+    found = kind_of("ordinal").probabilities(np.array([2.0, -1.0]))
     assert found.sum() == pytest.approx(1)
     assert found[0] == pytest.approx(1 / (1 + np.exp(2.0)))
-    assert (level_probabilities("ordinal", np.array([-1.0, 2.0])) >= 0).all()
+    assert (kind_of("ordinal").probabilities(np.array([-1.0, 2.0])) >= 0).all()
 
 
 def test_heat_brings_probabilities_together():
-    sure, unsure = (level_probabilities("binary", np.array([0.0, 3.0]), heat)[1] for heat in (1, 3))
+    sure, unsure = (kind_of("binary").probabilities(np.array([0.0, 3.0]), heat)[1] for heat in (1, 3))
     assert sure > unsure > 0.5
 
 

@@ -7,13 +7,13 @@ that looks like a result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bids_app.errors import DataError
-from bids_app.measure.calibration import calibration_error, calibration_intercept, calibration_slope
+from bids_app.measure.calibration import calibration_error, calibration_slope
 
 #: Agreement of 95 % of the differences, Bland and Altman.
 LIMITS = 1.96
@@ -28,73 +28,38 @@ class Scores:
     count: int = 0
 
 
-def probabilities(kind: str, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Probability of every level from a network's logits; rows sum to one.
-
-    Args:
-        kind: ``binary`` and ``categorical``: softmax. ``ordinal``: logit k is that of lying beyond level k; where they
-            are out of order (P(level > 1) above P(level > 0)), the later is lowered to the earlier.
-        logits: ``(n, outputs)`` or ``(outputs,)``; ordinal has one output fewer than levels.
-        temperature: logits are divided by it.
-
-    Raises:
-        DataError: a continuous target, which has no levels.
-    """
-    from scipy.special import expit, softmax
-
-    scaled = np.asarray(logits, np.float64) / temperature
-    if kind in ("binary", "categorical"):
-        return softmax(scaled, axis=-1)
-    if kind != "ordinal":
-        raise DataError(f"a {kind} target has a value, not probabilities of levels")
-    beyond = np.minimum.accumulate(expit(scaled), axis=-1)
-    edge = np.ones_like(beyond[..., :1])
-    return -np.diff(np.concatenate([edge, beyond, 0 * edge], -1), axis=-1)
+#: Yes-or-no truth and score, ``(n,)`` each, of one area under the curve.
+Cut = tuple[np.ndarray, np.ndarray]
+LEVEL_SCORES = ("auc", "balanced_accuracy", "brier", "log_loss", "ece", "calibration_slope")
 
 
-def decided_level(kind: str, probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """One level per row: binary by a threshold on the last one; categorical the likeliest; ordinal the median.
-
-    The median of the levels' distribution has the least expected distance to the truth.
-    """
-    probability = np.asarray(probability)
-    if kind == "binary":
-        return (probability[..., 1] >= threshold).astype(int)
-    if kind == "ordinal":
-        return (1 - np.cumsum(probability, -1)[..., :-1] >= 0.5 - 1e-12).sum(-1)
-    return probability.argmax(-1)
-
-
-def classification_metrics(
+def level_scores(
     truth: np.ndarray,
     probability: np.ndarray,
+    decide: Callable[[np.ndarray], np.ndarray],
+    cuts: Callable[[np.ndarray, np.ndarray], Sequence[Cut]],
     *,
     levels: Sequence[str] = (),
-    threshold: float = 0.5,
-    kind: str | None = None,
 ) -> Scores:
     """Discrimination, error and calibration of a target with levels.
 
     Args:
         truth: ``(n,)``, position of the level; NaN is left out.
         probability: ``(n, levels)``, rows sum to one.
+        decide: the level that is answered, from probabilities.
+        cuts: of truth and probabilities; their areas under the curve are averaged into ``auc``.
         levels: names for the sentences.
-        threshold: binary only: the last level is answered from this probability on.
-        kind: binary for two levels and categorical for more, unless ``ordinal`` is said.
 
     Returns:
-        ``auc`` (binary; categorical: mean of one level against the rest; ordinal: mean over all cuts),
-        ``balanced_accuracy`` (mean over the levels of the part answered rightly), ``brier``, ``log_loss``,
-        ``calibration_slope``, ``ece``; binary also ``sensitivity``, ``specificity`` and ``calibration_intercept``.
+        `LEVEL_SCORES`; ``balanced_accuracy`` is the mean over the levels of the part answered rightly.
     """
-    truth, probability = _known(truth, probability)
+    truth, probability = known_rows(truth, probability)
     count = probability.shape[1]
-    kind = kind or ("binary" if count == 2 else "categorical")
     names = list(levels) or [f"level {k}" for k in range(count)]
     if not len(truth):
-        return Scores({name: float("nan") for name in _names(kind)}, ("nobody's value is known",))
+        return Scores(dict.fromkeys(LEVEL_SCORES, float("nan")), ("nobody's value is known",))
     truth = truth.astype(int)
-    decided = decided_level(kind, probability, threshold)
+    decided = decide(probability)
     recalls = [float((decided[truth == k] == k).mean()) if (truth == k).any() else float("nan") for k in range(count)]
     absent, notes = [k for k in range(count) if not (truth == k).any()], []
     single = len(absent) == count - 1
@@ -106,29 +71,31 @@ def classification_metrics(
     elif absent:
         notes.append(f"nobody has {', '.join(names[k] for k in absent)}: left out of AUC and balanced accuracy")
     values = {
-        "auc": _mean_auc(kind, truth, probability),
+        "auc": _mean_auc(cuts(truth, probability)),
         "balanced_accuracy": float("nan") if single else float(np.nanmean(recalls)),
         **_errors(truth, probability),
+        "calibration_slope": calibration_slope(truth, probability),
     }
-    if kind == "binary":
-        values |= {"sensitivity": recalls[1], "specificity": recalls[0]}
-        values["calibration_intercept"] = calibration_intercept(truth, probability[:, 1])
-    values["calibration_slope"] = calibration_slope(truth, probability)
     if not single and not np.isfinite(values["calibration_slope"]):
         notes.append("the calibration slope is not defined: the answers are all equal or separate the levels perfectly")
     return Scores(values, tuple(notes), len(truth))
 
 
-def ordinal_metrics(truth: np.ndarray, probability: np.ndarray, *, levels: Sequence[str] = ()) -> Scores:
-    """Those of `classification_metrics`, and ``mae`` in levels and quadratic weighted ``kappa`` of the median level."""
+def ordinal_errors(
+    scores: Scores, truth: np.ndarray, probability: np.ndarray, decide: Callable[[np.ndarray], np.ndarray]
+) -> Scores:
+    """``scores`` with ``mae`` in levels and quadratic weighted ``kappa`` of the level decided on.
+
+    Arguments as in `level_scores`.
+    """
     from sklearn.metrics import cohen_kappa_score
 
-    scores = classification_metrics(truth, probability, levels=levels, kind="ordinal")
-    truth, probability = _known(truth, probability)
+    truth, probability = known_rows(truth, probability)
+    nan = float("nan")
     if not len(truth):
-        return scores
-    decided, truth = decided_level("ordinal", probability), truth.astype(int)
-    kappa, notes = float("nan"), scores.notes
+        return Scores({**scores.values, "mae": nan, "kappa": nan}, scores.notes)
+    decided, truth = decide(probability), truth.astype(int)
+    kappa, notes = nan, scores.notes
     if len(np.union1d(decided, truth)) > 1:
         kappa = float(cohen_kappa_score(truth, decided, weights="quadratic", labels=np.arange(probability.shape[1])))
     else:
@@ -136,7 +103,7 @@ def ordinal_metrics(truth: np.ndarray, probability: np.ndarray, *, levels: Seque
     return Scores({**scores.values, "mae": float(np.abs(decided - truth).mean()), "kappa": kappa}, notes, len(truth))
 
 
-def regression_metrics(truth: np.ndarray, answer: np.ndarray) -> Scores:
+def regression_scores(truth: np.ndarray, answer: np.ndarray) -> Scores:
     """``mae``, ``r2``, ``correlation`` (Pearson) and ``bias`` (mean of answer minus truth), in the target's unit.
 
     Args:
@@ -145,7 +112,7 @@ def regression_metrics(truth: np.ndarray, answer: np.ndarray) -> Scores:
     """
     from sklearn.metrics import mean_absolute_error, r2_score
 
-    truth, answer = _known(truth, np.asarray(answer, np.float64))
+    truth, answer = known_rows(truth, np.asarray(answer, np.float64))
     if not len(truth):
         return Scores(
             {name: float("nan") for name in ("mae", "r2", "correlation", "bias")}, ("nobody's value is known",)
@@ -169,7 +136,7 @@ def bland_altman(truth: np.ndarray, answer: np.ndarray) -> dict[str, float]:
     One pair per participant: pairs of one person are not independent. Bland and Altman, Lancet 327 (1986) 307-310.
     ``slope``: of the differences over the means; away from zero the error grows with size, and the limits mislead.
     """
-    truth, answer = _known(truth, np.asarray(answer, np.float64))
+    truth, answer = known_rows(truth, np.asarray(answer, np.float64))
     apart, means, nan = answer - truth, (answer + truth) / 2, float("nan")
     bias, sd = (float(apart.mean()) if len(apart) else nan), (float(apart.std(ddof=1)) if len(apart) > 1 else nan)
     slope = float(np.polyfit(means, apart, 1)[0]) if len(apart) > 2 and np.ptp(means) > 0 else nan
@@ -183,21 +150,11 @@ def bland_altman(truth: np.ndarray, answer: np.ndarray) -> dict[str, float]:
     }
 
 
-def auc_cuts(kind: str, truth: np.ndarray, probability: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of yes-or-no truth and score whose areas under the curve are averaged into ``auc``."""
-    if kind == "binary":
-        return [(truth == 1, probability[:, 1])]
-    if kind == "ordinal":
-        beyond = 1 - np.cumsum(probability, 1)
-        return [(truth > k, beyond[:, k]) for k in range(probability.shape[1] - 1)]
-    return [(truth == k, probability[:, k]) for k in range(probability.shape[1])]
-
-
-def _mean_auc(kind: str, truth: np.ndarray, probability: np.ndarray) -> float:
+def _mean_auc(cuts: Sequence[Cut]) -> float:
     from sklearn.metrics import roc_auc_score
 
-    cuts = [(yes, score) for yes, score in auc_cuts(kind, truth, probability) if 0 < yes.sum() < len(yes)]
-    return float(np.mean([roc_auc_score(yes, score) for yes, score in cuts])) if cuts else float("nan")
+    defined = [(yes, score) for yes, score in cuts if 0 < yes.sum() < len(yes)]
+    return float(np.mean([roc_auc_score(yes, score) for yes, score in defined])) if defined else float("nan")
 
 
 def _errors(truth: np.ndarray, probability: np.ndarray) -> dict[str, float]:
@@ -216,12 +173,12 @@ def brier_terms(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return squares[:, -1] if squares.shape[1] == 2 else squares.sum(1)
 
 
-def _names(kind: str) -> list[str]:
-    more = {"binary": ["sensitivity", "specificity", "calibration_intercept"], "ordinal": ["mae", "kappa"]}
-    return ["auc", "balanced_accuracy", "brier", "log_loss", "ece", "calibration_slope", *more.get(kind, [])]
+def known_rows(truth: np.ndarray, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose truth is known.
 
-
-def _known(truth: np.ndarray, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    Raises:
+        DataError: the two have different lengths, or an answer is not finite.
+    """
     truth, answer = np.asarray(truth, np.float64), np.asarray(answer, np.float64)
     if len(truth) != len(answer):
         raise DataError(f"{len(truth)} true values and {len(answer)} answers do not belong together")

@@ -1,0 +1,1 @@
+"""What a kind of participant-level target means: one object per kind."""
