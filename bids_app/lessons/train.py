@@ -115,8 +115,10 @@ def _habenula(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequ
 
 def _anatomy(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
     from bids_app.lessons.anatomy import AnatomyLesson
+    from bids_app.lessons.heads import HeadsLesson
+    from bids_app.lessons.real_heads import head_names
 
-    return AnatomyLesson.load(recipe, data_root, seed)
+    return (HeadsLesson if head_names(data_root, held_out=False) else AnatomyLesson).load(recipe, data_root, seed)
 
 
 def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, leave_out: Sequence[str]) -> Lesson:

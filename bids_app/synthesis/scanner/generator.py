@@ -310,14 +310,14 @@ def scan_all(
     Returns:
         In [0, 1] but for maps with a unit, ``(sequences, x, y, z)``.
     """
-    keep = _kept(labels, generator) if chance(generator, how.stripped) else None
+    keep = kept(labels, generator) if chance(generator, how.stripped) else None
     units = units or [False] * len(clean)
     return torch.stack(
         [scan(one, spacing, how, generator, keep=keep, unit=unit) for one, unit in zip(clean, units, strict=True)]
     )
 
 
-def _kept(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def kept(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """What stripping leaves: the whole brain, with or without its fluid, and a seam that is not exact, bool."""
     with_fluid = chance(generator, 0.5)
     inside = ~is_tissue("air", *OUTSIDE) if with_fluid else brain_table()
@@ -361,10 +361,11 @@ def scan(
         small = F.interpolate(small[None, None], size=tuple(shape), mode="trilinear", align_corners=False)[0, 0]
     if unit:
         return small if keep is None else torch.where(keep, torch.where(small == 0, 1e-4, small), 0.0)
-    return _finished(small, how, generator, keep)
+    return finished(small, how, generator, keep)
 
 
-def _finished(image: torch.Tensor, how: Ranges, generator: torch.Generator, keep: torch.Tensor | None) -> torch.Tensor:
+def finished(image: torch.Tensor, how: Ranges, generator: torch.Generator, keep: torch.Tensor | None) -> torch.Tensor:
+    """Coil shading, stripping and gamma; in [0, 1], exactly 0 where ``keep`` says that nothing is left."""
     nodes = int(torch.randint(3, 6, (), generator=generator))
     coarse = normal(generator, float(uniform(generator, 0, how.bias)), (1, 1, nodes, nodes, nodes)).to(image.device)
     image = image * F.interpolate(coarse, size=image.shape, mode="trilinear", align_corners=True)[0, 0].exp_()

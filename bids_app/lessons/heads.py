@@ -1,0 +1,69 @@
+"""The lesson of the recipe ``anatomy`` where there are real heads: real, painted in other contrasts, and drawn ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_app.lessons.anatomy import RANGES, AnatomyLesson
+from bids_app.lessons.lesson import Lesson, Plan, number_seed
+from bids_app.lessons.real_heads import RealHead, head_names, load_heads
+from bids_app.recipes.recipe import Recipe
+from bids_app.synthesis.heads.labelmaps import OUTER_FLUID, POSITION
+from bids_app.synthesis.scanner.real_changes import Changes, draw_real
+
+if TYPE_CHECKING:
+    import torch
+
+
+#: Of every so many scans: real T1w, real heads painted in another contrast, drawn from label maps of other people.
+RATIO = (9, 4, 3)
+#: One head a step: it is as good as two, for half the time. Real heads are cheap to change, so few uses of each.
+HEADS_PLAN = Plan(batch=1, rate=1e-3, reuse=2, pool=24, warm_up=40, average=0.998)
+#: A tenth of real heads comes stripped, and slices are thick less often than in drawn scans.
+REAL_RANGES = replace(RANGES, stripped=0.2, scale=0.12, bend_mm=2.0, noise=0.05, bias=0.3)
+CHANGES = Changes()
+
+
+@dataclass
+class HeadsLesson(AnatomyLesson):
+    """Real heads with real labels beside drawn ones.
+
+    Attributes:
+        heads: real people who train.
+        changes: how far they are changed.
+    """
+
+    plan: Plan = HEADS_PLAN
+    heads: list[RealHead] = field(default_factory=list)
+    changes: Changes = CHANGES
+
+    @classmethod
+    def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> HeadsLesson:
+        """The label maps as for `AnatomyLesson`, and real people who train (or, ``held_out``, those who judge)."""
+        drawn = AnatomyLesson.load(recipe, data_root, seed, held_out=held_out)
+        heads = load_heads(data_root, head_names(data_root, held_out=held_out), recipe.grid.spacing_mm)
+        return cls(recipe, drawn.maps, seed, data_root=data_root, heads=heads)
+
+    def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The ``number``-th scan, real or drawn by `RATIO`."""
+        import torch
+
+        seed = number_seed(self.seed, number)
+        generator = torch.Generator().manual_seed(seed ^ 2)
+        kind = int(torch.multinomial(torch.tensor(RATIO, dtype=torch.float), 1, generator=generator))
+        if kind == 2:
+            return super().draw(number + 1_000_000)  # none of the easy scans that a training from nothing begins with
+        head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
+        image, labels = draw_real(
+            head.label_map, head.image, head.levels, head.fields, seed=seed, shape=self.patch,
+            spacing=self.recipe.grid.spacing_mm, how=REAL_RANGES, changes=self.changes, painted=kind == 1,
+        )  # fmt: skip
+        gone = (image == 0) & (labels == POSITION[OUTER_FLUID])
+        return image[None], torch.where(gone, 0, labels)
+
+    def stages(self) -> Sequence[tuple[float, Lesson]]:
+        """One: such a training goes on from a network that knows where structures lie."""
+        return [(1.0, self)]
