@@ -16,10 +16,18 @@ from tests.bids_app.synthesis.small_heads import head_labels, save_labels
 
 #: A few regions of the maps: index, name, and the recipe's number of it.
 REGIONS = {
-    1: ("CSF outside the ventricles", 24), 4: ("3rdVentricle", 14), 35: ("BrainStem", 16),
-    51: ("LateralVentricle_R", 43), 52: ("LateralVentricle_L", 4), 81: ("Frontal_WM_R", 41), 82: ("Frontal_WM_L", 2), 102: ("AnteriorInsula_R", 2035),
-    103: ("AnteriorInsula_L", 1035), 104: ("AnteriorOrbitalGyrus_R", 42), 105: ("AnteriorOrbitalGyrus_L", 3),
-}  # fmt: skip
+    1: ("CSF outside the ventricles", 24),
+    4: ("3rdVentricle", 14),
+    35: ("BrainStem", 16),
+    51: ("LateralVentricle_R", 43),
+    52: ("LateralVentricle_L", 4),
+    81: ("Frontal_WM_R", 41),
+    82: ("Frontal_WM_L", 2),
+    102: ("AnteriorInsula_R", 2035),
+    103: ("AnteriorInsula_L", 1035),
+    104: ("AnteriorOrbitalGyrus_R", 42),
+    105: ("AnteriorOrbitalGyrus_L", 3),
+}
 CALLOSUM = 95
 SHAPE = (48, 56, 48)
 
