@@ -185,15 +185,15 @@ def _typed(name: str, value: Any, item: dataclasses.Field, source: str) -> Any:
     return made(value)
 
 
-def write_toml(settings: Settings, path: Path) -> None:
-    """Write what `read_toml` reads back as the same settings."""
+def to_toml(settings: Settings) -> str:
+    """The text of a TOML file that `read_toml` reads back as the same settings."""
     lines, tables = [], []
     for name, value in to_plain(settings).items():
         if isinstance(value, dict):
             tables += [f"\n[{name}]"] + [f"{_string(k)} = {_string(v)}" for k, v in value.items()]
         else:
             lines.append(f"{name} = {_toml(value)}")
-    path.write_text("\n".join(lines + tables) + "\n", encoding="utf-8")
+    return "\n".join(lines + tables) + "\n"
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_app.bids.files import write_text
 from bids_app.bids.status import Status, read_status
 from bids_app.errors import UsageError
-from bids_app.settings import Settings, read_toml, write_toml
+from bids_app.settings import Settings, read_toml, to_toml
 from bids_app.text import TextError, read_text
 from workflows.resources import FINE_MM, HEAD_GB, SESSION_GB, Resources, share_out
 from workflows.wanted import anatomy_of, load_recipes
@@ -53,7 +54,7 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
     scratch = Path(tempfile.mkdtemp(prefix="cohort_", dir=settings.work))
     try:
         settings_file = scratch / "run.toml"
-        write_toml(settings, settings_file)
+        write_text(settings_file, to_toml(settings))
         workflow = init_cohort_wf(settings=settings, units=units, shared=shared, settings_file=settings_file)
         workflow.base_dir = str(scratch)
         names = {node_name(i): unit for i, unit in enumerate(units)}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bids_app import __version__
+from bids_app.bids.files import write_text
 from bids_app.settings import Settings
 
 
@@ -39,8 +39,4 @@ def empty_record(settings: Settings, participant: str, session: str | None) -> d
 def write_record(settings: Settings, record: dict[str, Any]) -> Path:
     """Write ``logs/<key>/record.json``, whole or not at all."""
     path = settings.output_dir / "logs" / record["key"] / "record.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return write_text(path, json.dumps(record, indent=1, default=str) + "\n")

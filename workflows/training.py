@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_app.settings import Settings, write_toml
+from bids_app.bids.files import write_text
+from bids_app.settings import Settings, to_toml
 from bids_app.train.fold import TASK, FoldTask, is_done
 from workflows.cohort import POLL_SECONDS, choose_plugin, configure_nipype
 from workflows.resources import Resources, available_cpus, available_memory_gb
@@ -33,7 +34,7 @@ def run_training(settings: Settings, tasks: Sequence[FoldTask], *, told: Told | 
     scratch = Path(tempfile.mkdtemp(prefix="training_", dir=settings.work))
     try:
         settings_file = scratch / "run.toml"
-        write_toml(settings, settings_file)
+        write_text(settings_file, to_toml(settings))
         shared = share_out_training(settings, todo)
         workflow = init_training_wf(settings=settings, tasks=todo, shared=shared, settings_file=settings_file)
         workflow.base_dir = str(scratch)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from bids_app.errors import CannotWrite, IOFailure, TandemError
 
@@ -26,12 +27,13 @@ _REFUSED = {
 }
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> Path:
     """Write a file beside its place, bring it to the disk, then rename it: readers see the old file or the new one.
 
     Args:
         path: where the file goes; folders are made.
         write: is handed an open binary stream.
+        keep: where the file that was there before stays, once the new one is whole; None: nowhere.
 
     Raises:
         CannotWrite: folder or file may not be made.
@@ -46,6 +48,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if keep is not None and path.is_file():
+                keep.unlink(missing_ok=True)
+                os.link(path, keep)  # so that at no moment there is none under its own name
             os.replace(unfinished, path)
         finally:
             with contextlib.suppress(OSError):
@@ -68,30 +73,68 @@ def write_text(path: Path, text: str) -> Path:
     return write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = False) -> Path:
+    """`write_whole` of NumPy arrays as ``.npz``, for `numpy.load`."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(stream, **arrays)
+    return write_whole(path, lambda out: out.write(stream.getbuffer()))
+
+
 @contextlib.contextmanager
-def whole_folder(directory: Path) -> Iterator[Path]:
+def whole_folder(directory: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill, which takes the place of ``directory`` once the block has ended without an error.
 
+    Args:
+        directory: its place.
+        replace: a folder that is there is replaced as a whole, and kept where anything goes wrong.
+
     Raises:
-        CannotWrite: ``directory`` is not an empty folder, or cannot be made.
+        CannotWrite: ``directory`` is not an empty folder (and not to be replaced), or cannot be made.
         IOFailure: no space, or the device failed; nothing is left behind.
     """
     directory = Path(directory)
     with told_plainly(directory):
         if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
             raise CannotWrite(f"{directory} is not an empty folder but a file; name one that does not exist yet")
-        if directory.is_dir() and any(directory.iterdir()):
+        if directory.is_dir() and not replace and any(directory.iterdir()):
             raise CannotWrite(f"{directory} is not an empty folder; name one that does not exist yet")
         directory.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
             yield staging
             staging.chmod(0o755)
-            if directory.exists():
-                directory.rmdir()
-            os.replace(staging, directory)
+            _sync_all(staging)
+            _put(staging, directory)
+            _sync_folder(directory.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put(staging: Path, directory: Path) -> None:
+    """Put a finished folder in its place; what was there comes back where that fails."""
+    if not directory.exists():
+        os.replace(staging, directory)
+        return
+    before = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent)) / "before"
+    try:
+        os.replace(directory, before)
+        try:
+            os.replace(staging, directory)
+        except OSError:
+            os.replace(before, directory)
+            raise
+    finally:
+        shutil.rmtree(before.parent, ignore_errors=True)
+
+
+def _sync_all(folder: Path) -> None:
+    """Bring every file below a folder to the disk before the folder is renamed."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
 
 
 def remove_unfinished(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_app import __version__
-from bids_app.bids.files import told_plainly
+from bids_app.bids.files import whole_folder, write_text
 from bids_app.bundle.bundle import Bundle, read_shape
 from bids_app.errors import CannotWrite, UsageError
 from bids_app.recipes.recipe import Recipe
@@ -54,27 +54,18 @@ def export_monai(bundle: Bundle, out_dir: Path, *, onnx: bool = False) -> Path:
     if onnx:
         check_onnx()
     members = portable(bundle)
-    partial = out_dir.with_name(out_dir.name + ".part")
-    with told_plainly(out_dir):
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            for folder in ("configs", "models", "docs", "scripts"):
-                (partial / folder).mkdir(parents=True)
-            (partial / "scripts" / "__init__.py").write_text("", encoding="utf-8")
-            (partial / "scripts" / "network.py").write_text(network_source(bundle), encoding="utf-8")
-            for name, content in (("metadata", metadata(bundle)), ("inference", inference(bundle))):
-                text = json.dumps(content, indent=4) + "\n"
-                (partial / "configs" / f"{name}.json").write_text(text, encoding="utf-8")
-            torch.save(members.state_dict(), partial / "models" / "model.pt")
-            if onnx:
-                write_onnx(bundle, members, partial / "models" / "model.onnx")
-            shutil.copyfile(bundle.path / "LICENSE", partial / "LICENSE")
-            (partial / "docs" / "README.md").write_text(readme(bundle, onnx=onnx), encoding="utf-8")
-            if out_dir.exists():
-                out_dir.rmdir()
-            partial.replace(out_dir)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(out_dir) as partial:
+        for folder in ("configs", "models", "docs", "scripts"):
+            (partial / folder).mkdir(parents=True)
+        write_text(partial / "scripts" / "__init__.py", "")
+        write_text(partial / "scripts" / "network.py", network_source(bundle))
+        for name, content in (("metadata", metadata(bundle)), ("inference", inference(bundle))):
+            write_text(partial / "configs" / f"{name}.json", json.dumps(content, indent=4) + "\n")
+        torch.save(members.state_dict(), partial / "models" / "model.pt")
+        if onnx:
+            write_onnx(bundle, members, partial / "models" / "model.onnx")
+        shutil.copyfile(bundle.path / "LICENSE", partial / "LICENSE")
+        write_text(partial / "docs" / "README.md", readme(bundle, onnx=onnx))
     return out_dir
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_app.bids.files import told_plainly
+from bids_app.bids.files import whole_folder, write_bytes, write_text
 from bids_app.bundle.bundle import PLAN, WEIGHTS, hash_weights, join_members, load_bundle
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe, load_recipe
@@ -72,23 +70,16 @@ def write_bundle(
     }
     if plan is not None:
         parts[PLAN] = plan if isinstance(plan, Mapping) else {"members": list(plan)}
-    partial = out_dir.with_name(out_dir.name + ".part")
-    with told_plainly(out_dir):
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            (partial / WEIGHTS).write_bytes(weights)
-            (partial / "recipe.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
-            for name, content in parts.items():
-                write_json(partial / name, content)
-            about = {"name": recipe.name, **manifest, "weights_sha256": hash_weights(partial)}
-            write_json(partial / "manifest.json", about)
-            (partial / "LICENSE").write_text(licence, encoding="utf-8")
-            render_card(partial, card)
-            _ = load_bundle(partial).networks, load_bundle(partial).plans
-            _put(partial, out_dir)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(out_dir, replace=True) as partial:
+        write_bytes(partial / WEIGHTS, weights)
+        write_text(partial / "recipe.toml", recipe_to_toml(recipe))
+        for name, content in parts.items():
+            write_json(partial / name, content)
+        about = {"name": recipe.name, **manifest, "weights_sha256": hash_weights(partial)}
+        write_json(partial / "manifest.json", about)
+        write_text(partial / "LICENSE", licence)
+        render_card(partial, card)
+        _ = load_bundle(partial).networks, load_bundle(partial).plans
     return out_dir
 
 
@@ -103,21 +94,6 @@ def _half(states: Sequence[Mapping[str, torch.Tensor]]) -> bytes:
     if spoilt:
         raise BundleError(f"weights are not finite in half precision ({spoilt[0]}): the training diverged")
     return save(weights)
-
-
-def _put(partial: Path, out_dir: Path) -> None:
-    """Put a finished folder in its place; what was there comes back where that fails."""
-    before = out_dir.with_name(out_dir.name + ".old")
-    shutil.rmtree(before, ignore_errors=True)
-    if out_dir.exists():
-        out_dir.replace(before)
-    try:
-        partial.replace(out_dir)
-    except OSError:
-        with contextlib.suppress(OSError):
-            before.replace(out_dir)
-        raise
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def note_measured(bundle_dir: Path, name: str, figures: dict[str, Any], card: Path) -> None:
@@ -143,12 +119,12 @@ def render_card(bundle_dir: Path, card: str) -> None:
     }
     recipe = load_recipe(bundle_dir / "recipe.toml")
     template = Template(card, trim_blocks=True, lstrip_blocks=True)
-    (bundle_dir / "MODEL_CARD.md").write_text(template.render(recipe=recipe, **parts) + "\n", encoding="utf-8")
+    write_text(bundle_dir / "MODEL_CARD.md", template.render(recipe=recipe, **parts) + "\n")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """An object as JSON that any program reads: what is not a finite number becomes null."""
-    path.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

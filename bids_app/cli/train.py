@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bids_app.bids.files import write_text
 from bids_app.errors import TandemError, TrainingError, UsageError
-from bids_app.settings import Settings, write_toml
+from bids_app.settings import Settings, to_toml
 
 #: Seconds between looks at the folds' logs.
 LOOK = 1.0
@@ -41,7 +42,7 @@ def train(settings: Settings) -> int:
         return preview(settings, recipe)
     told = Told()
     (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
-    write_toml(settings, settings.output_dir / "logs" / f"train-{recipe.name}.toml")
+    write_text(settings.output_dir / "logs" / f"train-{recipe.name}.toml", to_toml(settings))
     for warning in prepare_dataset(settings.replace(levels=("train",))):
         told.say(warning)
     preprocess(settings.replace(levels=("train",)), recipe)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 
-from bids_app.settings import Settings, write_toml
+from bids_app.bids.files import write_text
+from bids_app.settings import Settings, to_toml
 
 
 def choose_units(settings: Settings) -> list:
@@ -32,7 +33,7 @@ def run_units(settings: Settings, units: list) -> int:
 
     for warning in prepare_dataset(settings):
         print(f"tandem: {warning}", file=sys.stderr)
-    write_toml(settings, settings.output_dir / "logs" / "run.toml")
+    write_text(settings.output_dir / "logs" / "run.toml", to_toml(settings))
     finished = Finished(settings)
     done = {unit: status for unit in units if (status := finished.status(unit.key)) is not None}
     todo = [unit for unit in units if unit not in done]

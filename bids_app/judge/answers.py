@@ -117,7 +117,7 @@ def answer_paths(folders: Sequence[Path]) -> dict[str, Path]:
     """
     paths: dict[str, Path] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
-        if path.name.endswith(".part.npz"):
+        if path.name.startswith("."):
             continue
         if path.stem in paths:
             raise TrainingError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_app.bids.files import write_arrays
 from bids_app.cohort.split import Fold, Split
 from bids_app.errors import DataError, TrainingError
 from bids_app.judge.answers import answer_paths, decide
@@ -134,7 +135,5 @@ def _write(folder: Path, fold: Fold, answers: Mapping[str, Mapping[str, np.ndarr
     here = folder / fold.name / "answers"
     here.mkdir(parents=True, exist_ok=True)
     for key, parts in answers.items():
-        partial = here / f"{key}.part.npz"
-        np.savez(partial, **parts)
-        partial.replace(here / f"{key}.npz")
+        write_arrays(here / f"{key}.npz", parts)
     return here

@@ -31,6 +31,7 @@ from bids_app.settings import Settings
 from bids_app.train.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, Arm
 from bids_app.train.course import FOLDS, SITES, Course
 from bids_app.train.fold import DONE, FULL, LOG, WEIGHTS, FoldTask, subset_folder
+from bids_app.train.state import read_weights
 
 DESCRIPTIONS = {
     MULTI: "regions and targets are learned together, from one encoder",
@@ -200,7 +201,6 @@ def baseline_summaries(baselines: dict[str, dict[str, Evaluation]], recipe: Any,
 
 def keep_bundle(settings: Settings, course: Course, recipe: Any, results: dict[str, Any]) -> Bundle:
     """The recipe's own arm, every fold a member, calibrated on people whom the member never saw."""
-    import torch
 
     from bids_app.networks.multitask import build_network
 
@@ -212,7 +212,7 @@ def keep_bundle(settings: Settings, course: Course, recipe: Any, results: dict[s
     if familiarity is not None:
         calibration["familiarity"] = familiarity.to_plain()
     facts = [json.loads((Path(task.out) / DONE).read_text()) for task in tasks]
-    states = [torch.load(Path(task.out) / WEIGHTS, weights_only=True, map_location="cpu") for task in tasks]
+    states = [read_weights(Path(task.out) / WEIGHTS) for task in tasks]
     sessions = course.cohort.sessions
     counts = {
         k: v for k, v in results["cohort"].items() if k in ("participants", "sessions", "labelled", "with_lesion")

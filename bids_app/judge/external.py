@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_app.bids.files import write_text
+from bids_app.bids.files import write_arrays, write_text
 from bids_app.bundle.bundle import Bundle
 from bids_app.bundle.manifest import refuse_trained, was_trained_on
 from bids_app.cohort.cohort import Cohort, describe
@@ -51,7 +51,7 @@ def evaluate_bundle(
         parts, why = _answer(bundle, scan, device)
         if why:
             abstained.append(f"{session.key}: {why}")
-        np.savez_compressed(answers / f"{session.key}.npz", **parts)
+        write_arrays(answers / f"{session.key}.npz", parts, compressed=True)
     thresholds = bundle.calibration.get("thresholds") or bundle.calibration["threshold"]
     loaded: Iterable[Scan] = (load_scan(scans / f"{session.key}.npz") for session in sessions)
     found = evaluate_answers(loaded, answers, bundle.recipe, threshold=thresholds)

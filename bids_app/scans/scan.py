@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from bids_app.bids.files import write_arrays
 from bids_app.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -91,10 +92,7 @@ def save_scan(scan: Scan, folder: Path) -> Path:
     if scan.labels is not None:
         parts["labels"] = scan.labels.astype(np.uint8)
     path = folder / f"{scan.key}.npz"
-    partial = path.with_suffix(".part.npz")
-    np.savez(partial, **parts)
-    partial.replace(path)
-    return path
+    return write_arrays(path, parts)
 
 
 def load_scan(path: Path) -> Scan:
@@ -126,7 +124,7 @@ def load_scan(path: Path) -> Scan:
 def load_scans(folder: Path, participants: Iterable[str] | None = None) -> list[Scan]:
     """Every prepared scan of a folder, or those of some participants, in the order of their names."""
     wanted = None if participants is None else set(participants)
-    scans = [load_scan(path) for path in sorted(folder.glob("*.npz")) if not path.name.endswith(".part.npz")]
+    scans = [load_scan(path) for path in sorted(folder.glob("*.npz")) if not path.name.startswith(".")]
     return [scan for scan in scans if wanted is None or scan.participant in wanted]
 
 

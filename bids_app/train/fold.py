@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_app.bids.files import write_text
+from bids_app.bids.files import write_arrays, write_text
 from bids_app.cohort.split import Fold
 from bids_app.errors import TrainingError, UsageError
 from bids_app.recipes.recipe import Recipe, Target
@@ -25,7 +25,7 @@ from bids_app.train.batches import Patches, permute
 from bids_app.train.loop import JOINT, Course, Worker, fit, keep_weights, mixed_seed
 from bids_app.train.memory import peak_gb
 from bids_app.train.plan import parse_plan, standardise
-from bids_app.train.state import State
+from bids_app.train.state import State, read_weights
 
 if TYPE_CHECKING:
     import torch
@@ -199,11 +199,10 @@ class Trial:
         return State(network, mean, optimiser, balance, digest=self.task.digest)
 
     def _freeze(self, network: torch.nn.Module) -> None:
-        import torch
 
         if not self.task.start or not (path := Path(self.task.start) / WEIGHTS).is_file():
             raise TrainingError(f"a frozen encoder needs the segmentation-only arm of {self.fold.name} to be trained")
-        stored = torch.load(path, weights_only=True, map_location="cpu")
+        stored = read_weights(path)
         prefix = "unet.encoder."
         encoder = {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
         network.unet.encoder.load_state_dict(encoder)
@@ -293,12 +292,11 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
 
 def finish(trial: Trial, state: State, scans: int) -> None:
     """Choose the weights, answer for the test side, and say that it is done."""
-    import torch
 
     task, out = trial.task, Path(trial.task.out)
     network = state.mean.to("cpu").eval()
     if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
-        network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+        network.load_state_dict(read_weights(best))
     keep_weights(network, out / WEIGHTS)
     network.to(task.device)
     if task.answer:
@@ -347,9 +345,7 @@ def write_answers(
             parts[name] = target.behaviour.in_unit(parts[name], trial.plan.targets[target.name])
         if trial.arm.segmentation:
             parts["probability"] = whole_probability(trial, network, patches, index, gone, answer).astype(np.float16)
-        partial = folder / f"{scan.key}.part.npz"
-        np.savez_compressed(partial, **parts)
-        partial.replace(folder / f"{scan.key}.npz")
+        write_arrays(folder / f"{scan.key}.npz", parts, compressed=True)
 
 
 def whole_probability(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import math
 import time
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_app.errors import IOFailure, TrainingError
+from bids_app.bids.files import write_text, write_whole
+from bids_app.errors import TrainingError
 from bids_app.train.state import State, track
 
 if TYPE_CHECKING:
@@ -311,17 +313,13 @@ def keep_weights(network: torch.nn.Module, path: Path) -> None:
     """The weights alone, written whole.
 
     Raises:
-        IOFailure: they could not be written.
+        CannotWrite, IOFailure: they could not be written.
     """
     import torch
 
-    partial = path.with_suffix(".part")
-    try:
-        torch.save(network.state_dict(), partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise IOFailure(f"{path} could not be written ({error}); make room and run the same command again") from error
+    stream = io.BytesIO()
+    torch.save(network.state_dict(), stream)
+    write_whole(path, lambda out: out.write(stream.getbuffer()))
 
 
 class Diary:
@@ -349,12 +347,11 @@ class Diary:
     def _write(self, history: list[dict[str, float]]) -> None:
         """The whole file again: columns may have come, and a stop in the middle leaves no half row."""
         names = list(dict.fromkeys(name for entry in history for name in entry))
-        partial = self.path.with_suffix(".part")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(history)
-        partial.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names, restval="")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.path, text.getvalue())
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_app.bids.files import write_text
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe
 from bids_app.text import TextError, read_json
@@ -289,10 +290,7 @@ def check_plan(plan: Plan, step: Callable[[], float], *, device: str = "cpu", st
 
 def write_plan(plan: Plan, path: Path) -> Path:
     """Keep a plan as JSON, whole or not at all."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_text(path, json.dumps(asdict(plan), indent=2) + "\n")
 
 
 def read_plan(path: Path, recipe: Recipe | None = None) -> Plan:

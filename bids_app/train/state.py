@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_app.errors import IOFailure, TrainingError
+from bids_app.bids.files import write_whole
+from bids_app.errors import TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class State:
         """Write a checkpoint whole; the one before it is kept beside it as ``*.previous``.
 
         Raises:
-            IOFailure: it could not be written; earlier checkpoints are as they were.
+            CannotWrite, IOFailure: it could not be written; earlier checkpoints are as they were.
         """
         import torch
 
@@ -60,19 +61,7 @@ class State:
         plain |= {name: getattr(self, name) for name in NUMBERS}
         stream = io.BytesIO()
         torch.save(plain, stream)
-        partial = path.with_suffix(".part")
-        try:
-            partial.write_bytes(stream.getbuffer())
-            if path.is_file():
-                previous_of(path).unlink(missing_ok=True)
-                os.link(path, previous_of(path))  # so that at no moment there is none under its own name
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise IOFailure(
-                f"the checkpoint {path} could not be written ({error.strerror}); the last good one is kept: "
-                f"make room and run the same command again"
-            ) from error
+        write_whole(path, lambda out: out.write(stream.getbuffer()), keep=previous_of(path))
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -80,10 +69,8 @@ class State:
         Raises:
             TrainingError: it is cut short, or belongs to another training.
         """
-        import torch
-
         try:
-            plain = torch.load(path, weights_only=True, map_location="cpu")
+            plain = read_tensors(path)
             numbers = {name: plain[name] for name in NUMBERS if name in plain}
             if self.digest and numbers.get("digest", self.digest) != self.digest:
                 raise TrainingError(
@@ -93,7 +80,7 @@ class State:
             for name in PARTS:
                 if (part := getattr(self, name)) is not None:
                     part.load_state_dict(plain[name])
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             older = previous_of(path)
             way_out = f"rename {older} to {path.name} to go on from the one before" if older.is_file() else "delete it"
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -105,6 +92,34 @@ class State:
         for name, value in numbers.items():
             setattr(self, name, value)
         self.best = {name: (float(loss), int(step)) for name, (loss, step) in self.best.items()}
+
+
+def read_tensors(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU, after the checksum of every part of the file, which torch does not look at.
+
+    Raises:
+        ValueError: naming the part that has changed.
+        OSError, zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError: it cannot be read at all.
+    """
+    import torch
+
+    with zipfile.ZipFile(path) as parts:
+        if (spoilt := parts.testzip()) is not None:
+            raise ValueError(f"the checksum of {spoilt} is wrong: some bytes have changed")
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def read_weights(path: Path) -> Any:
+    """`read_tensors` of a network's weights.
+
+    Raises:
+        TrainingError: they are gone or damaged.
+    """
+    try:
+        return read_tensors(path)
+    except Exception as error:  # torch raises pickle's own errors, which have no common base
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(f"the weights {path} cannot be read ({first}); delete its folder, train again") from error
 
 
 def previous_of(path: Path) -> Path:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,8 @@ import nibabel as nib
 import numpy as np
 
 from bids_app import __version__
-from bids_app.errors import CannotWrite, UsageError
+from bids_app.bids.files import whole_folder
+from bids_app.errors import UsageError
 from bids_app.synthesis.heads.anatomy import Anatomy, draw_anatomy, draw_pose, draw_volumes
 from bids_app.synthesis.scanner import physics, signal
 
@@ -103,29 +101,15 @@ def write_phantom_dataset(
     plan = _Plan(seed, tuple(sequences), tuple(float(s) for s in spacing), axes, noise)
     _check(n, plan, two_sessions, whole_head)
     directory = Path(directory)
-    _check_empty(directory)
     people = [_draw_person(i, n, seed, two_sessions, whole_head) for i in range(n)]
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    except OSError as error:
-        raise CannotWrite(f"cannot make {directory}: {error.strerror}; choose a folder you may write to") from error
-    try:
-        scans, truth = [], []
+    scans, truth = [], []
+    with whole_folder(directory) as staging:
         _write_top(staging, people, plan)
         for index, person in enumerate(people):
             for number, session in enumerate(person.sessions):
                 made = _write_session(staging, index, person, number, session, plan)
                 scans += made[0]
                 truth += made[1]
-        staging.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        os.replace(staging, directory)
-    except OSError as error:
-        raise CannotWrite(f"cannot write {directory}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return {"directory": directory, "participants": [_row(p) for p in people], "scans": scans, "truth": truth}
 
 
@@ -147,13 +131,6 @@ def _check(n: int, plan: _Plan, two_sessions: int, whole_head: float) -> None:
         raise UsageError(f"the share of whole heads must lie in [0, 1], not {whole_head}")
     if plan.seed < 0:
         raise UsageError(f"the seed must not be negative, not {plan.seed}")
-
-
-def _check_empty(directory: Path) -> None:
-    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        raise CannotWrite(f"{directory} is not a folder; name one that does not exist yet")
-    if directory.is_dir() and any(directory.iterdir()):
-        raise CannotWrite(f"{directory} is not empty; name a folder that does not exist yet, or empty this one")
 
 
 def _draw_person(index: int, n: int, seed: int, two_sessions: int, whole_head: float) -> _Person:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_app.bids.files import write_arrays
 from bids_app.errors import InputMissing
 
 #: Template position between the two habenulae (CIT168, MNI152NLin2009c world, mm).
@@ -202,9 +203,7 @@ def _prepare(data_root: Path, out_dir: Path, name: str, path: Path | None, kind:
     n = carried["probability"].shape[-1]
     to_voxel = np.linalg.inv(image.affine) @ carried["to_world"]
     cube = _upsample_labels(array, to_voxel, n) if kind == "labels" else sample(array, to_voxel, (n,) * 3, order=3)
-    partial = target.with_suffix(".part.npz")
-    np.savez_compressed(partial, name=name, kind=kind, image=cube, **carried)
-    partial.replace(target)
+    write_arrays(target, {"name": name, "kind": kind, "image": cube, **carried}, compressed=True)
     log.info("source %s ready", name)
     return target
 

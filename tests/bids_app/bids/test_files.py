@@ -1,12 +1,15 @@
 import errno
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bids_app.bids.files import remove_unfinished, write_bytes, write_text, write_whole
+from bids_app.bids.files import remove_unfinished, whole_folder, write_arrays, write_bytes, write_text, write_whole
 from bids_app.errors import CannotWrite, IOFailure
 
 pytestmark = pytest.mark.faults
@@ -89,3 +92,52 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / "anat" / "whole.nii").write_text("")
     assert [p.name for p in remove_unfinished(tmp_path)] == [".tandem-12-ab"]
     assert [p.name for p in (tmp_path / "anat").iterdir()] == ["whole.nii"]
+
+
+def test_a_folder_is_replaced_as_a_whole_or_kept(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "old").write_text("old")
+
+    def fill(error: OSError | None) -> None:
+        with whole_folder(tmp_path / "bundle", replace=True) as staging:
+            (staging / "new").write_text("new")
+            if error:
+                raise error
+
+    with pytest.raises(IOFailure, match="no space"):
+        fill(OSError(errno.ENOSPC, "full"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "old"]
+    fill(None)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["bundle", "new"]
+
+
+def test_the_file_before_is_kept_where_that_is_asked_for(tmp_path):
+    for text in (b"one", b"two", b"three"):
+        write_whole(tmp_path / "x", lambda stream, text=text: stream.write(text), keep=tmp_path / "x.previous")
+    assert (tmp_path / "x").read_bytes() == b"three"
+    assert (tmp_path / "x.previous").read_bytes() == b"two"
+
+
+def test_arrays_are_written_whole(tmp_path, monkeypatch):
+    write_arrays(tmp_path / "x.npz", {"a": np.arange(3)})
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(IOFailure, match="no space"):
+        write_arrays(tmp_path / "x.npz", {"a": np.arange(4)})
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+    assert np.load(tmp_path / "x.npz")["a"].tolist() == [0, 1, 2]
+
+
+def test_nobody_writes_whole_files_by_hand():
+    """Renames stand in one module, so that every one is synced, and a full disk is told in one way."""
+    root = Path(__file__).parents[3]
+    by_hand = [
+        str(path.relative_to(root))
+        for package in ("bids_app", "workflows")
+        for path in sorted((root / package).rglob("*.py"))
+        if path.name != "files.py" and re.search(r"os\.(replace|rename)\(|\.part\b|\.part\.npz", path.read_text())
+    ]
+    assert by_hand == []

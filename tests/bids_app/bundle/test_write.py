@@ -90,11 +90,11 @@ def test_a_number_of_members_that_is_none_is_refused(tmp_path, members):
 def test_a_full_disk_is_named_and_the_old_bundle_stays(tmp_path, monkeypatch):
     before = write_small(tmp_path / "b")
 
-    def full(self, *args, **kwargs):
+    def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(IOFailure, match=f"{before.path}.*no space"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(IOFailure, match=f"{tmp_path}.*no space"):
         write_small(before.path, members=2)
     monkeypatch.undo()
     assert load_bundle(before.path).sha256 == before.sha256

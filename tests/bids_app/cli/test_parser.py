@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
+from bids_app.bids.files import write_text
 from bids_app.cli.parser import executable_spec, parse
 from bids_app.errors import UnknownLevel, UsageError
-from bids_app.settings import from_plain, read_toml, write_toml
+from bids_app.settings import from_plain, read_toml, to_toml
 
 HEAVY = ("torch", "monai", "ants", "nipype", "bids", "nilearn", "matplotlib")
 
@@ -82,12 +83,12 @@ def test_what_cannot_be_used_is_a_usage_error(words):
 def test_settings_survive_their_toml_file(tmp_path):
     words = ["--mem", "7.5G", "-d", "manual=masks", "--recipe", "habenula", "--participant-label", 'a"b', "-vv"]
     settings = parse(arguments(*words))
-    write_toml(settings, tmp_path / "run.toml")
+    write_text(tmp_path / "run.toml", to_toml(settings))
     assert from_plain(read_toml(tmp_path / "run.toml")) == settings
 
 
 def test_the_command_line_wins_over_the_configuration_file(tmp_path):
-    write_toml(parse(arguments("--nprocs", "3", "--tta")), tmp_path / "run.toml")
+    write_text(tmp_path / "run.toml", to_toml(parse(arguments("--nprocs", "3", "--tta"))))
     settings = parse(["--config-file", str(tmp_path / "run.toml"), "--nprocs", "2"])
     assert (settings.nprocs, settings.tta) == (2, True)
 

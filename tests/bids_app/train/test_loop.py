@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
+import zipfile
 
 import pytest
 import torch
 
 from bids_app.errors import IOFailure, TrainingError
 from bids_app.train.augment import Augmentation
-from bids_app.train.loop import Course, fit
+from bids_app.train.loop import Course, fit, keep_weights
+from bids_app.train.state import read_weights
 from tests.learned.small import small_losses, small_patches, small_scans, small_state
 
 COURSE = Course(steps=8, save_every=4, look_every=2, rate=1e-2)
@@ -113,12 +116,33 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     state.save(tmp_path / "state.pt")
     before = (tmp_path / "state.pt").read_bytes()
 
-    def full(path, content):
-        raise OSError(28, "No space left on device")
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     state.step = 7
-    with pytest.raises(IOFailure, match="No space left"):
+    with pytest.raises(IOFailure, match="no space is left"):
         state.save(tmp_path / "state.pt")
     assert (tmp_path / "state.pt").read_bytes() == before
-    assert not list(tmp_path.glob("*.part"))
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_a_checkpoint_with_one_flipped_byte_is_noticed(tmp_path, place):
+    small_state().save(tmp_path / "state.pt")
+    content = bytearray((tmp_path / "state.pt").read_bytes())
+    with zipfile.ZipFile(tmp_path / "state.pt") as parts:
+        largest = sorted(parts.infolist(), key=lambda part: part.file_size)[-1]
+    content[largest.header_offset + 100 + int(place * largest.file_size)] ^= 1
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"(checksum|cannot be read|not a checkpoint)"):
+        small_state().load(tmp_path / "state.pt")
+
+
+def test_weights_with_one_flipped_byte_are_noticed(tmp_path):
+    keep_weights(small_state().mean, tmp_path / "weights.pt")
+    content = bytearray((tmp_path / "weights.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_weights(tmp_path / "weights.pt")
