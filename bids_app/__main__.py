@@ -6,9 +6,12 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    from bids_app.cli.main import main as run
+    try:
+        from bids_app.cli.main import main as run
 
-    return run(sys.argv[1:] if argv is None else argv)
+        return run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # before the program could listen, or as it was ending
+        return 130
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ A message says what is wrong, with which file, and what to do about it.
 
 from __future__ import annotations
 
+import signal
+
 
 class TandemError(Exception):
     """Something a person can mend. ``exit_code`` is what the program ends with."""
@@ -84,3 +86,22 @@ class TemporaryFailure(TandemError):
     """The same command is expected to work when run again (memory, a killed process)."""
 
     exit_code = 75
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to stop. Not a `TandemError`: no ``except Exception`` on the way may hold it up."""
+
+    INTERRUPTED, AGAIN = 130, TemporaryFailure.exit_code
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, as a shell has it; else 75: a scheduler may start the same command again."""
+        return self.INTERRUPTED if self.number == signal.SIGINT else self.AGAIN
+
+    def __str__(self) -> str:
+        asked = "interrupted" if self.number == signal.SIGINT else f"asked to stop ({signal.Signals(self.number).name})"
+        return f"{asked}; the same command goes on where it stopped"

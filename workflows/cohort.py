@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_app.bids.files import write_text
-from bids_app.bids.status import Status, read_status
-from bids_app.errors import UsageError
+from bids_app.bids.status import Status, describe_holder, read_status
+from bids_app.errors import TemporaryFailure, UsageError
 from bids_app.settings import Settings, read_toml, to_toml
 from bids_app.text import TextError, read_text
+from workflows.failure import failure_of
 from workflows.resources import FINE_MM, HEAD_GB, SESSION_GB, Resources, share_out
+from workflows.scratch import run_folder
+from workflows.stop import STOP
 from workflows.wanted import anatomy_of, load_recipes
 
+SIDE_BY_SIDE = "SideBySide"
 POLL_SECONDS = 0.1  # Nipype's default of 2 s a round costs more than a small graph itself
 
 
@@ -49,25 +51,54 @@ def run_cohort(settings: Settings, units: Iterable[Unit], *, told: Told | None =
     """
     units = list(units)
     shared = share_out(settings, len(units), needed_gb(settings))
-    settings.work.mkdir(parents=True, exist_ok=True)
     configure_nipype(settings)
-    scratch = Path(tempfile.mkdtemp(prefix="cohort_", dir=settings.work))
-    try:
-        settings_file = scratch / "run.toml"
-        write_text(settings_file, to_toml(settings))
+    with run_folder(settings.work, "cohort") as scratch:
+        settings_file = write_text(scratch / "run.toml", to_toml(settings))
         workflow = init_cohort_wf(settings=settings, units=units, shared=shared, settings_file=settings_file)
         workflow.base_dir = str(scratch)
         names = {node_name(i): unit for i, unit in enumerate(units)}
-        plugin, arguments = choose_plugin(settings, shared)
-        arguments["status_callback"] = _listener(names, told)
         try:
-            workflow.run(plugin=plugin, plugin_args=arguments)
+            run_graph(workflow, settings, shared, _listener(names, told))
         except RuntimeError:
             if not settings.stop_on_first_crash:
                 raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return {unit: read_status(settings.output_dir, unit.key) for unit in units}
+    return {unit: outcome(settings.output_dir, unit.key) for unit in units}
+
+
+def outcome(output_dir: Path, key: str) -> Status | None:
+    """The status a session left; one that another run is working on counts as failed here, and says so."""
+    status = read_status(output_dir, key)
+    if status is not None and status.state == "running":
+        status.finish("failed", describe_holder(status), TemporaryFailure.exit_code)
+    return status
+
+
+def run_graph(workflow: Any, settings: Settings, shared: Resources, listen: Callable[[Any, str], None]) -> None:
+    """Run a graph whose nodes are processes under the plugin that was chosen.
+
+    Raises:
+        Stopped: a signal asked for it; the processes that this one started have ended by then.
+        CannotWrite, IOFailure: work or output folder cannot be written.
+        RuntimeError: a node failed.
+    """
+
+    def listen_and_look(node: Any, event: str) -> None:
+        listen(node, event)
+        STOP.check()  # Nipype's Linear plugin would go on with the next node after an exception inside one
+
+    plugin, arguments = choose_plugin(settings, shared)
+    arguments["status_callback"] = listen_and_look
+    if plugin == SIDE_BY_SIDE:
+        from workflows.plugin import SideBySide
+
+        plugin = SideBySide(arguments)
+    try:
+        workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception as error:
+        STOP.check()
+        if (cause := failure_of(error)) is not None:
+            raise cause from error
+        raise
 
 
 def needed_gb(settings: Settings) -> float:
@@ -110,15 +141,14 @@ def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, 
 
 
 def configure_nipype(settings: Settings) -> None:
-    """Keep Nipype out of the home folder, and quiet: here and in MultiProc's workers; sessions have logs of their own.
+    """Keep Nipype out of the home folder, and quiet; sessions have logs of their own.
 
     It reads its configuration when it is first imported, so this is called before.
     """
     folder = settings.work / "cache" / "nipype"
-    folder.mkdir(parents=True, exist_ok=True)
     level = "INFO" if settings.verbose else "ERROR"
     levels = "".join(f"{name}_level = {level}\n" for name in ("workflow", "utils", "interface"))
-    (folder / "nipype.cfg").write_text(f"[logging]\n{levels}", encoding="utf-8")
+    write_text(folder / "nipype.cfg", f"[logging]\n{levels}")
     os.environ["NIPYPE_CONFIG_DIR"] = str(folder)
     os.environ["NO_ET"] = "1"
 
@@ -129,17 +159,17 @@ def node_name(index: int) -> str:
 
 
 def choose_plugin(settings: Settings, shared: Resources) -> tuple[str, dict[str, Any]]:
-    """The plugin a person named, else MultiProc, or Linear where only one session runs at a time."""
-    if settings.use_plugin:
-        return _plugin_file(settings.use_plugin)
-    if shared.jobs == 1:
-        return "Linear", {}
-    return "MultiProc", {
-        "n_procs": shared.jobs * shared.threads,
-        "memory_gb": shared.memory_gb,
-        "raise_insufficient": False,
-        "mp_context": "spawn",
-    }
+    """The plugin a person named, else the one that starts processes side by side on this machine.
+
+    That one stands in for Nipype's MultiProc and does what it does; see `workflows.plugin.SideBySide`.
+    """
+    own = {"n_procs": shared.jobs * shared.threads, "memory_gb": shared.memory_gb}
+    if not settings.use_plugin:
+        return SIDE_BY_SIDE, own
+    name, arguments = _plugin_file(settings.use_plugin)
+    if name in ("MultiProc", "LegacyMultiProc"):
+        return SIDE_BY_SIDE, own | arguments
+    return name, arguments
 
 
 def _plugin_file(path: Path) -> tuple[str, dict[str, Any]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
+import re
 from pathlib import Path
 
+from bids_app.bids.files import system_error
 from bids_app.bids.status import Status, describe_death, read_status, write_status
-from bids_app.errors import IOFailure, TandemError, TemporaryFailure
+from bids_app.errors import CannotWrite, IOFailure, TandemError, TemporaryFailure
 from bids_app.settings import Settings
 from workflows.record import empty_record, write_record
 from workflows.scratch import FAILURE_FILE
@@ -36,6 +39,21 @@ def find_failure(work: Path) -> tuple[str, int] | None:
     except (OSError, ValueError):
         return None
     return note["reason"], note["exit_code"]
+
+
+def failure_of(error: BaseException) -> TandemError | None:
+    """What of the operating system is behind an error of Nipype's, which hands on only its text; None for a defect."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and isinstance(told := system_error(cause), CannotWrite | IOFailure):
+            return told
+        cause = cause.__cause__ or cause.__context__
+    told = re.findall(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]*)')?", str(error))
+    if told:
+        number, name = told[-1]
+        return system_error(OSError(int(number), os.strerror(int(number)), name or None))
+    named = re.findall(r"bids_app\.errors\.(CannotWrite|IOFailure): ([^\n]*)", str(error))
+    return {"CannotWrite": CannotWrite, "IOFailure": IOFailure}[named[-1][0]](named[-1][1]) if named else None
 
 
 def forget_failures(work: Path, logs: Path) -> None:

@@ -1,15 +1,51 @@
-"""A session's work folder: what may be deleted in it, and when it is stale."""
+"""Work folders: of a run and of a session; what may be deleted in them, and when they are stale."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from bids_app.bids.files import told_plainly
+from bids_app.bids.lock import Busy, only_one
+
 GRAPH = "session_wf"
+OWNER = "owner.lock"
+YOUNG_SECONDS = 60.0  # a run that has just begun may not have its lock yet
 MARKER = "made_by.txt"
 FAILURE_FILE = "tandem-failure.json"
+
+
+def lock_of(work: Path, key: str) -> Path:
+    """Whoever has the lock on this file uses the session's work folder."""
+    return work / "locks" / f"{key}.lock"
+
+
+@contextlib.contextmanager
+def run_folder(work: Path, kind: str) -> Iterator[Path]:
+    """A folder for the graph of one run, deleted at its end; those that killed runs of this computer left go too.
+
+    Raises:
+        CannotWrite, IOFailure: the work folder cannot be written.
+    """
+    prefix = f"{kind}_{socket.gethostname()}_"
+    with told_plainly(work):
+        work.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=work))
+        for left in work.glob(f"{glob.escape(prefix)}*"):
+            if left.stat().st_mtime < folder.stat().st_mtime - YOUNG_SECONDS:
+                with contextlib.suppress(Busy), only_one(left / OWNER):
+                    shutil.rmtree(left, ignore_errors=True)
+    try:
+        with only_one(folder / OWNER):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_work(work: Path) -> None:

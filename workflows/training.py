@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,9 @@ from typing import Any
 from bids_app.bids.files import write_text
 from bids_app.settings import Settings, to_toml
 from bids_app.train.fold import TASK, FoldTask, is_done
-from workflows.cohort import POLL_SECONDS, choose_plugin, configure_nipype
+from workflows.cohort import POLL_SECONDS, configure_nipype, run_graph
 from workflows.resources import Resources, available_cpus, available_memory_gb
+from workflows.scratch import run_folder
 
 Told = Callable[[FoldTask, str], None]
 
@@ -29,22 +28,15 @@ def run_training(settings: Settings, tasks: Sequence[FoldTask], *, told: Told | 
         The tasks that failed; each has said why in its ``train.log``.
     """
     todo = [task for task in tasks if not is_done(task)]
-    settings.work.mkdir(parents=True, exist_ok=True)
+    if not todo:
+        return []
     configure_nipype(settings)
-    scratch = Path(tempfile.mkdtemp(prefix="training_", dir=settings.work))
-    try:
-        settings_file = scratch / "run.toml"
-        write_text(settings_file, to_toml(settings))
+    with run_folder(settings.work, "training") as scratch:
+        settings_file = write_text(scratch / "run.toml", to_toml(settings))
         shared = share_out_training(settings, todo)
         workflow = init_training_wf(settings=settings, tasks=todo, shared=shared, settings_file=settings_file)
         workflow.base_dir = str(scratch)
-        plugin, arguments = choose_plugin(settings, shared)
-        names = {node_name(task): task for task in todo}
-        arguments["status_callback"] = _listener(names, told)
-        if todo:
-            workflow.run(plugin=plugin, plugin_args=arguments)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        run_graph(workflow, settings, shared, _listener({node_name(task): task for task in todo}, told))
     return [task for task in todo if not is_done(task)]
 
 

@@ -7,15 +7,17 @@ import errno
 import io
 import os
 import shutil
+import socket
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bids_app.errors import CannotWrite, IOFailure, TandemError
+from bids_app.errors import CannotWrite, InputMissing, IOFailure, TandemError
 
 UNFINISHED = ".tandem-"  # a leading dot: hidden from listings, from bids-validator and from pybids
-_NO_SPACE = {errno.ENOSPC: "no space is left on the device", errno.EDQUOT: "the disk quota is used up"}
+NO_SPACE = {errno.ENOSPC: "no space is left on the device", errno.EDQUOT: "the disk quota is used up"}
 _REFUSED = {
     errno.EACCES,
     errno.EPERM,
@@ -42,7 +44,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, keep: Path |
     path = Path(path)
     with told_plainly(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.parent / f"{UNFINISHED}{os.getpid()}-{os.urandom(4).hex()}"
+        unfinished = path.parent / unfinished_name()
         try:
             with unfinished.open("xb") as stream:
                 write(stream)
@@ -137,13 +139,40 @@ def _sync_all(folder: Path) -> None:
                 os.fsync(stream.fileno())
 
 
+def unfinished_name() -> str:
+    """A file name that says which process of which computer is writing."""
+    return f"{_own_prefix(os.getpid())}{os.urandom(4).hex()}"
+
+
 def remove_unfinished(folder: Path) -> list[Path]:
     """Delete what a killed process left below ``folder``; only call where nobody else is writing."""
-    left = sorted(Path(folder).rglob(f"{UNFINISHED}*-*"))
-    for path in left:
+    return _removed(sorted(Path(folder).rglob(f"{UNFINISHED}*-*")))
+
+
+def remove_own_unfinished(folder: Path) -> list[Path]:
+    """Delete what this process is writing below ``folder``; only for one that ends at once."""
+    return _removed(sorted(Path(folder).rglob(f"{_own_prefix(os.getpid())}*")))
+
+
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Delete what processes of this computer that are gone left directly in ``folder``; others may be writing there."""
+    found = []
+    for path in sorted(Path(folder).glob(f"{UNFINISHED}*-*")):
+        pid = path.name.rpartition("-")[0].rpartition("-")[2]
+        if pid.isdigit() and path.name.startswith(_own_prefix(int(pid))) and not Path(f"/proc/{pid}").exists():
+            found.append(path)
+    return _removed(found)
+
+
+def _own_prefix(pid: int) -> str:
+    return f"{UNFINISHED}{zlib.crc32(socket.gethostname().encode()):08x}-{pid}-"
+
+
+def _removed(paths: list[Path]) -> list[Path]:
+    for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
-    return left
+    return paths
 
 
 @contextlib.contextmanager
@@ -157,12 +186,24 @@ def told_plainly(path: Path) -> Iterator[None]:
 
 def plain_error(path: Path, error: OSError) -> TandemError:
     """The project's error for an operating-system error met while writing ``path``."""
-    if error.errno in _NO_SPACE:
-        return IOFailure(f"cannot write {path}: {_NO_SPACE[error.errno]}; make room and run the same command again")
+    if error.errno in NO_SPACE:
+        return IOFailure(f"cannot write {path}: {NO_SPACE[error.errno]}; make room and run the same command again")
     if error.errno in _REFUSED:
         who = f" (as user {os.getuid()}:{os.getgid()})"
         return CannotWrite(f"cannot write {path}: {error.strerror}{who}; make the folder writable or choose another")
     return IOFailure(f"writing {path} failed: {error.strerror or error}; is the disk or network drive still there?")
+
+
+def system_error(error: OSError) -> TandemError | None:
+    """The project's error for one of the operating system, met anywhere; None where it names no file."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is None:
+        return (
+            plain_error(Path("a file"), error) if error.errno in NO_SPACE | {errno.EIO: "", errno.EROFS: ""} else None
+        )
+    if error.errno in (errno.EACCES, errno.EPERM) and path.is_file() and not os.access(path, os.R_OK):
+        return InputMissing(f"{path} cannot be read: {error.strerror}")
+    return None if error.errno in (errno.ENOENT, errno.EEXIST) else plain_error(path, error)
 
 
 def _sync_folder(folder: Path) -> None:

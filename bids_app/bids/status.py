@@ -70,6 +70,11 @@ def status_path(output_dir: Path, key: str) -> Path:
     return Path(output_dir) / "logs" / key / "status.json"
 
 
+def log_of(output_dir: Path, key: str) -> Path:
+    """What a session says goes here; whoever has the lock on it works on the session."""
+    return Path(output_dir) / "logs" / key / "session.log"
+
+
 def write_status(output_dir: Path, status: Status) -> Path:
     """Write the status of a session so that a reader sees the old one or the new one, never half.
 
@@ -139,6 +144,17 @@ def is_gone(status: Status) -> bool:
         return False
     start = _process_start(status.pid)
     return start is None or (status.pid_started is not None and start != status.pid_started)
+
+
+def describe_holder(status: Status | None) -> str:
+    """One sentence on a session that another run is working on."""
+    if status is None or status.state != "running" or status.pid is None:
+        return "another run is working on it; wait for that, then run the same command again"
+    since = time.strftime("%d %B %H:%M:%S", time.localtime(status.started)) if status.started else "an unknown time"
+    return (
+        f"another run is working on it (process {status.pid} on {status.host}, since {since}); "
+        f"wait for that or end it, then run the same command again"
+    )
 
 
 def describe_death(code: int, *, peak_mb: float | None = None, limit_gb: float | None = None) -> str:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from bids_app.bids.files import unfinished_name
 from bids_app.cli.units import choose_units, run_units
 from bids_app.errors import CannotWrite, InputMissing, UsageError
 from bids_app.settings import Settings
@@ -60,7 +61,7 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".tandem-{os.getpid()}"
+        probe = folder / unfinished_name()
         probe.touch()
         probe.unlink()
     except OSError as error:

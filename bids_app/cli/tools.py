@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 from bids_app import __version__
+from bids_app.bids.lock import Busy, only_one
 from bids_app.cli.bundle import bundle
 from bids_app.cli.demo import demo
+from bids_app.cli.options import count
 from bids_app.cli.parser import Parser
 from bids_app.errors import InputMissing, UsageError
 from bids_app.settings import from_plain, read_toml
+from workflows.stop import follow_parent
 
 
 def _parser(name: str, description: str) -> Parser:
@@ -120,6 +123,8 @@ def status(argv: list[str]) -> int:
     return 0
 
 
+#: A fold that was just killed needs a moment to be gone.
+WAIT_SECONDS = 15.0
 #: Options of ``train-bundle`` that are handed on where they are given.
 MORE = ("minutes", "steps", "threads", "start", "leave_out", "beside")
 
@@ -160,20 +165,37 @@ def session(argv: list[str]) -> int:
     parser.add_argument("session", help="empty where the participant has no session folders")
     parser.add_argument("threads", type=int)
     options = parser.parse_args(argv)
-    from workflows.run_session import run_session
+    follow_parent()
+    from workflows.alone import run_alone
 
     settings = from_plain(read_toml(options.settings_file), source=str(options.settings_file))
-    return run_session(settings, options.participant, options.session or None, threads=options.threads)
+    return run_alone(settings, options.participant, options.session or None, threads=options.threads)
 
 
 def fold(argv: list[str]) -> int:
     """One arm and one fold in this process; what the nodes of a training call, and ``torchrun``."""
     parser = _parser("fold", "Train one arm on one fold in this process (used by the program itself).")
     parser.add_argument("task_file", type=Path)
+    parser.add_argument("--processes", type=count, default=1, help="GPUs that share each batch")
     options = parser.parse_args(argv)
+    follow_parent()
+    if "LOCAL_RANK" in os.environ:  # one of several that torchrun started: that one has the lock
+        return _train(options.task_file)
+    lock = options.task_file.with_name("fold.lock")
+    try:
+        with only_one(lock, wait=WAIT_SECONDS, inherited=True):
+            if options.processes == 1:
+                return _train(options.task_file)
+            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}"]
+            os.execv(sys.executable, [sys.executable, *torchrun, "-m", "bids_app", "fold", str(options.task_file)])
+    except Busy as error:
+        raise Busy(f"another run is training {options.task_file.parent}; wait for that or end it") from error
+
+
+def _train(task_file: Path) -> int:
     from bids_app.train.fold import FoldTask, run_fold
 
-    run_fold(FoldTask.read(options.task_file))
+    run_fold(FoldTask.read(task_file))
     return 0
 
 
@@ -183,7 +205,7 @@ TOOLS = {
     "doctor": doctor,
     "status": status,
     "train-bundle": train_bundle,
-    "session": session,
-    "fold": fold,
     "bundle": bundle,
 }
+#: What the program starts itself, as processes of their own.
+INNER = {"session": session, "fold": fold}

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bids_app.bids.files import write_text
+from bids_app.cli.units import choose_units, keep_settings, run_units
 from bids_app.errors import TandemError, TrainingError, UsageError
-from bids_app.settings import Settings, to_toml
+from bids_app.settings import Settings
 
 #: Seconds between looks at the folds' logs.
 LOOK = 1.0
@@ -41,8 +41,7 @@ def train(settings: Settings) -> int:
     if settings.dry_run:
         return preview(settings, recipe)
     told = Told()
-    (settings.output_dir / "logs").mkdir(parents=True, exist_ok=True)
-    write_text(settings.output_dir / "logs" / f"train-{recipe.name}.toml", to_toml(settings))
+    keep_settings(settings, f"train-{recipe.name}.toml")
     for warning in prepare_dataset(settings.replace(levels=("train",))):
         told.say(warning)
     preprocess(settings.replace(levels=("train",)), recipe)
@@ -66,7 +65,6 @@ def train(settings: Settings) -> int:
 def preprocess(settings: Settings, recipe: Any) -> None:
     """The participant level's own preprocessing, for sessions that have not been through it."""
     from bids_app.bids.status import read_status
-    from bids_app.cli.units import choose_units, run_units
     from bids_app.cohort.raw import needs_nothing
 
     if needs_nothing(recipe):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import time
+from pathlib import Path
 
 from bids_app.bids.files import write_text
 from bids_app.settings import Settings, to_toml
@@ -33,7 +36,7 @@ def run_units(settings: Settings, units: list) -> int:
 
     for warning in prepare_dataset(settings):
         print(f"tandem: {warning}", file=sys.stderr)
-    write_text(settings.output_dir / "logs" / "run.toml", to_toml(settings))
+    keep_settings(settings, "run.toml")
     finished = Finished(settings)
     done = {unit: status for unit in units if (status := finished.status(unit.key)) is not None}
     todo = [unit for unit in units if unit not in done]
@@ -47,6 +50,18 @@ def run_units(settings: Settings, units: list) -> int:
         shutil.rmtree(settings.work / "cache", ignore_errors=True)
     progress.table(statuses)
     return overall_code(list(statuses.values()))
+
+
+def keep_settings(settings: Settings, latest: str) -> Path:
+    """Write the options of this run as ``logs/runs/DATE_PID.toml``, and as ``logs/<latest>``, the newest run's.
+
+    Raises:
+        CannotWrite, IOFailure: the output folder cannot be written.
+    """
+    logs, text = settings.output_dir / "logs", to_toml(settings)
+    own = write_text(logs / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}_{os.getpid()}.toml", text)
+    write_text(logs / latest, text)
+    return own
 
 
 def overall_code(statuses: list) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,9 +12,14 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from bids_app.bids.status import read_status
+from bids_app.bids.files import told_plainly
+from bids_app.bids.lock import Busy, only_one
+from bids_app.bids.naming import session_key
+from bids_app.bids.status import log_of, read_status, start_status, write_status
+from bids_app.errors import Stopped
 from bids_app.settings import Settings, from_plain, read_toml
 from workflows.failure import record_death
+from workflows.stop import PARENT, STOP
 
 #: Libraries that make threads of their own read these once, when they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -45,34 +51,42 @@ class SessionProcess(SimpleInterface):
     def _run_interface(self, runtime):
         settings = from_plain(read_toml(Path(self.inputs.settings_file)))
         session = self.inputs.session or None
-        key = f"sub-{self.inputs.participant}" + (f"_ses-{session}" if session else "")
-        logs = settings.output_dir / "logs" / key
-        logs.mkdir(parents=True, exist_ok=True)
+        key = session_key(self.inputs.participant, session)
+        log = log_of(settings.output_dir, key)
+        with told_plainly(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
         threads = 1 if settings.reproducible else self.inputs.threads
         command = [sys.executable, "-m", "bids_app", "session", self.inputs.settings_file, self.inputs.participant]
         started = time.time()
         code, peak_mb = run_process(
             [*command, session or "", str(threads)],
             environment(settings, threads),
-            logs / "session.log",
-            samples=logs / "resources.tsv" if settings.resource_monitor else None,
+            log,
+            samples=log.with_name("resources.tsv") if settings.resource_monitor else None,
         )
         seconds = time.time() - started
-        status = read_status(settings.output_dir, key)
-        if code != 0 and (status is None or status.finished is None):  # it could not say itself how it ended
-            record_death(
-                settings,
-                self.inputs.participant,
-                session,
-                code,
-                peak_mb=peak_mb,
-                limit_gb=self.inputs.memory_gb,
-                started=started,
-            )
+        if code != 0:
+            with contextlib.suppress(Busy), only_one(log):  # another run that has the session now reports on it itself
+                self._note_end(settings, code, peak_mb=peak_mb, started=started)
+        STOP.check()
         self._results = {"exit_code": code, "peak_rss_mb": peak_mb, "seconds": seconds}
         if code != 0 and self.inputs.raise_on_failure:
             raise RuntimeError(f"{key} failed and --stop-on-first-crash was given")
         return runtime
+
+    def _note_end(self, settings: Settings, code: int, *, peak_mb: float, started: float) -> None:
+        """Status, record and page of a session that could not say itself how it ended."""
+        participant, session = self.inputs.participant, self.inputs.session or None
+        status = read_status(settings.output_dir, session_key(participant, session))
+        if status is not None and status.finished is not None and status.finished >= started:
+            return
+        if STOP.number is not None:  # no time for a page: the same command goes on
+            status = status or start_status(participant, session, started=started)
+            stopped = Stopped(STOP.number)
+            write_status(settings.output_dir, status.finish("failed", str(stopped), stopped.exit_code))
+            return
+        limit = self.inputs.memory_gb
+        record_death(settings, participant, session, code, peak_mb=peak_mb, limit_gb=limit, started=started)
 
 
 def environment(settings: Settings, threads: int) -> dict[str, str]:
@@ -99,13 +113,15 @@ def run_process(
     command: list[str], env: dict[str, str], log: Path, *, samples: Path | None = None
 ) -> tuple[int, float]:
     """Exit code (negative: signal) and peak memory in MB of a process whose output goes to ``log``."""
-    with log.open("ab") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    with told_plainly(log):
+        out = log.open("ab")
+    env = env | {PARENT: str(os.getpid())}
+    with out:
+        process = STOP.start(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         if samples:
             threading.Thread(target=_sample, args=(process.pid, samples), daemon=True).start()
-        _, wait_status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(wait_status)
-    return process.returncode, usage.ru_maxrss / 1024
+        code, usage = STOP.wait(process)
+    return code, usage.ru_maxrss / 1024
 
 
 def _sample(pid: int, path: Path) -> None:

@@ -10,6 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from bids_app.settings import from_plain, read_toml
 from workflows.interfaces.process import environment, run_process
+from workflows.stop import STOP
 
 
 class _Input(BaseInterfaceInputSpec):
@@ -33,13 +34,12 @@ class TrainFold(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         settings = from_plain(read_toml(Path(self.inputs.settings_file)))
         folder = Path(self.inputs.task_file).parent
-        program = [sys.executable, "-m"]
-        if self.inputs.processes > 1:
-            program += ["torch.distributed.run", "--standalone", f"--nproc-per-node={self.inputs.processes}", "-m"]
+        program = [sys.executable, "-m", "bids_app", "fold", self.inputs.task_file]
         code, _ = run_process(
-            [*program, "bids_app", "fold", self.inputs.task_file],
+            [*program, "--processes", str(self.inputs.processes)],
             environment(settings, self.inputs.threads),
             folder / "train.log",
         )
+        STOP.check()
         self._results = {"folder": str(folder) if code == 0 else "", "exit_code": code}
         return runtime
