@@ -51,7 +51,8 @@ def failure_of(error: BaseException) -> TandemError | None:
     told = re.findall(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]*)')?", str(error))
     if told:
         number, name = told[-1]
-        return system_error(OSError(int(number), os.strerror(int(number)), name or None))
+        behind = system_error(OSError(int(number), os.strerror(int(number)), name or None))
+        return behind if isinstance(behind, CannotWrite | IOFailure) else None
     named = re.findall(r"bids_app\.errors\.(CannotWrite|IOFailure): ([^\n]*)", str(error))
     return {"CannotWrite": CannotWrite, "IOFailure": IOFailure}[named[-1][0]](named[-1][1]) if named else None
 

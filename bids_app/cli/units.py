@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from bids_app.bids.files import write_text
+from bids_app.bids.status import Status
 from bids_app.settings import Settings, to_toml
 
 
@@ -32,6 +33,7 @@ def run_units(settings: Settings, units: list) -> int:
     from bids_app.cli.progress import Progress
     from workflows.cohort import run_cohort
     from workflows.dataset import finish_dataset, prepare_dataset
+    from workflows.failure import write_page
     from workflows.wanted import Finished
 
     for warning in prepare_dataset(settings):
@@ -42,6 +44,8 @@ def run_units(settings: Settings, units: list) -> int:
     todo = [unit for unit in units if unit not in done]
     with Progress(settings, units) as progress:
         for unit, status in done.items():
+            if not has_page(settings.output_dir, status) and (trouble := write_page(settings, unit.key)):
+                print(f"tandem: {unit.key}: {trouble}", file=sys.stderr)
             progress.ended(unit, status, again=False)
         statuses = run_cohort(settings, todo, told=progress.told) if todo else {}
     statuses = {**done, **statuses}
@@ -62,6 +66,14 @@ def keep_settings(settings: Settings, latest: str) -> Path:
     own = write_text(logs / "runs" / f"{time.strftime('%Y%m%dT%H%M%S')}_{os.getpid()}.toml", text)
     write_text(logs / latest, text)
     return own
+
+
+def has_page(output_dir: Path, status: Status) -> bool:
+    """Whether a session's page is of its last run: a process may be killed after it said that it is done."""
+    try:
+        return (output_dir / f"{status.key}.html").stat().st_mtime >= int(status.finished or 0)
+    except OSError:
+        return False
 
 
 def overall_code(statuses: list) -> int:
