@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bids_app.bids.dataset import write_dataset_files
-from bids_app.bids.files import write_bytes
+from bids_app.bids.files import remove_abandoned, write_bytes
 from bids_app.bundle.bundle import load_bundle
 from bids_app.settings import Settings
 from workflows.wanted import anatomy_of, load_recipes
@@ -17,6 +17,8 @@ def prepare_dataset(settings: Settings) -> list[str]:
     Returns:
         What a person should know (files of another version, an unusual folder name).
     """
+    for folder in (settings.output_dir, settings.output_dir / "logs"):
+        remove_abandoned(folder)
     recipes = load_recipes(settings)
     bundles = [load_bundle(settings.bundle or recipe.name) for recipe in recipes if recipe.predicts]
     anatomy = anatomy_of(settings, recipes)
