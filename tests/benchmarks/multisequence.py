@@ -24,11 +24,11 @@ from bids_app.judge.compare import compare_arms
 from bids_app.judge.statistics import paired_difference, plain, sign_flip
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import Scan
-from bids_app.synthesis.datasets.cohort_dataset import phantom_recipe
 from bids_app.train.arms import DROPOUT, SEGMENTATION_ONLY, arms_of
 from bids_app.train.fold import subset_folder
 from tests.benchmarks.phantom_trials import draw_both, parser_of, pooled, read_options, spacing_of, train_and_answer
 from tests.data import data_root
+from tests.learned.phantom_cohort import phantom_recipe
 
 ALL = SEGMENTATION_ONLY
 REAL = "real"

@@ -27,7 +27,6 @@ from bids_app.judge.rows import ComparisonRow
 from bids_app.judge.statistics import plain
 from bids_app.judge.target_answers import answers_of
 from bids_app.recipes.recipe import Recipe
-from bids_app.synthesis.datasets.cohort_dataset import phantom_recipe
 from bids_app.train.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, arms_of
 from tests.benchmarks.phantom_trials import (
     draw_both,
@@ -39,6 +38,7 @@ from tests.benchmarks.phantom_trials import (
     spacing_of,
     train_and_answer,
 )
+from tests.learned.phantom_cohort import phantom_recipe
 
 OUTCOME = "outcome"
 ARMS = (MULTI, SEGMENTATION_ONLY, TARGET_ONLY, FROZEN, PERMUTED)

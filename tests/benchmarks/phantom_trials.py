@@ -14,11 +14,10 @@ from bids_app.cohort.split import Fold, Split
 from bids_app.judge.answers import Evaluation
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import Scan, save_scan
-from bids_app.synthesis.datasets.cohort_dataset import scans_for
-from bids_app.synthesis.datasets.cohorts import SHAPE, SPACING_MM, TEST, TRAIN, draw_cohort
 from bids_app.train.arms import Arm
 from bids_app.train.fold import FoldTask, run_fold
 from bids_app.train.plan import make_plan
+from tests.learned.phantom_cohort import SHAPE, SPACING_MM, TEST, TRAIN, draw_cohort, scans_for
 
 #: Of a run that only shows that everything fits together: a coarse grid, a handful of people, a few steps.
 QUICK = {"train": 12, "test": 12, "steps": 4, "replicates": 2, "filters": 4, "coarse": True}

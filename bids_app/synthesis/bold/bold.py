@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 import torch
 
 from bids_app.errors import UsageError
+from bids_app.synthesis.fields import normal, places, rotation, smooth_field, uniform
 from bids_app.synthesis.heads.brains import Brain
 from bids_app.synthesis.scanner import physics
-from bids_app.synthesis.scanner.contrast import SIGMA_PER_FWHM, blur, normal, read, rotation, smooth_field, uniform
+from bids_app.synthesis.scanner.acquisition import Gain, Noise, Placed, PointSpread, acquire
 
 #: Band of spontaneous activity, Hz. Zang 2007 (Brain Dev 29:83) for ALFF, up to 0.1 as in Biswal 1995 (Magn Reson Med
 #: 34:537).
@@ -90,6 +91,7 @@ class Bold:
 
     Attributes:
         frames: intensities, ``(x, y, z, t)``, float32.
+        spacing: of the grid, mm.
         tr_s: time between frames.
         inside: where the brain is, ``(x, y, z)``.
         parcels: 0 outside grey matter, else 1 to twice the parcels of a hemisphere; right first, then their mirrors.
@@ -104,6 +106,7 @@ class Bold:
     """
 
     frames: torch.Tensor
+    spacing: float
     tr_s: float
     inside: torch.Tensor
     parcels: torch.Tensor
@@ -153,6 +156,7 @@ def draw_bold(
     mask = parcels == region
     return Bold(
         frames,
+        spacing,
         how.tr_s,
         brain.inside,
         parcels,
@@ -294,9 +298,7 @@ def _scan(
     heart, breath = float(uniform(generator, 0.9, 1.3)), float(uniform(generator, 0.2, 0.35))
     lag = smooth_field(generator, shape, 4, 1.0, 2)
     drift = smooth_field(generator, shape, 3, how.drift, 2)
-    sigma = [how.width_mm * SIGMA_PER_FWHM / spacing] * 3
-    axes = [(torch.arange(n) - (n - 1) / 2) * spacing for n in shape]
-    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    spread, at = PointSpread((how.width_mm / spacing,) * 3), places(shape, spacing)
     # the pulse is never quite regular: its phase strays
     phases = torch.tensor([heart, breath])[:, None] * how.tr_s * torch.arange(how.frames)
     phases = 2 * torch.pi * phases + normal(generator, 0.3, (2, how.frames)).cumsum(1)
@@ -310,7 +312,7 @@ def _scan(
         still = base * (1 + change + pulsation * (beats + breaths) + drift[0] * when + drift[1] * (when**2 - 1 / 12))
         turn, shift = rotation(motion[frame, 3:]), motion[frame, :3]
         # where the head stands still a voxel shows what the head brought there: turn.T @ (voxel - shift)
-        image = read(blur(still, sigma)[None], (places - shift) @ turn, spacing)[0]
-        noise = normal(generator, how.thermal, (2, *shape))
-        frames[..., frame] = torch.hypot(image + noise[0], noise[1]) * GAIN
+        moved = Placed((at - shift) @ turn, spacing)
+        noise = Noise(how.thermal, tuple(normal(generator, 1.0, (2, *shape))))
+        frames[..., frame] = acquire(still, [spread, moved, noise, Gain(GAIN)])
     return frames, {"heart_hz": heart, "breath_hz": breath}

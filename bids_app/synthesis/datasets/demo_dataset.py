@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,18 @@ from bids_app import __version__
 from bids_app.bids.files import whole_folder, write_text
 from bids_app.synthesis.bold import bold
 from bids_app.synthesis.datasets import demo_images
-from bids_app.synthesis.datasets.cohort_dataset import write_json, write_table
 from bids_app.synthesis.datasets.demo_cohorts import SITES, DemoPlan
 from bids_app.synthesis.datasets.demo_images import Participant
-from bids_app.synthesis.datasets.phantom import save_image
+from bids_app.synthesis.datasets.files import (
+    TRUTH,
+    save_image,
+    scanner_fields,
+    truth_fields,
+    write_description,
+    write_json,
+    write_labels,
+    write_table,
+)
 from bids_app.synthesis.heads import variation
 from bids_app.synthesis.pathology.pathology import REGIONS
 
@@ -23,16 +31,6 @@ TASK = "rest"
 #: Steps in which shares are stored, so that files stay small.
 SHARE_STEP = 1 / 200
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-#: Sequence kinds as BIDS names them (PulseSequenceType).
-PULSES = {
-    "MPRAGE": "MPRAGE",
-    "MP2RAGE": "MP2RAGE",
-    "SE": "Spin Echo",
-    "TSE": "Turbo Spin Echo",
-    "FLAIR": "Inversion Recovery Spin Echo",
-    "DWI": "Diffusion EPI",
-    "ADC": "Diffusion EPI",
-}
 README = """{title}: phantom cohort
 {line}
 
@@ -90,11 +88,11 @@ def write_demo(plan: DemoPlan, directory: Path | str, tell: Callable[[str], None
         for index in range(plan.n):
             person = demo_images.draw_participant(plan, index)
             _write_images(staging, person, plan)
-            _write_truth(staging / "derivatives" / "manual", person, plan)
+            _write_truth(staging / TRUTH, person, plan)
             rows[f"sub-{person.label}"], latents[f"sub-{person.label}"] = person.row, person.latents
             tell(f"sub-{person.label} ({index + 1} of {plan.n})")
         _write_top(staging, rows, plan)
-        _write_truth_top(staging / "derivatives" / "manual", latents, plan)
+        _write_truth_top(staging / TRUTH, latents, plan)
     return directory
 
 
@@ -110,105 +108,68 @@ def _folder(sequence: str) -> str:
 
 def _write_images(root: Path, person: Participant, plan: DemoPlan) -> None:
     stem, tesla = f"sub-{person.label}", plan.field_tesla(person.site)
+    station = {"StationName": f"site {SITES[person.site]}"}
     for name, image in person.images.items():
         path = root / stem / _folder(name) / f"{stem}_{name}.nii.gz"
         save_image(path, image, _affine(image.shape, plan.spacing))
         how = person.protocols[name]
-        fields = {**_scanner(person, tesla), "PulseSequenceType": PULSES[how.kind], **how.sidecar()}
-        fields["SkullStripped"] = True
+        fields = {**scanner_fields(tesla, how), **station, "SkullStripped": True}
         if how.contrast_agent:
             fields |= {"ContrastBolusIngredient": "GADOLINIUM"}
         if name == "ADC":
             fields["Units"] = "um^2/s"
-        write_json(_sidecar(path), fields)
+        write_json(path, fields)
     if person.bold:
-        run = person.bold
-        path = root / stem / "func" / f"{stem}_task-{TASK}_bold.nii.gz"
-        shape, size = tuple(run.frames.shape), plan.spacing * person.bold_step
-        frames = run.frames.round().clamp(0, 32767).numpy().astype(np.int16)
-        save_image(path, frames, _affine(shape, size), frame_s=run.tr_s)
-        write_json(
-            _sidecar(path),
-            {
-                **_scanner(person, bold.FIELD_TESLA),
-                "PulseSequenceType": "EPI",
-                "TaskName": TASK,
-                "RepetitionTime": run.tr_s,
-                "EchoTime": bold.ECHO_MS / 1000,
-                "FlipAngle": bold.FLIP_DEG,
-                "Instructions": "None: a simulated person at rest",
-            },
-        )
+        _write_bold(root / stem / "func" / f"{stem}_task-{TASK}_bold.nii.gz", person.bold, station, plan)
 
 
-def _scanner(person: Participant, tesla: float) -> dict[str, object]:
-    return {
-        "Manufacturer": "Tandem phantom",
-        "StationName": f"site {SITES[person.site]}",
-        "MagneticFieldStrength": tesla,
-        "MRAcquisitionType": "3D",
-    }
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name.replace(".nii.gz", ".json"))
+def _write_bold(path: Path, run: bold.Bold, station: dict[str, str], plan: DemoPlan) -> None:
+    frames = run.frames.round().clamp(0, 32767).numpy().astype(np.int16)
+    save_image(path, frames, _affine(frames.shape, run.spacing), frame_s=run.tr_s)
+    fields = {"PulseSequenceType": "EPI", "TaskName": TASK, "RepetitionTime": run.tr_s}
+    fields |= {"EchoTime": bold.ECHO_MS / 1000, "FlipAngle": bold.FLIP_DEG}
+    rest = {"Instructions": "None: a simulated person at rest"}
+    write_json(path, {**scanner_fields(bold.FIELD_TESLA), **station, **fields, **rest})
 
 
 def _write_truth(root: Path, person: Participant, plan: DemoPlan) -> None:
     """Labels and shares of one participant."""
     stem, first = f"sub-{person.label}", plan.kind.sequences[0]
     folder = _folder(first)
-    source = f"bids:raw:{stem}/{folder}/{stem}_{first}.nii.gz"
-    start, links = root / stem / folder / f"{stem}_space-orig", {"Sources": [source], "SpatialReference": source}
-    names, shares = person.varied.partition()
-    _write_labels(start, "anatomy", names, shares, plan.spacing, links, at_least=0.0)
+    start, fields = root / stem / folder / f"{stem}_space-orig", truth_fields(f"{stem}/{folder}/{stem}_{first}.nii.gz")
+    _write_shares(start, "anatomy", *person.varied.partition(), plan.spacing, fields)
     regions = REGIONS[plan.kind.pathology]
     if regions:
         parts = torch.stack([person.pathology.region_share(index) for index in range(1, len(regions) + 1)])
-        _write_labels(start, plan.kind.seg, regions, parts, plan.spacing, links, at_least=0.5)
-        mask = start.with_name(f"{start.name}_label-L_mask.nii.gz")
-        _write_mask(mask, person.pathology.labelled() >= 0.5, plan.spacing, {**links, "Type": "Lesion"})
-    if person.bold:
-        source = f"bids:raw:{stem}/func/{stem}_task-{TASK}_bold.nii.gz"
-        links = {"Sources": [source], "SpatialReference": source}
-        start, size = root / stem / "func" / f"{stem}_task-{TASK}_space-orig", plan.spacing * person.bold_step
-        numbers = torch.arange(1, len(person.bold.networks) + 1)[:, None, None, None]
-        network = (person.bold.networks * numbers).amax(0).numpy().astype(np.uint8)
-        path = start.with_name(f"{start.name}_seg-networks_dseg.nii.gz")
-        save_image(path, network, _affine(network.shape, size))
-        write_json(_sidecar(path), links)
-        path = start.with_name(f"{start.name}_desc-altered_mask.nii.gz")
-        _write_mask(path, person.bold.altered, size, {**links, "Type": "ROI"})
+        _write_shares(start, plan.kind.seg, regions, parts, plan.spacing, fields)
+        lesion = (person.pathology.labelled() >= 0.5).to(torch.uint8)
+        _write_map(start, "label-L_mask", lesion, plan.spacing, {**fields, "Type": "Lesion"})
+    if run := person.bold:
+        fields = truth_fields(f"{stem}/func/{stem}_task-{TASK}_bold.nii.gz")
+        start = root / stem / "func" / f"{stem}_task-{TASK}_space-orig"
+        numbers = torch.arange(1, len(run.networks) + 1)[:, None, None, None]
+        _write_map(start, "seg-networks_dseg", (run.networks * numbers).amax(0), run.spacing, fields)
+        _write_map(start, "desc-altered_mask", run.altered, run.spacing, {**fields, "Type": "ROI"})
 
 
-def _write_labels(
-    start: Path, seg: str, names: tuple[str, ...], shares: torch.Tensor, spacing: float, links: dict, at_least: float
+def _write_shares(
+    start: Path, seg: str, names: Sequence[str], shares: torch.Tensor, spacing: float, fields: dict[str, object]
 ) -> None:
     """A dseg of the largest share, where all together are more than outside, and the shares themselves."""
-    inside = shares.sum(0) >= max(at_least, 0.5)
-    hard = ((shares.argmax(0) + 1) * inside).numpy().astype(np.uint8)
+    hard = ((shares.argmax(0) + 1) * (shares.sum(0) >= 0.5)).numpy().astype(np.uint8)
     soft = ((shares / SHARE_STEP).round() * SHARE_STEP).movedim(0, -1).numpy().astype(np.float32)
-    affine = _affine(hard.shape, spacing)
-    for suffix, image, more in (("dseg", hard, {}), ("probseg", soft, {"LabelMap": list(names)})):
-        path = start.with_name(f"{start.name}_seg-{seg}_{suffix}.nii.gz")
-        save_image(path, image, affine)
-        write_json(_sidecar(path), {**links, "Manual": False, **more})
+    start = start.with_name(f"{start.name}_seg-{seg}")
+    write_labels(start, hard, soft, names, _affine(hard.shape, spacing), {**fields, "Manual": False})
 
 
-def _write_mask(path: Path, mask: torch.Tensor, spacing: float, links: dict) -> None:
-    save_image(path, mask.numpy().astype(np.uint8), _affine(tuple(mask.shape), spacing))
-    write_json(_sidecar(path), links)
-
-
-def _about() -> dict[str, object]:
-    made = {"Name": "Tandem", "Version": __version__, "Description": "Synthetic images; no person was scanned"}
-    return {"BIDSVersion": "1.10.0", "License": "CC0", "Authors": ["The Tandem developers"], "GeneratedBy": [made]}
+def _write_map(start: Path, name: str, values: torch.Tensor, spacing: float, fields: dict[str, object]) -> None:
+    path = start.with_name(f"{start.name}_{name}.nii.gz")
+    write_json(save_image(path, values.numpy().astype(np.uint8), _affine(tuple(values.shape), spacing)), fields)
 
 
 def _write_top(root: Path, rows: Mapping[str, Mapping[str, object]], plan: DemoPlan) -> None:
     kind = plan.kind
     title = f"{kind.title}: phantom cohort"
-    write_json(root / "dataset_description.json", {"Name": f"Tandem {title}", "DatasetType": "raw", **_about()})
     how = {
         "cohort": plan.cohort,
         "participants": plan.n,
@@ -219,18 +180,16 @@ def _write_top(root: Path, rows: Mapping[str, Mapping[str, object]], plan: DemoP
         "anatomy": plan.family,
     }
     answers = "".join(f"`{a.column}` comes from {a.formula()}{_how_drawn(a)}.\n" for a in kind.answers)
-    write_text(
-        root / "README",
-        README.format(
-            title=kind.title,
-            line="=" * len(title),
-            version=__version__,
-            effects=_effects(plan),
-            answers=answers,
-            how=", ".join(f"{name} {value}" for name, value in how.items()),
-        ),
+    readme = README.format(
+        title=kind.title,
+        line="=" * len(title),
+        version=__version__,
+        effects=_effects(plan),
+        answers=answers,
+        how=", ".join(f"{name} {value}" for name, value in how.items()),
     )
-    write_table(root / "participants.tsv", _table(rows))
+    write_description(root, f"Tandem {title}", readme)
+    write_table(root / "participants.tsv", _rows(rows))
     write_json(root / "participants.json", _columns(plan))
 
 
@@ -274,10 +233,10 @@ def _columns(plan: DemoPlan) -> dict[str, dict]:
     return found
 
 
-def _table(rows: Mapping[str, Mapping[str, object]]) -> dict[str, list]:
-    """Columns of a table from one mapping per participant; what somebody lacks is ``n/a``."""
-    names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    return {"participant_id": list(rows), **{n: [_cell(row.get(n, "n/a")) for row in rows.values()] for n in names}}
+def _rows(facts: Mapping[str, Mapping[str, object]]) -> list[dict[str, object]]:
+    """Rows of a table from one mapping per participant; what somebody lacks is ``n/a``."""
+    names = list(dict.fromkeys(name for row in facts.values() for name in row))
+    return [{"participant_id": who, **{n: _cell(row.get(n, "n/a")) for n in names}} for who, row in facts.items()]
 
 
 def _cell(value: object) -> str:
@@ -285,14 +244,12 @@ def _cell(value: object) -> str:
 
 
 def _write_truth_top(root: Path, latents: Mapping[str, Mapping[str, float]], plan: DemoPlan) -> None:
-    links = {"SourceDatasets": [{"URL": "../../"}], "DatasetLinks": {"raw": "../../"}}
-    name = f"Truth of the phantom cohort: {plan.kind.title}"
-    write_json(root / "dataset_description.json", {"Name": name, "DatasetType": "derivative", **_about(), **links})
-    write_text(root / "README", "What was drawn in the phantom cohort two folders up: labels, shares and numbers.\n")
+    readme = "What was drawn in the phantom cohort two folders up: labels, shares and numbers.\n"
+    write_description(root, f"Truth of the phantom cohort: {plan.kind.title}", readme, truth=True)
     write_text(root / ".bidsignore", "latents.tsv\nlatents.json\n")
-    table = _table(latents)
-    write_table(root / "latents.tsv", table)
-    write_json(root / "latents.json", {name: _told(name, plan) for name in table if name != "participant_id"})
+    rows = _rows(latents)
+    write_table(root / "latents.tsv", rows)
+    write_json(root / "latents.json", {name: _told(name, plan) for name in rows[0] if name != "participant_id"})
     segs = {"anatomy": variation.PARTS}
     if REGIONS[plan.kind.pathology]:
         segs[plan.kind.seg] = REGIONS[plan.kind.pathology]
@@ -301,15 +258,8 @@ def _write_truth_top(root: Path, latents: Mapping[str, Mapping[str, float]], pla
         words = "desc_id\tdescription\ndesc-altered\tThe region whose activity was altered; empty in controls\n"
         write_text(root / "descriptions.tsv", words)
     for seg, names in segs.items():
-        numbers = range(1, len(names) + 1)
-        write_table(
-            root / f"seg-{seg}_dseg.tsv",
-            {
-                "index": numbers,
-                "name": names,
-                "color": [COLOURS[n % len(COLOURS)] for n in numbers],
-            },
-        )
+        rows = [{"index": n, "name": name, "color": COLOURS[n % len(COLOURS)]} for n, name in enumerate(names, 1)]
+        write_table(root / f"seg-{seg}_dseg.tsv", rows)
 
 
 def _told(name: str, plan: DemoPlan) -> dict[str, str]:

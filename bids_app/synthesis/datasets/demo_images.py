@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from bids_app.synthesis.bold.bold import Alteration, Bold, draw_bold
-from bids_app.synthesis.datasets.cohorts import stream
 from bids_app.synthesis.datasets.demo_cohorts import GENERATORS, SITES, DemoPlan, ScannerSettings
+from bids_app.synthesis.fields import chance, normal, smooth_field, stream, uniform
 from bids_app.synthesis.heads.brains import Brain, draw_brain
 from bids_app.synthesis.heads.variation import DISEASES, Varied, depth_along, draw_variation, vary
 from bids_app.synthesis.pathology.ground import from_mni
 from bids_app.synthesis.pathology.pathology import REGIONS, Ground, Pathology, draw_pathology
 from bids_app.synthesis.scanner import physics
-from bids_app.synthesis.scanner.contrast import SIGMA_PER_FWHM, blur, chance, normal, smooth_field, uniform
+from bids_app.synthesis.scanner.acquisition import Gain, PointSpread, acquire, draw_noise, draw_shading
 
 #: Extent of the grid, mm; it holds every brain, the largest man's too.
 EXTENT_MM = (180.0, 208.0, 180.0)
@@ -48,7 +48,7 @@ class Participant:
         protocols: by sequence, timing of the site.
         varied: anatomy.
         pathology: lesions.
-        bold: resting-state run, on voxels ``bold_step`` times as large.
+        bold: resting-state run, on larger voxels.
     """
 
     label: str
@@ -60,7 +60,6 @@ class Participant:
     varied: Varied
     pathology: Pathology
     bold: Bold | None = None
-    bold_step: int = 1
 
 
 def draw_participant(plan: DemoPlan, index: int) -> Participant:
@@ -101,7 +100,7 @@ def draw_participant(plan: DemoPlan, index: int) -> Participant:
         scanned = stream(plan.seed, index, _SEQUENCE + 1 + place)
         images[name] = _scan(varied, lesions, protocols[name], own, plan, scanned)
     width = max(2, len(str(plan.n)))
-    return Participant(f"{index + 1:0{width}d}", site, row, latents, images, protocols, varied, lesions, bold, step)
+    return Participant(f"{index + 1:0{width}d}", site, row, latents, images, protocols, varied, lesions, bold)
 
 
 def protocol(plan: DemoPlan, site: int, sequence: str) -> physics.Acquisition:
@@ -177,17 +176,13 @@ def _scan(
         level = torch.lerp(level, value * total, part.share)
     flat = how.kind in ("MPRAGE", "MP2RAGE")
     along = plan.spacing if flat else max(plan.spacing, float(uniform(generator, *scanner.slice_mm)))
-    width = [scanner.width * SIGMA_PER_FWHM] * 2 + [scanner.width * along / plan.spacing * SIGMA_PER_FWHM]
-    unit = light["white"]
-    image = blur(level, width) / unit
-    if how.kind not in physics.RATIOS:
-        image = image * torch.exp(smooth_field(generator, shape, 4, scanner.bias)[0])
+    spread = PointSpread((scanner.width, scanner.width, scanner.width * along / plan.spacing))
+    ratio, white = how.kind in physics.RATIOS, light["white"]
     noise = scanner.noise * (2 if how.kind in ("DWI", "ADC") else 1)
-    image = image + normal(generator, noise, shape)
-    if how.kind in physics.RATIOS:
-        image = image.clamp_min(0) * unit * ADC_GAIN
+    if ratio:
+        steps = [draw_noise(generator, shape, noise), Gain(white), Gain(ADC_GAIN)]
     else:
-        image = torch.hypot(image, normal(generator, noise, shape)) * GAIN
-        image = image * float(torch.exp(normal(generator, 0.2).clamp(-0.5, 0.5)))
-    whole = (image.round().clamp(1, 32767) * varied.brain.inside).numpy()
-    return whole.astype(np.int16)
+        steps = [draw_shading(generator, 4, scanner.bias), draw_noise(generator, shape, noise, rician=True), Gain(GAIN)]
+        steps.append(Gain(float(torch.exp(normal(generator, 0.2).clamp(-0.5, 0.5)))))
+    image = acquire(spread(level) / white, steps)
+    return (image.round().clamp(1, 32767) * varied.brain.inside).numpy().astype(np.int16)

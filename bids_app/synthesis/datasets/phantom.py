@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from bids_app import __version__
-from bids_app.bids.files import whole_folder
+from bids_app.bids.files import whole_folder, write_text
 from bids_app.errors import UsageError
+from bids_app.synthesis.datasets.files import (
+    TRUTH,
+    save_image,
+    scanner_fields,
+    truth_fields,
+    write_description,
+    write_json,
+    write_labels,
+    write_table,
+)
 from bids_app.synthesis.heads.anatomy import Anatomy, draw_anatomy, draw_pose, draw_volumes
 from bids_app.synthesis.scanner import physics, signal
 
@@ -24,7 +31,6 @@ AXES = ("RAS", "LIA", "PSR", "LAS", "RPI")
 DIAGNOSIS_SHIFT_MM3 = {"control": 0.5, "depression": -0.5}
 AGE_SLOPE_MM3 = -0.03
 MIDDLE_AGE = 45.0
-LICENCE = "CC0"
 
 README = """Phantom dataset
 ===============
@@ -100,9 +106,8 @@ def write_phantom_dataset(
     """
     plan = _Plan(seed, tuple(sequences), tuple(float(s) for s in spacing), axes, noise)
     _check(n, plan, two_sessions, whole_head)
-    directory = Path(directory)
+    directory, scans, truth = Path(directory), [], []
     people = [_draw_person(i, n, seed, two_sessions, whole_head) for i in range(n)]
-    scans, truth = [], []
     with whole_folder(directory) as staging:
         _write_top(staging, people, plan)
         for index, person in enumerate(people):
@@ -173,47 +178,33 @@ def _write_session(root: Path, index: int, person: _Person, number: int, session
         gain = float(np.exp(rng.normal(np.log(700), 0.3)))
         look = signal.Look(sequence, grid, moved, person.whole_head, plan.noise, float(rng.uniform(0.05, 0.15)), gain)
         path = folder / f"{stem}_{sequence}.nii.gz"
-        save_image(root / path, np.round(signal.render(person.anatomy, look, rng)).astype(np.int16), grid.affine)
-        _write_json(root / folder / f"{stem}_{sequence}.json", _sidecar(sequence, person.whole_head))
+        image = np.round(signal.render(person.anatomy, look, rng)).astype(np.int16)
+        fields = scanner_fields(signal.FIELD_TESLA, physics.acquisition(sequence, signal.FIELD_TESLA))
+        write_json(save_image(root / path, image, grid.affine), {**fields, "SkullStripped": not person.whole_head})
         scans.append(path.as_posix())
         if position == 0:
-            truth = _write_truth(root / "derivatives" / "manual", folder, stem, person, look, path)
+            truth = _write_truth(root / TRUTH / folder, stem, person, look, truth_fields(path.as_posix()))
     return scans, [{"participant": person.label, "session": session, **row} for row in truth]
 
 
-def _write_truth(root: Path, folder: Path, stem: str, person: _Person, look: signal.Look, scan: Path) -> list[dict]:
+def _write_truth(folder: Path, stem: str, person: _Person, look: signal.Look, fields: dict) -> list[dict]:
     shares = signal.fractions(person.anatomy, look)
     soft = np.zeros((*look.grid.shape, 2), dtype=np.float32, order="F")
     hard = np.zeros(look.grid.shape, dtype=np.uint8)
-    for side, index, *_ in REGIONS:
+    rows, voxel = [], float(np.prod(look.grid.spacing))
+    for side, index, title, *_ in REGIONS:
         box, share = shares[side]
         soft[(*box, index - 1)] = share
         hard[box][share >= 0.5] = index
-    source = f"bids:raw:{scan.as_posix()}"
-    sources = {"Sources": [source], "SpatialReference": source, "Manual": True}
-    name = f"{stem}_space-orig_seg-habenula"
-    save_image(root / folder / f"{name}_dseg.nii.gz", hard, look.grid.affine)
-    _write_json(root / folder / f"{name}_dseg.json", sources)
-    save_image(root / folder / f"{name}_probseg.nii.gz", soft, look.grid.affine)
-    _write_json(root / folder / f"{name}_probseg.json", {**sources, "LabelMap": [r[3] for r in REGIONS]})
-    rows = []
-    voxel = float(np.prod(look.grid.spacing))
-    for side, index, title, *_ in REGIONS:
         solid = person.anatomy.habenulae[side].moved(look.pose)
-        rows.append(
-            {
-                "index": index,
-                "name": title,
-                "volume_mm3": round(solid.volume, 4),
-                "soft_mm3": round(float(soft[..., index - 1].sum(dtype=float)) * voxel, 4),
-                "hard_mm3": round(int((hard == index).sum()) * voxel, 4),
-                "space": "orig",
-                **{f"centre_{axis}_mm": round(float(c), 4) for axis, c in zip("xyz", solid.centre, strict=True)},
-            }
-        )
-    table = root / folder / f"{stem}_desc-habenula_volumes.tsv"
-    _write_table(table, rows)
-    _write_json(table.with_suffix(".json"), VOLUME_COLUMNS)
+        sums = float(soft[..., index - 1].sum(dtype=float)) * voxel, int((share >= 0.5).sum()) * voxel
+        row = {"index": index, "name": title, "volume_mm3": round(solid.volume, 4), "soft_mm3": round(sums[0], 4)}
+        row |= {"hard_mm3": round(sums[1], 4), "space": "orig"}
+        rows.append(row | {f"centre_{a}_mm": round(float(c), 4) for a, c in zip("xyz", solid.centre, strict=True)})
+    start, names = folder / f"{stem}_space-orig_seg-habenula", [short for *_, short, _ in REGIONS]
+    write_labels(start, hard, soft, names, look.grid.affine, {**fields, "Manual": True})
+    table = write_table(folder / f"{stem}_desc-habenula_volumes.tsv", rows)
+    write_json(table.with_suffix(".json"), VOLUME_COLUMNS)
     return rows
 
 
@@ -228,59 +219,26 @@ VOLUME_COLUMNS = {
 }
 
 
-def _sidecar(sequence: str, whole_head: bool) -> dict:
-    return {
-        "Manufacturer": "Tandem phantom",
-        "MagneticFieldStrength": int(signal.FIELD_TESLA),
-        "PulseSequenceType": {"T1w": "MPRAGE", "T2w": "Spin Echo", "FLAIR": "Inversion Recovery Spin Echo"}[sequence],
-        "MRAcquisitionType": "3D",
-        **physics.acquisition(sequence, signal.FIELD_TESLA).sidecar(),
-        "SkullStripped": not whole_head,
-    }
-
-
 def _write_top(root: Path, people: list[_Person], plan: _Plan) -> None:
-    generated = [{"Name": "Tandem", "Version": __version__, "Description": "Synthetic images; no person was scanned"}]
-    authors = {"BIDSVersion": "1.10.0", "License": LICENCE, "Authors": ["The Tandem developers"]}
-    _write_json(
-        root / "dataset_description.json",
-        {"Name": "Tandem phantom", **authors, "DatasetType": "raw", "GeneratedBy": generated},
-    )
-    gap = DIAGNOSIS_SHIFT_MM3["control"] - DIAGNOSIS_SHIFT_MM3["depression"]
-    text = README.format(
+    readme = README.format(
         version=__version__,
         slope=-AGE_SLOPE_MM3,
-        gap=gap,
+        gap=DIAGNOSIS_SHIFT_MM3["control"] - DIAGNOSIS_SHIFT_MM3["depression"],
         n=len(people),
         seed=plan.seed,
         sequences=", ".join(plan.sequences),
         spacing=" x ".join(f"{s:g}" for s in plan.spacing),
     )
-    _write_text(root / "README", text)
-    _write_table(root / "participants.tsv", [_row(p) for p in people])
-    _write_json(root / "participants.json", PARTICIPANT_COLUMNS)
-    manual = root / "derivatives" / "manual"
-    _write_json(
-        manual / "dataset_description.json",
-        {
-            "Name": "Truth of the Tandem phantom",
-            **authors,
-            "DatasetType": "derivative",
-            "GeneratedBy": generated,
-            "SourceDatasets": [{"URL": "../../"}],
-            "DatasetLinks": {"raw": "../../"},
-        },
-    )
-    _write_text(
-        manual / "README", "Known truth of the phantom dataset two folders up: habenulae, 1 left and 2 right.\n"
-    )
-    _write_text(manual / ".bidsignore", "*_volumes.tsv\n*_volumes.json\n")
+    write_description(root, "Tandem phantom", readme)
+    write_table(root / "participants.tsv", [_row(p) for p in people])
+    write_json(root / "participants.json", PARTICIPANT_COLUMNS)
+    truth = "Known truth of the phantom dataset two folders up: habenulae, 1 left and 2 right.\n"
+    write_description(root / TRUTH, "Truth of the Tandem phantom", truth, truth=True)
+    write_text(root / TRUTH / ".bidsignore", "*_volumes.tsv\n*_volumes.json\n")
     rows = [{"index": i, "name": title, "abbreviation": short, "color": c} for _, i, title, short, c in REGIONS]
-    _write_table(manual / "seg-habenula_dseg.tsv", rows)
-    _write_text(
-        manual / "descriptions.tsv",
-        "desc_id\tdescription\ndesc-habenula\tVolume and centre of each habenula as drawn\n",
-    )
+    write_table(root / TRUTH / "seg-habenula_dseg.tsv", rows)
+    told = [{"desc_id": "desc-habenula", "description": "Volume and centre of each habenula as drawn"}]
+    write_table(root / TRUTH / "descriptions.tsv", told)
 
 
 PARTICIPANT_COLUMNS = {
@@ -291,33 +249,3 @@ PARTICIPANT_COLUMNS = {
         "Levels": {"control": "no disorder", "depression": "depressive disorder"},
     },
 }
-
-
-def save_image(path: Path, array: np.ndarray, affine: np.ndarray, *, frame_s: float | None = None) -> None:
-    """Write a NIfTI image whose bytes depend on the arguments alone (no time or name inside).
-
-    ``frame_s`` is the time between the frames of a 4-D series, seconds.
-    """
-    image = nib.Nifti1Image(array, affine)
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else None)
-    if frame_s is not None:
-        image.header.set_zooms((*image.header.get_zooms()[:3], frame_s))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", 3, raw, mtime=0) as stream:
-        stream.write(image.to_bytes())
-
-
-def _write_json(path: Path, content: dict) -> None:
-    _write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write_table(path: Path, rows: list[dict]) -> None:
-    lines = ["\t".join(rows[0]), *("\t".join(str(v) for v in row.values()) for row in rows)]
-    _write_text(path, "\n".join(lines) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

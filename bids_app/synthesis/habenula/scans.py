@@ -13,9 +13,19 @@ import numpy as np
 import torch
 
 from bids_app.networks.standardise import standardise
+from bids_app.synthesis import fields
 from bids_app.synthesis.habenula.shapes import SHAPE_SPACING_MM, load_shapes, volume_of
 from bids_app.synthesis.habenula.sources import SPACING_MM
-from bids_app.synthesis.scanner import contrast
+from bids_app.synthesis.scanner.acquisition import (
+    Placed,
+    PointSpread,
+    Step,
+    Stretched,
+    acquire,
+    draw_exponent,
+    draw_noise,
+    draw_shading,
+)
 
 SIDE = 64
 #: Measured in 1001 people (HCP), mm³: mean and standard deviation of one side, and what is drawn at most and least.
@@ -147,65 +157,92 @@ def draw_scan(
     if again:
         scanner = torch.Generator().manual_seed(seed * 1009 + again)
         at = _moved(at, scanner)
+    steps: list[Step] = []
     if sources.kinds[number] == "labels":
-        clean, parts = _paint(sources, number, at, generator, wild=contrast.chance(generator, how.wild))
-        image = contrast.acquire(
-            clean, SPACING_MM, scanner, finest=how.finest_mm, coarsest=how.coarsest_mm, noise=how.noise
-        )
+        clean, parts = _paint(sources, number, at, generator, wild=fields.chance(generator, how.wild))
+        steps = draw_scanner(clean, scanner, how.finest_mm, how.coarsest_mm, how.noise)
     else:
-        image = contrast.read(sources.images[number], at, SPACING_MM)[0]
-        parts = contrast.read(sources.parts[number], at, SPACING_MM)
-        image = image / image.amax().clamp_min(1e-6)
-        if contrast.chance(scanner, 0.7):
-            coarsest = min(how.coarsest_mm, 1.3)
-            image = contrast.acquire(image, SPACING_MM, scanner, coarsest=coarsest, noise=how.noise * 0.8)
-    image = contrast.finish(image, scanner)
-    if not again and contrast.chance(generator, 0.5):
+        clean = fields.read(sources.images[number], at, SPACING_MM)[0]
+        parts = fields.read(sources.parts[number], at, SPACING_MM)
+        clean = clean / clean.amax().clamp_min(1e-6)
+        if fields.chance(scanner, 0.7):
+            steps = draw_scanner(clean, scanner, 0.7, min(how.coarsest_mm, 1.3), how.noise * 0.8)
+    shading = draw_shading(scanner, 3, float(fields.uniform(scanner, 0, 0.15)))
+    image = acquire(clean, [*steps, shading, Stretched(draw_exponent(scanner, 0.25))])
+    if not again and fields.chance(generator, 0.5):
         image, parts = image.flip(0), parts.flip(1).flip(0)
     target = torch.cat([(1 - parts.sum(0, keepdim=True)).clamp(0, 1), parts])
     return standardise(image)[None], target / target.sum(0, keepdim=True)
 
 
+def draw_scanner(
+    clean: torch.Tensor, generator: torch.Generator, finest: float, coarsest: float, noise: float
+) -> list[Step]:
+    """A turned and shifted grid of ``finest`` to ``coarsest`` mm, its resolution and noise, and the way back.
+
+    Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest, unless only one
+    size is asked for. Noise is Gaussian, as Rician noise is at this signal, up to ``noise`` of the range of ``clean``.
+    """
+    voxel = fields.uniform(generator, finest, coarsest).repeat(3)
+    if finest < coarsest and fields.chance(generator, 0.5):
+        axis = int(torch.randint(3, (), generator=generator))
+        voxel[axis] = min(float(voxel[axis]) * float(fields.uniform(generator, 1.0, 1.6)), coarsest * 1.2)
+    turn = fields.rotation(fields.uniform(generator, -0.26, 0.26, (3,)))
+    shift = fields.uniform(generator, -0.5, 0.5, (3,)) * voxel
+    sharp = fields.uniform(generator, 0.7, 1.1)
+    widths = tuple(max(float(v * sharp) ** 2 - SPACING_MM**2, 0) ** 0.5 / SPACING_MM for v in voxel)
+    counts = [int(n * SPACING_MM * 1.25 / v) + 1 for n, v in zip(clean.shape, voxel.tolist(), strict=True)]
+    there = (fields.places(counts, voxel.tolist()) + shift) @ turn.T
+    level = float(fields.uniform(generator, 0.0, noise)) * float(clean.max() - clean.min())
+    back = (fields.places(clean.shape, SPACING_MM) @ turn - shift) / voxel
+    return [
+        PointSpread(widths),
+        Placed(there, SPACING_MM),
+        draw_noise(generator, counts, level),
+        Placed(back, 1.0),
+    ]
+
+
 def _bent_places(centres: torch.Tensor, generator: torch.Generator, how: Variation) -> torch.Tensor:
     """Where in the source (mm from its middle) every voxel of the scan lies."""
-    here = contrast.places((SIDE,) * 3, SPACING_MM)
-    turn = contrast.rotation(contrast.uniform(generator, -how.turn, how.turn, (3,)))
-    scale = torch.exp(contrast.normal(generator, how.scale / 2, (1,)) + contrast.normal(generator, how.scale / 3, (3,)))
-    shift = contrast.uniform(generator, -how.shift_mm, how.shift_mm, (3,))
+    here = fields.places((SIDE,) * 3, SPACING_MM)
+    turn = fields.rotation(fields.uniform(generator, -how.turn, how.turn, (3,)))
+    scale = torch.exp(fields.normal(generator, how.scale / 2, (1,)) + fields.normal(generator, how.scale / 3, (3,)))
+    shift = fields.uniform(generator, -how.shift_mm, how.shift_mm, (3,))
     at = ((here + shift) @ turn.T) * scale + centres.mean(0)
-    bend = contrast.smooth_field(generator, (SIDE,) * 3, 6, float(contrast.uniform(generator, 0, how.bend_mm)), 3)
+    bend = fields.smooth_field(generator, (SIDE,) * 3, 6, float(fields.uniform(generator, 0, how.bend_mm)), 3)
     at = at + bend.permute(1, 2, 3, 0)
     for centre in centres:
         away = at - centre
-        pull = float(contrast.normal(generator, how.swell)) * torch.exp(-away.square().sum(-1, keepdim=True) / 18.0)
+        pull = float(fields.normal(generator, how.swell)) * torch.exp(-away.square().sum(-1, keepdim=True) / 18.0)
         at = at + pull * away
     return at
 
 
 def _moved(at: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """The same places seen with the head turned by up to 0.17 rad per axis and moved by up to 2 mm."""
-    turn = contrast.rotation(contrast.uniform(generator, -0.17, 0.17, (3,)))
-    there = (contrast.places((SIDE,) * 3, SPACING_MM) + contrast.uniform(generator, -2, 2, (3,))) @ turn.T
-    return contrast.read(at.permute(3, 0, 1, 2), there, SPACING_MM).permute(1, 2, 3, 0)
+    turn = fields.rotation(fields.uniform(generator, -0.17, 0.17, (3,)))
+    there = (fields.places((SIDE,) * 3, SPACING_MM) + fields.uniform(generator, -2, 2, (3,))) @ turn.T
+    return fields.read(at.permute(3, 0, 1, 2), there, SPACING_MM).permute(1, 2, 3, 0)
 
 
 def _paint(
     sources: Sources, number: int, at: torch.Tensor, generator: torch.Generator, *, wild: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Tissues from the label map, then the habenulae and what lies around them, at places ``at``."""
-    tissue = contrast.read(sources.images[number], at, SPACING_MM, nearest=True)[0].long()
+    tissue = fields.read(sources.images[number], at, SPACING_MM, nearest=True)[0].long()
     left, right = (
-        sources.centres[number] + contrast.normal(generator, 0.4, (1, 3)) + contrast.normal(generator, 0.3, (2, 3))
+        sources.centres[number] + fields.normal(generator, 0.4, (1, 3)) + fields.normal(generator, 0.3, (2, 3))
     )
     tissue, values = _surround(tissue, at, left, right, generator), _brightness(generator, wild)
-    grain = contrast.smooth_field(generator, at.shape[:3], 20, 0.03)[0]
-    image = values[tissue] + grain * float(contrast.uniform(generator, 0, 1.5)) * (tissue != FLUID)
+    grain = fields.smooth_field(generator, at.shape[:3], 20, 0.03)[0]
+    image = values[tissue] + grain * float(fields.uniform(generator, 0, 1.5)) * (tissue != FLUID)
     thalamus, white = float(values[THALAMUS]), float(values[WHITE])
-    between = float(contrast.uniform(generator, 0.25, 1.05))
+    between = float(fields.uniform(generator, 0.25, 1.05))
     habenula = thalamus + between * (white - thalamus)
-    tract = habenula + float(contrast.normal(generator, 0.08)) * abs(white - thalamus)
+    tract = habenula + float(fields.normal(generator, 0.08)) * abs(white - thalamus)
     if wild:
-        habenula, tract = contrast.uniform(generator, 0, 1, (2,)).tolist()
+        habenula, tract = fields.uniform(generator, 0, 1, (2,)).tolist()
     for part, value in _tracts(at, left, right, generator, tract):
         image = image + part * (value - image)
     parts = []
@@ -222,22 +259,22 @@ def _surround(
     """Thalamus beside each habenula, third ventricle between them, as anatomy has it."""
     for centre, outward in ((left, -1.0), (right, 1.0)):
         beside = centre + torch.tensor([outward * 2.4, 1.0, -0.5])
-        near = (at - beside).norm(dim=-1) < float(contrast.uniform(generator, 1.8, 2.6))
+        near = (at - beside).norm(dim=-1) < float(fields.uniform(generator, 1.8, 2.6))
         tissue = torch.where(near & (tissue == FLUID), THALAMUS, tissue)
     gap = float((right - left).norm()) / 2
-    radius = float(contrast.uniform(generator, 0.4, 0.8)) * gap
+    radius = float(fields.uniform(generator, 0.4, 0.8)) * gap
     middle = (left + right) / 2
     front, back = middle + torch.tensor([0.0, 4.0, 1.0]), middle + torch.tensor([0.0, -1.0, 0.5])
-    return torch.where(contrast.from_segment(at, front, back) < radius, FLUID, tissue)
+    return torch.where(fields.from_segment(at, front, back) < radius, FLUID, tissue)
 
 
 def _brightness(generator: torch.Generator, wild: bool) -> torch.Tensor:
     if wild:
-        values = contrast.uniform(generator, 0, 1, (len(TISSUES),))
+        values = fields.uniform(generator, 0, 1, (len(TISSUES),))
     else:
         means = torch.tensor([mean for mean, _ in TISSUES.values()])
-        values = means + contrast.normal(generator, 0.04, (len(TISSUES),))
-    values[0] = float(contrast.uniform(generator, 0, 0.6)) if contrast.chance(generator, 0.5) else 0.0
+        values = means + fields.normal(generator, 0.04, (len(TISSUES),))
+    values[0] = float(fields.uniform(generator, 0, 0.6)) if fields.chance(generator, 0.5) else 0.0
     return values
 
 
@@ -247,26 +284,26 @@ def _tracts(
     """Stria medullaris of both sides, habenular and posterior commissure, pineal: part of each voxel and brightness."""
 
     def near(*offset: float, spread: float = 0.4) -> torch.Tensor:
-        return torch.tensor(offset) + contrast.normal(generator, spread, (3,))
+        return torch.tensor(offset) + fields.normal(generator, spread, (3,))
 
     def tube(start: torch.Tensor, end: torch.Tensor, low: float, high: float) -> torch.Tensor:
-        radius = float(contrast.uniform(generator, low, high))
-        return (0.5 + (radius - contrast.from_segment(at, start, end)) / SPACING_MM).clamp(0, 1)
+        radius = float(fields.uniform(generator, low, high))
+        return (0.5 + (radius - fields.from_segment(at, start, end)) / SPACING_MM).clamp(0, 1)
 
     middle, found = (left + right) / 2, []
-    if contrast.chance(generator, 0.8):
+    if fields.chance(generator, 0.8):
         for centre in (left, right):
             found.append((tube(centre + near(0, 1, 1), centre + near(0, 10, 3.5, spread=0.8), 0.3, 0.7), value))
-    if contrast.chance(generator, 0.7):
+    if fields.chance(generator, 0.7):
         drop = near(0, -2.2, -0.8)
         found.append((tube(left + drop, right + drop, 0.3, 0.8), value))
-    if contrast.chance(generator, 0.8):
+    if fields.chance(generator, 0.8):
         low = near(0, -1.5, -4.5)
         found.append((tube(left + low, right + low, 0.6, 1.2), value))
-    if contrast.chance(generator, 0.85):
-        away = (at - middle - near(0, -6.5, -2.5, spread=0.9)) / contrast.uniform(generator, 1.6, 3.5, (3,))
+    if fields.chance(generator, 0.85):
+        away = (at - middle - near(0, -6.5, -2.5, spread=0.9)) / fields.uniform(generator, 1.6, 3.5, (3,))
         part = (0.5 + 2.4 * (1 - away.norm(dim=-1)) / SPACING_MM).clamp(0, 1)
-        found.append((part, float(contrast.uniform(generator, 0.2, 0.95))))
+        found.append((part, float(fields.uniform(generator, 0.2, 0.95))))
     return found
 
 
@@ -275,14 +312,14 @@ def _habenula(
 ) -> torch.Tensor:
     """Part of every voxel that is this habenula: a measured shape, turned, stretched and brought to a drawn volume."""
     mean, spread, least, most = VOLUME_MM3
-    volume = float((mean + contrast.normal(generator, spread)).clamp(least, most))
+    volume = float((mean + fields.normal(generator, spread)).clamp(least, most))
     pick = int(torch.randint(len(sources.shapes), (), generator=generator))
-    turn = contrast.rotation(contrast.normal(generator, 0.15, (3,)))
-    stretch = torch.exp(contrast.normal(generator, 0.08, (3,)))
+    turn = fields.rotation(fields.normal(generator, 0.15, (3,)))
+    stretch = torch.exp(fields.normal(generator, 0.08, (3,)))
     size = (volume / float(sources.shape_volumes[pick])) ** (1 / 3)
     stretch = size * stretch / stretch.prod() ** (1 / 3)
     local = ((at - centre) @ turn.T) / stretch
     if mirrored:
         local = local * local.new_tensor([-1.0, 1.0, 1.0])
-    distance = contrast.read(sources.shapes[pick][None], local, SHAPE_SPACING_MM)[0] * size
+    distance = fields.read(sources.shapes[pick][None], local, SHAPE_SPACING_MM)[0] * size
     return (0.5 - distance / SPACING_MM).clamp(0, 1)

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from bids_app.errors import UsageError
+from bids_app.synthesis.fields import blur, normal, places, read, rotation, smooth_field, uniform
 from bids_app.synthesis.heads.anatomy import load_template
-from bids_app.synthesis.scanner.contrast import blur, normal, places, read, rotation, smooth_field, uniform
 
 TEMPLATE_STEP_MM = 2.0
 #: Fluid that lies deeper than this below the brain's surface, in one piece, is the lateral and third ventricle.

@@ -15,9 +15,9 @@ import torch
 from scipy import ndimage
 
 from bids_app.errors import UsageError
+from bids_app.synthesis.fields import blur, normal, places, read
 from bids_app.synthesis.heads.brains import Brain
 from bids_app.synthesis.pathology.ground import MIDDLE_MNI, from_mni
-from bids_app.synthesis.scanner.contrast import blur, normal, places, read
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from bids_app.synthesis.fields import chance, normal, uniform
 from bids_app.synthesis.pathology.ground import MIDDLE_MNI, Compartment, from_mni
 from bids_app.synthesis.pathology.plaques import draw_mimics
 from bids_app.synthesis.pathology.shapes import Canvas, brain
 from bids_app.synthesis.pathology.tissues import drawn
-from bids_app.synthesis.scanner.contrast import chance, normal, uniform
 
 #: How many have no lesion.
 FREE = 1 / 3

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from bids_app.synthesis.fields import chance, normal, uniform
 from bids_app.synthesis.heads.labelmaps import LABELS, POSITION, TISSUE, LabelMap, mirror_table
 from bids_app.synthesis.pathology.pathology import Pathology, draw_pathology, ground_from_labels, places_of_head
-from bids_app.synthesis.scanner.contrast import chance, normal, uniform
 from bids_app.synthesis.scanner.generator import textured
 from bids_app.synthesis.scanner.physics import Acquisition, Tissue, acquisition, signal, tissues, varied
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bids_app.synthesis.fields import blur, chance, normal, uniform
 from bids_app.synthesis.pathology.ground import Compartment, from_mni
 from bids_app.synthesis.pathology.lesions import LARGEST_ML, REACH_MM, place_weight
 from bids_app.synthesis.pathology.shapes import Canvas, brain
 from bids_app.synthesis.pathology.tissues import drawn
-from bids_app.synthesis.scanner.contrast import blur, chance, normal, uniform
 
 # Median, least and most of the count and of the volume in ml, measured on public consensus masks of thirty people with
 # multiple sclerosis. Spreads of the logarithms: round numbers chosen here.

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 
 from bids_app.errors import DataError, InputMissing
+from bids_app.synthesis.fields import chance, normal, read, rotation, smooth_field, uniform
 from bids_app.synthesis.pathology.ground import Ground
 from bids_app.synthesis.pathology.lesions import WINDOW_MM, Blobs, bent_blobs, filled_voxels
-from bids_app.synthesis.scanner.contrast import chance, normal, read, rotation, smooth_field, uniform
 
 ARCHIVE = Path("lesion_shapes") / "stroke_lesions_mni_1mm.tar"
 #: Voxels of the grids on which places are drawn, and large shapes are worked out.

@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from bids_app.synthesis.fields import chance, normal, uniform
 from bids_app.synthesis.pathology.ground import MIDDLE_MNI, Compartment, Relaxation, from_mni
 from bids_app.synthesis.pathology.lesions import LARGEST_ML, place_weight
 from bids_app.synthesis.pathology.plaques import draw_mimics
 from bids_app.synthesis.pathology.shapes import Canvas, brain
 from bids_app.synthesis.pathology.tissues import drawn
-from bids_app.synthesis.scanner.contrast import chance, normal, uniform
 
 #: How many have an acute infarct; how many of them, and of the others, have shine-through; how many a cavity.
 ACUTE, OLD_BESIDE, OLD_ALONE, CAVITY = 0.75, 0.4, 0.8, 0.25

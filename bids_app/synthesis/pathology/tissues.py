@@ -8,8 +8,8 @@ of what `pathology` draws, participant by participant.
   little longer than of the healthy tissue, grey or white.
 - Shine-through: ADC pseudonormal in the second week and above normal later while T2 stays long (Lansberg 2001, AJNR
   22:637). Cavity: diffusivity close to fluid's (the same course). Times: chosen here.
-- Plaque: set here so that MPRAGE, TSE and FLAIR differ from white matter about as `cohorts.GeneratorSettings.lesion`
-  says, which was fitted to real participants; diffusivity chosen here, moderately above normal.
+- Plaque: set here so that MPRAGE, TSE and FLAIR differ from white matter by about -0.25, 0.73 and 0.33 of its signal,
+  which was fitted to real participants; diffusivity chosen here, moderately above normal.
 - Blood: long T1 and short T2 (deoxyhaemoglobin), short T1 and short T2 (methaemoglobin in cells), short T1 and long T2
   (methaemoglobin outside them), short T2 (haemosiderin): Bradley 1993, Radiology 189:15. Values chosen here.
 - Oedema: between white matter and fluid, chosen here. Swollen axons: diffusivity below normal, chosen here.
@@ -30,8 +30,8 @@ from dataclasses import replace
 
 import torch
 
+from bids_app.synthesis.fields import normal
 from bids_app.synthesis.pathology.ground import Relaxation
-from bids_app.synthesis.scanner.contrast import normal
 
 TISSUES = {
     "core": Relaxation(1900, 112, 0.84, 0.45),

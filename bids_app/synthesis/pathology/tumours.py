@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from bids_app.synthesis.fields import blur, chance, from_segment, normal, uniform
 from bids_app.synthesis.pathology.ground import MIDDLE_MNI, Compartment, from_mni
 from bids_app.synthesis.pathology.lesions import DEEP_MM
 from bids_app.synthesis.pathology.plaques import draw_mimics
 from bids_app.synthesis.pathology.shapes import Canvas, Window, anywhere, brain, inside, white
 from bids_app.synthesis.pathology.tissues import drawn
-from bids_app.synthesis.scanner.contrast import blur, chance, from_segment, normal, uniform
 
 SCHWANNOMA_ML, GLIOMA_ML = (0.06, 10.0), (2.4, 100.0)
 #: Where the internal auditory canal opens on the right, MNI mm (the edge of the petrous bone on label maps brought to

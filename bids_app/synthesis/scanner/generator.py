@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
 from bids_app.errors import UsageError
+from bids_app.synthesis.fields import blur, chance, normal, rotation, uniform
 from bids_app.synthesis.heads.labelmaps import (
     LABELS,
     OUTSIDE,
@@ -26,7 +27,17 @@ from bids_app.synthesis.heads.labelmaps import (
     mirror_table,
     tissue_table,
 )
-from bids_app.synthesis.scanner.contrast import SIGMA_PER_FWHM, blur, chance, normal, rotation, uniform
+from bids_app.synthesis.scanner.acquisition import (
+    Ghost,
+    PointSpread,
+    Resized,
+    Step,
+    Stretched,
+    acquire,
+    draw_exponent,
+    draw_noise,
+    draw_shading,
+)
 
 #: Brightness of fluid, cortex and white matter in contrasts that brains are looked at with, white 0 to 1.
 CONTRASTS = {"T1w": (0.15, 0.55, 0.85), "T2w": (0.95, 0.58, 0.42), "FLAIR": (0.10, 0.65, 0.50)}
@@ -338,44 +349,37 @@ def scan(
     unit: bool = False,
 ) -> torch.Tensor:
     """One sequence ``(x, y, z)`` as a scanner gives it: resolution, slices, noise, ghost, shading, gamma; in [0, 1]."""
-    shape = image.shape
+    steps = draw_scanner(image.shape, spacing, how, generator)
+    if not unit:
+        steps += draw_finish(how, generator, keep)
+    image = acquire(image, steps)
+    if not unit or keep is None:
+        return image
+    return torch.where(keep, torch.where(image == 0, 1e-4, image), 0.0)
+
+
+def draw_scanner(shape: Sequence[int], spacing: float, how: Ranges, generator: torch.Generator) -> list[Step]:
+    """Resolution, slice thickness, noise and ghost of one sequence."""
     voxel = uniform(generator, 0.7, how.coarsest_mm if chance(generator, 0.6) else 1.1).repeat(3)
     if chance(generator, how.thick):
         axis = int(torch.randint(3, (), generator=generator))
         voxel[axis] = float(uniform(generator, float(voxel[axis]), how.thickest_mm))
     sharp = float(uniform(generator, 0.75, 1.1))
-    sigma = [max(float(v) * sharp, spacing) * SIGMA_PER_FWHM / spacing for v in voxel]
-    image = blur(image, sigma)
-    counts = [max(4, round(n * spacing / max(float(v), spacing))) for n, v in zip(shape, voxel, strict=True)]
-    small = image
-    if counts != list(shape):
-        small = F.interpolate(image[None, None], size=counts, mode="trilinear", align_corners=False)[0, 0]
-    level = float(uniform(generator, 0.0, how.noise)) * float(small.max() - small.min())
-    noise = level * torch.randn(small.shape, generator=generator).to(small.device)
-    small = (small + noise).abs() if chance(generator, 0.5) else small + noise
+    widths = tuple(max(float(v) * sharp, spacing) / spacing for v in voxel)
+    counts = tuple(max(4, round(n * spacing / max(float(v), spacing))) for n, v in zip(shape, voxel, strict=True))
+    noise = draw_noise(generator, counts, float(uniform(generator, 0.0, how.noise)), of_range=True)
+    steps: list[Step] = [PointSpread(widths), Resized(counts), replace(noise, folded=chance(generator, 0.5))]
     if chance(generator, how.ghost):
-        axis, part = int(torch.randint(3, (), generator=generator)), float(uniform(generator, 0.05, 0.25))
-        step = int(torch.randint(2, max(3, small.shape[axis] // 2), (), generator=generator))
-        small = (1 - part) * small + part * small.roll(step, axis)
-    if counts != list(shape):
-        small = F.interpolate(small[None, None], size=tuple(shape), mode="trilinear", align_corners=False)[0, 0]
-    if unit:
-        return small if keep is None else torch.where(keep, torch.where(small == 0, 1e-4, small), 0.0)
-    return finished(small, how, generator, keep)
+        axis, share = int(torch.randint(3, (), generator=generator)), float(uniform(generator, 0.05, 0.25))
+        steps.append(Ghost(axis, int(torch.randint(2, max(3, counts[axis] // 2), (), generator=generator)), share))
+    return [*steps, Resized(tuple(shape))]
 
 
-def finished(image: torch.Tensor, how: Ranges, generator: torch.Generator, keep: torch.Tensor | None) -> torch.Tensor:
-    """Coil shading, stripping and gamma; in [0, 1], exactly 0 where ``keep`` says that nothing is left."""
+def draw_finish(how: Ranges, generator: torch.Generator, keep: torch.Tensor | None) -> list[Step]:
+    """Coil shading, stripping to ``keep`` (where given) and gamma; what comes out lies in [0, 1]."""
     nodes = int(torch.randint(3, 6, (), generator=generator))
-    coarse = normal(generator, float(uniform(generator, 0, how.bias)), (1, 1, nodes, nodes, nodes)).to(image.device)
-    image = image * F.interpolate(coarse, size=image.shape, mode="trilinear", align_corners=True)[0, 0].exp_()
-    if keep is not None:
-        image = torch.where(keep, image, 0.0)
-    low, high = (image.amin(), image.amax()) if keep is None else (image.new_zeros(()), image.amax())
-    image = ((image - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
-    exponent = float(torch.exp(normal(generator, how.gamma)).clamp(0.5, 2.0))
-    image = image**exponent
-    return image if keep is None else torch.where(keep, image.clamp_min(1e-4), 0.0)
+    shading = draw_shading(generator, nodes, float(uniform(generator, 0, how.bias)))
+    return [shading, Stretched(draw_exponent(generator, how.gamma), keep)]
 
 
 def jittered(images: torch.Tensor, how: Ranges, generator: torch.Generator) -> torch.Tensor:

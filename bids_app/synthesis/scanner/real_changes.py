@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from bids_app.synthesis.fields import blur, chance, normal, uniform
 from bids_app.synthesis.heads.labelmaps import POSITION, LabelMap, mirror_table
-from bids_app.synthesis.scanner.contrast import blur, chance, normal, uniform
-from bids_app.synthesis.scanner.generator import Ranges, draw_brightness, draw_places, finished, kept, look_up, scan
+from bids_app.synthesis.scanner.acquisition import acquire, draw_noise
+from bids_app.synthesis.scanner.generator import Ranges, draw_brightness, draw_finish, draw_places, kept, look_up, scan
 
 FLUID, CORTEX, WHITE = (POSITION[label] for label in (24, 3, 2))
 WHITE_SIDES = (POSITION[2], POSITION[41])
@@ -78,9 +79,8 @@ def draw_real(
     if chance(generator, changes.degraded):
         values = scan(values, spacing, how, generator, keep=keep)
     else:
-        level = float(uniform(generator, 0, changes.noise))
-        noise = level * torch.randn(values.shape, generator=generator)
-        values = finished((values + noise).abs(), how, generator, keep)
+        noise = draw_noise(generator, values.shape, float(uniform(generator, 0, changes.noise)), folded=True)
+        values = acquire(values, [noise, *draw_finish(how, generator, keep)])
     return _cut(values, labels, spacing, changes, generator)
 
 

@@ -8,11 +8,13 @@ from functools import lru_cache
 
 import nibabel as nib
 import numpy as np
+import torch
 from scipy import ndimage
 
 from bids_app.errors import UsageError
 from bids_app.synthesis.heads.anatomy import Anatomy, Ellipsoid, load_template, rotation, transform
 from bids_app.synthesis.scanner import physics
+from bids_app.synthesis.scanner.acquisition import Noise, Shading, acquire
 
 # Phantoms lie in a 3 T scanner, and hold these tissues.
 FIELD_TESLA = 3.0
@@ -230,8 +232,8 @@ def render(anatomy: Anatomy, look: Look, rng: np.random.Generator) -> np.ndarray
     volume = _template_signal(anatomy, look.sequence, signal)
     image, brain = _sample(anatomy, look, volume, signal)
     _blend_structures(image, anatomy, look, signal, rng)
-    image *= bias_field(look.grid.shape, look.bias, rng)
-    image = rician(image, look.noise, rng)
+    steps = [draw_shading(look.bias, rng), draw_noise(look.grid.shape, look.noise, rng)]
+    image = acquire(torch.from_numpy(image), steps).numpy()
     if not look.whole_head:
         image *= brain > 0.5
     return image * np.float32(look.gain)
@@ -343,23 +345,17 @@ def _blend_structures(image, anatomy: Anatomy, look: Look, signal: dict[str, flo
             image[box] = image[box] * (1 - share) + level * share
 
 
-def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth multiplicative field around 1, float32; its logarithm has standard deviation ``strength``."""
+def draw_shading(spread: float, rng: np.random.Generator) -> Shading:
+    """A coil's field that bends smoothly through four random nodes along each axis; see `Shading`."""
     nodes = np.linspace(0.5, 2.5, 24)
-    small = ndimage.map_coordinates(
+    field = ndimage.map_coordinates(
         rng.normal(size=(4, 4, 4)), np.meshgrid(nodes, nodes, nodes, indexing="ij"), order=3
     )
-    field = np.exp(strength * (small - small.mean()) / small.std()).astype(np.float32)
-    for axis, n in enumerate(shape):
-        where = np.linspace(0, 23, n)
-        low = np.minimum(where.astype(int), 22)
-        weight = (where - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
-        field = field.take(low, axis) * (1 - weight) + field.take(low + 1, axis) * weight
-    return field
+    field = spread * (field - field.mean()) / field.std()
+    return Shading(torch.from_numpy(field.astype(np.float32))[None, None])
 
 
-def rician(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Magnitude of ``image`` with complex Gaussian noise of standard deviation ``deviation``; float32."""
-    real = image + np.float32(deviation) * rng.standard_normal(image.shape, dtype=np.float32)
-    imaginary = np.float32(deviation) * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.hypot(real, imaginary)
+def draw_noise(shape: tuple[int, ...], level: float, rng: np.random.Generator) -> Noise:
+    """Complex noise of a standard deviation; see `Noise`."""
+    parts = (torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)) for _ in range(2))
+    return Noise(level, tuple(parts))

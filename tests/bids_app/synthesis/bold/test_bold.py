@@ -16,8 +16,8 @@ from bids_app.synthesis.bold.bold import (
     draw_bold,
     draw_motion,
 )
+from bids_app.synthesis.fields import places, read, rotation
 from bids_app.synthesis.heads.brains import draw_brain
-from bids_app.synthesis.scanner.contrast import places, read, rotation
 
 SHAPE, SPACING = (32, 38, 32), 5.0
 NONE = Alteration(alff=1.0, coherence=None, coupling=None)

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_app.errors import CannotWrite, UsageError
+from bids_app.errors import CannotWrite, IOFailure, UsageError
 from bids_app.synthesis.datasets import phantom
 from bids_app.synthesis.datasets.phantom import write_phantom_dataset
 from tests.phantoms import checksums
@@ -114,14 +114,14 @@ def test_validator_finds_no_error(made, part):
 
 def test_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(CannotWrite, match="not empty"):
+    with pytest.raises(CannotWrite, match="not an empty folder"):
         write_phantom_dataset(tmp_path, n=1)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_file_in_the_way_is_left_alone(tmp_path):
     (tmp_path / "d").write_text("mine")
-    with pytest.raises(CannotWrite, match="not a folder"):
+    with pytest.raises(CannotWrite, match="not an empty folder but a file"):
         write_phantom_dataset(tmp_path / "d", n=1)
 
 
@@ -136,7 +136,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(phantom, "save_image", full)
-    with pytest.raises(CannotWrite, match="No space left"):
+    with pytest.raises(IOFailure, match="no space is left"):
         write_phantom_dataset(tmp_path / "d", **COARSEST)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app.synthesis.habenula.scans import SIDE, Sources, Variation, core, draw_scan, tissue_numbers
+from bids_app.synthesis.fields import places
+from bids_app.synthesis.habenula.scans import SIDE, Sources, Variation, core, draw_scan, draw_scanner, tissue_numbers
 from bids_app.synthesis.habenula.shapes import ellipsoid, volume_of
 from bids_app.synthesis.habenula.sources import SPACING_MM
+from bids_app.synthesis.scanner.acquisition import acquire
 
 STILL = Variation(shift_mm=0, turn=0, scale=0, bend_mm=0, swell=0, wild=0)
 VOXEL = SPACING_MM**3
@@ -67,3 +69,17 @@ def test_core_is_the_innermost_share_of_a_probability():
     part = core(probability, share=0.5)
     assert part.sum() == pytest.approx(0.5 * probability.sum(), rel=0.05)
     assert part[20, 20, 20] == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_scanners_grid_does_not_move_the_image(seed):
+    image = torch.zeros(48, 48, 48)
+    image[18:26, 22:30, 20:28] = 1
+    at = places((48,) * 3, SPACING_MM)
+
+    def middle(of: torch.Tensor) -> torch.Tensor:
+        return (at * of[..., None]).sum((0, 1, 2)) / of.sum()
+
+    scanned = acquire(image, draw_scanner(image, torch.Generator().manual_seed(seed), 0.7, 1.5, 0.0))
+    assert not torch.equal(scanned, image)
+    assert (middle(scanned) - middle(image)).norm() < 0.1

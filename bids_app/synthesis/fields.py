@@ -1,18 +1,21 @@
-"""Brightness and acquisition: from tissue to an image as a scanner might have given it. Torch, one scan at a time.
+"""What every simulation is made of: random numbers, smooth noise, blur, rotation and interpolation on grids. Torch.
 
-Every function takes its own random generator, so that a scan can be drawn again from its seed. The order and the
-ranges follow SynthSeg (Billot et al. 2023, Med Image Anal 86:102789), narrowed to T1w for most scans.
+Every function that draws takes its own random generator, so that what was drawn can be drawn again from its seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-#: Standard deviation of a Gaussian of full width at half maximum 1.
-SIGMA_PER_FWHM = 0.4247
+
+def stream(seed: int, index: int, purpose: int) -> torch.Generator:
+    """A generator of its own for each participant ``index`` and each ``purpose``."""
+    state = np.random.SeedSequence([seed, index, purpose]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def uniform(generator: torch.Generator, low: float, high: float, size: Sequence[int] = ()) -> torch.Tensor:
@@ -84,44 +87,3 @@ def from_segment(at: torch.Tensor, start: torch.Tensor, end: torch.Tensor) -> to
     along = end - start
     step = (((at - start) @ along) / along.square().sum().clamp_min(1e-6)).clamp(0, 1)
     return (at - start - step[..., None] * along).norm(dim=-1)
-
-
-def acquire(
-    image: torch.Tensor,
-    spacing: float,
-    generator: torch.Generator,
-    *,
-    finest: float = 0.7,
-    coarsest: float = 1.5,
-    noise: float = 0.05,
-) -> torch.Tensor:
-    """Scan ``image`` (x, y, z) on a turned, shifted grid of ``finest`` to ``coarsest`` mm, and resample it to its own.
-
-    Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest, but where only
-    one size is asked for. Noise is Gaussian, as Rician noise is at this signal, up to ``noise`` of the image's range.
-    """
-    voxel = uniform(generator, finest, coarsest).repeat(3)
-    if finest < coarsest and chance(generator, 0.5):
-        axis = int(torch.randint(3, (), generator=generator))
-        voxel[axis] = min(float(voxel[axis]) * float(uniform(generator, 1.0, 1.6)), coarsest * 1.2)
-    turn = rotation(uniform(generator, -0.26, 0.26, (3,)))
-    shift = uniform(generator, -0.5, 0.5, (3,)) * voxel
-    sharp = uniform(generator, 0.7, 1.1)
-    sigma = [max(float(v * sharp) ** 2 - spacing**2, 0) ** 0.5 * SIGMA_PER_FWHM / spacing for v in voxel]
-    extent = [n * spacing * 1.25 for n in image.shape]
-    counts = [int(e / v) + 1 for e, v in zip(extent, voxel.tolist(), strict=True)]
-    scanned_at = (places(counts, voxel.tolist()) + shift) @ turn.T
-    scanned = read(blur(image, sigma)[None], scanned_at, spacing)[0]
-    level = float(uniform(generator, 0.0, noise)) * float(image.max() - image.min())
-    scanned = scanned + normal(generator, level, scanned.shape)
-    back = (places(image.shape, spacing) @ turn - shift) / voxel
-    return read(scanned[None], back, 1.0)[0]
-
-
-def finish(image: torch.Tensor, generator: torch.Generator, *, bias: float = 0.15, gamma: float = 0.25) -> torch.Tensor:
-    """Coil shading and a change of contrast that keeps the order of brightness; result in [0, 1]."""
-    shade = torch.exp(smooth_field(generator, image.shape, 3, float(uniform(generator, 0, bias)))[0])
-    image = image * shade
-    low, high = image.amin(), image.amax()
-    image = (image - low) / (high - low).clamp_min(1e-6)
-    return image ** torch.exp(normal(generator, gamma)).clamp(0.5, 2.0)

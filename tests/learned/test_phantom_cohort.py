@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bids_app.errors import UsageError
-from bids_app.synthesis.datasets.cohorts import SEQUENCES, TEST, TRAIN, Drawn, draw_cohort
-from bids_app.synthesis.pathology.lesions import contrast_of
+from tests.learned.phantom_cohort import SEQUENCES, TEST, TRAIN, Cohort, draw_cohort, phantom_recipe, scans_for
+from tests.learned.phantom_lesions import contrast_of
 
 N = 40
 #: What three real participants give, and room for the few phantoms that a test draws.
@@ -17,7 +17,7 @@ REAL = {
 
 
 @pytest.fixture(scope="module", params=["training", "test"])
-def cohort(request) -> Drawn:
+def cohort(request) -> Cohort:
     if request.param == "training":
         return draw_cohort(N, seed=3, anatomy="template", generator=TRAIN)
     return draw_cohort(N, seed=3, anatomy="procedural", generator=TEST)
@@ -34,7 +34,7 @@ def out_of_fold_auc(values: np.ndarray, outcome: np.ndarray) -> float:
     return roc_auc_score(outcome, cross_val_predict(model, values, outcome, cv=5, method="predict_proba")[:, 1])
 
 
-def small(n: int = 3, **arguments) -> Drawn:
+def small(n: int = 3, **arguments) -> Cohort:
     return draw_cohort(n, **{"seed": 1, "anatomy": "procedural", "shape": (24, 28, 24), "spacing": 7.0, **arguments})
 
 
@@ -96,7 +96,7 @@ def test_half_of_a_cohort_has_the_outcome_and_targets_say_so():
 def test_a_confounded_cohort_lets_the_site_tell_the_outcome():
     fair, unfair = (small(40, dial=0.0, sites=2, confounded=c, sequences=("T1w",)) for c in (False, True))
 
-    def share(drawn: Drawn) -> float:
+    def share(drawn: Cohort) -> float:
         return float(np.mean((drawn.latents["site"] == "A") == drawn.latents["outcome"]))
 
     assert share(unfair) > 0.7
@@ -126,3 +126,17 @@ def test_outside_the_brain_there_is_nothing_and_inside_always_something():
 def test_what_cannot_be_drawn_is_refused_in_words(wrong, word):
     with pytest.raises(UsageError, match=word):
         small(**{"n": 1, **wrong})
+
+
+def test_scans_follow_the_recipe_in_order():
+    drawn = small(2)
+    scan = scans_for(drawn, phantom_recipe(("FLAIR", "T1w"), targets=("score",)))[1]
+    assert np.array_equal(scan.stack, drawn.scans[1].stack[[2, 0]])
+    assert scan.targets.tolist() == [drawn.latents["score"][1]]
+
+
+def test_a_recipe_that_the_cohort_cannot_serve_is_refused():
+    with pytest.raises(UsageError, match="diagnosis"):
+        phantom_recipe(targets=("diagnosis",))
+    with pytest.raises(UsageError, match="FLAIR"):
+        scans_for(small(1, sequences=("T1w",)), phantom_recipe(("T1w", "FLAIR")))
