@@ -19,6 +19,7 @@ from bids_app.bids.naming import session_key
 from bids_app.text import read_json
 
 STATES = ("running", "done", "failed", "unknown")
+_NUMBERS = ("exit_code", "started", "finished", "seconds", "peak_rss_mb", "pid", "pid_started")
 KILLED, OUT_OF_TIME = int(signal.SIGKILL), int(signal.SIGXCPU)
 
 
@@ -63,7 +64,7 @@ def start_status(participant: str, session: str | None = None, **known: Any) -> 
     from bids_app import __version__
 
     mine = {"pid": os.getpid(), "pid_started": _process_start(os.getpid()), "host": socket.gethostname()}
-    return Status(participant, session, started=time.time(), version=__version__, **(mine | known))
+    return Status(participant, session, version=__version__, **({"started": time.time()} | mine | known))
 
 
 def status_path(output_dir: Path, key: str) -> Path:
@@ -98,7 +99,7 @@ def read_status(output_dir: Path, key: str) -> Status | None:
         status = _from_plain(plain, key)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         participant, session = split_key(key)
         return Status(participant, session, state="unknown", reason=f"{path} cannot be read ({error}); run it again")
     if status.state == "running" and is_gone(status):
@@ -198,6 +199,11 @@ def _from_plain(plain: dict[str, Any], key: str) -> Status:
     right = status.state in STATES and isinstance(status.reason, str) and isinstance(status.warnings, list)
     if not right or not all(isinstance(d, dict) for d in (status.stages, status.inputs, status.outputs)):
         raise ValueError("a field is not of its kind")
+    numbers = [getattr(status, name) for name in _NUMBERS]
+    for stage in status.stages.values():
+        numbers += dict(stage).values()
+    if not all(value is None or (isinstance(value, int | float) and value == value) for value in numbers):
+        raise ValueError("what should be a number is none")
     return status
 
 

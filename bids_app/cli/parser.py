@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from bids_app.cli.options import LEVELS, OPTIONS, Option
 from bids_app.errors import UnknownLevel, UsageError
 from bids_app.settings import Settings, from_plain, read_toml
 
+DEFAULTS = {item.name: item.default for item in dataclasses.fields(Settings)}
 DESCRIPTION = """\
 Tandem segments brain MRI and measures what it found, one BIDS session at a time, and trains and compares what it
 segments with.
@@ -19,9 +21,10 @@ Scores, not diagnoses: for research use only.
 
 tools beside it:
   tandem demo DIR                make a small phantom dataset, run it, say where to look
-  tandem recipes                 what can be segmented
+  tandem recipes [NAME]          what can be segmented; a recipe as TOML, to edit and use
   tandem doctor                  versions, GPU, templates, writable folders
   tandem status OUTPUT_DIR       which sessions are done, failed and why, running
+  tandem bundle ACTION ...       export a bundle for other programs, or evaluate it on a labelled dataset
   tandem train-bundle NAME ...   train a shipped bundle again
 """
 
@@ -50,7 +53,7 @@ def build_parser() -> Parser:
     for option in OPTIONS:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
-        groups[option.group].add_argument(*option.flags, dest=option.name, help=option.help, **_keywords(option))
+        groups[option.group].add_argument(*option.flags, dest=option.name, help=help_of(option), **_keywords(option))
     house = groups["housekeeping"]
     house.add_argument(
         "--config-file",
@@ -63,6 +66,15 @@ def build_parser() -> Parser:
     house.add_argument("--bids-exec-spec", action="store_true", help="print the Boutiques descriptor and end")
     house.add_argument("--version", action="version", version=f"tandem {__version__}")
     return parser
+
+
+def help_of(option: Option) -> str:
+    """The option's sentence with its default, where it has one and does not name it itself."""
+    default = DEFAULTS.get(option.name)
+    if option.is_flag or "default" in option.help or default in (None, (), {}, "", False, 0):
+        return option.help
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return f"{option.help} (default: {shown})"
 
 
 def _keywords(option: Option) -> dict[str, Any]:

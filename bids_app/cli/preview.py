@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from bids_app.cli.console import make_console
 from bids_app.errors import NothingSelected, TandemError
 from bids_app.settings import Settings
 
@@ -69,7 +70,6 @@ def steps(settings: Settings, recipes: list, others: list[str], computed: list[s
 
 
 def _table(rows: list[dict]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -85,7 +85,7 @@ def _table(rows: list[dict]) -> None:
             table.add_row(*map(escape, cells))
             for other in choice["rejected"]:
                 table.add_row("", "", f"[dim]not {escape(other['file'])}[/]", f"[dim]{escape(other['reason'])}[/]")
-    console = Console(stderr=not sys.stdout.isatty())
+    console = make_console(stderr=not sys.stdout.isatty())
     console.print(table)
     for row in rows:
         for text in row.get("taken_as", ()):

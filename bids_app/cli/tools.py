@@ -26,13 +26,16 @@ def _parser(name: str, description: str) -> Parser:
 def recipes(argv: list[str]) -> int:
     """What can be segmented, with which bundle."""
     parser = _parser("recipes", "List the recipes that ship, or show one.")
-    parser.add_argument("name", nargs="?", help="show this recipe whole")
+    parser.add_argument("name", nargs="?", help="print this recipe as TOML, to edit and use as --recipe FILE.toml")
+    parser.add_argument("--json", action="store_true", help="as JSON, with every field that is left at its default")
     options = parser.parse_args(argv)
     from bids_app.bundle.bundle import shipped
-    from bids_app.recipes.recipe import list_recipes, load_recipe
+    from bids_app.recipes.recipe import list_recipes, load_recipe, recipe_path
 
     if options.name:
-        print(load_recipe(options.name).model_dump_json(indent=2))
+        recipe = load_recipe(options.name)
+        text = recipe.model_dump_json(indent=2) if options.json else recipe_path(options.name).read_text("utf-8")
+        print(text.rstrip("\n"))
         return 0
     for name in list_recipes():
         recipe = load_recipe(name)
@@ -115,11 +118,9 @@ def status(argv: list[str]) -> int:
 
         print(json.dumps({key: asdict(s) for key, s in statuses.items()}, indent=2, default=str))
         return 0
-    from rich.console import Console
+    from bids_app.cli.console import make_console, status_table
 
-    from bids_app.cli.progress import status_table
-
-    Console().print(status_table(statuses))
+    make_console().print(status_table(statuses))
     return 0
 
 

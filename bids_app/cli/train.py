@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bids_app.cli.console import make_console, plain
 from bids_app.cli.units import choose_units, keep_settings, run_units
 from bids_app.errors import TandemError, TrainingError, UsageError
 from bids_app.settings import Settings
@@ -57,6 +56,7 @@ def train(settings: Settings) -> int:
             f"{len(failed)} of {len(tasks)} folds failed, the first: {label_of(failed[0])}: {reason_of(failed[0])}; "
             f"the same command goes on with what is missing"
         )
+    told.say("measuring the answers, comparing, calibrating, writing bundle and page")
     for sentence in judge(settings, course, [f"{label_of(task)}: {reason_of(task)}" for task in failed]):
         told.say(sentence)
     return TandemError.exit_code if failed else 0
@@ -118,14 +118,14 @@ class Told:
     """Bars on a terminal, plain lines anywhere else."""
 
     def __init__(self) -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = make_console()
         self.bars: Progress | None = None
         self.rows: dict[str, Any] = {}
         self.tasks: dict[str, Any] = {}
         self.begun: dict[str, float] = {}
 
     def say(self, text: str) -> None:
-        self.console.print(f"tandem: {escape(text)}")
+        self.console.print(plain(f"tandem: {text}"))
 
     def following(self, tasks: list[Any]) -> Told:
         self.tasks = {task.out: task for task in tasks}

@@ -305,13 +305,18 @@ def list_recipes() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.toml"))
 
 
+def recipe_path(name: str | Path) -> Path:
+    """Where a recipe lies: one that ships, by its name, or a file, whose name ends in ``.toml``."""
+    return Path(name) if str(name).endswith(".toml") else HERE / f"{name}.toml"
+
+
 def load_recipe(name: str | Path) -> Recipe:
     """A recipe by name, or from a TOML file.
 
     Raises:
         RecipeError: no such recipe, or a field that does not follow the schema; names the field and the file.
     """
-    path = Path(name) if str(name).endswith(".toml") else HERE / f"{name}.toml"
+    path = recipe_path(name)
     try:
         content, _ = read_toml(path)
     except FileNotFoundError:

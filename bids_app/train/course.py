@@ -34,6 +34,8 @@ FOLDS, SITES = "folds", "sites"
 WEIGHTS = (0.1, 0.3, 1.0, 3.0)
 #: Folds inside a training fold for such a choice.
 INNER = 3
+#: So many lines say how far the laying of scans is.
+TOLD = 10
 
 Say = Callable[[str], None]
 
@@ -80,6 +82,7 @@ def gather(settings: Settings, recipe: Recipe, say: Say) -> tuple[Cohort, Path]:
         sessions, notes = raw_sessions(settings, recipe)
         for note in notes:
             say(note)
+    say("reading the cohort: tables, labels and targets of every session are checked")
     cohort = load_cohort(
         recipe,
         settings.bids_dir,
@@ -98,7 +101,13 @@ def gather(settings: Settings, recipe: Recipe, say: Say) -> tuple[Cohort, Path]:
 def lay_scans(settings: Settings, cohort: Cohort, recipe: Recipe, say: Say) -> Path:
     """Scans of the cohort at the recipe's spacing, in a folder of the work folder."""
     folder = settings.work / "training" / recipe.name / f"scans_{recipe.grid.spacing_mm:g}mm"
-    prepare_cohort(cohort, recipe, folder, jobs=settings.nprocs or 2)
+    say(f"laying {len(cohort.sessions)} scans at {recipe.grid.spacing_mm:g} mm")
+
+    def told(done: int, of: int, key: str) -> None:
+        if done == of or done * TOLD // of != (done - 1) * TOLD // of:
+            say(f"laid {done} of {of} scans")
+
+    prepare_cohort(cohort, recipe, folder, jobs=settings.nprocs or 2, told=told)
     say(f"scans are laid at {recipe.grid.spacing_mm:g} mm in {folder}")
     return folder
 
@@ -140,7 +149,7 @@ def split_cohort(settings: Settings, cohort: Cohort, folder: Path, say: Say) -> 
 
 
 def plan_folds(
-    settings: Settings, recipe: Recipe, folds: Sequence[Fold], scans: Path, folder: Path, memory_gb: float
+    settings: Settings, recipe: Recipe, folds: Sequence[Fold], scans: Path, folder: Path, memory_gb: float, say: Say
 ) -> dict[str, Plan]:
     """A plan per fold, from its training side alone; a given plan is taken as it is but for what is fitted.
 
@@ -149,7 +158,8 @@ def plan_folds(
     """
     given = read_plan(settings.plan, recipe) if settings.plan else None
     plans = {}
-    for fold in folds:
+    for number, fold in enumerate(folds, 1):
+        say(f"planning fold {number} of {len(folds)} ({fold.name}) from its {len(fold.all_training)} sessions")
         own = make_plan(
             recipe,
             load_scans(scans, fold.all_training),
@@ -175,6 +185,7 @@ def try_plan(task: FoldTask, say: Say) -> Plan:
     from bids_app.train.loop import Course as Schedule
     from bids_app.train.loop import Step, Worker
 
+    say(f"trying the plan: ten steps on {max(task.threads, 1)} threads")
     torch.set_num_threads(max(task.threads, 1))
     trial = Trial(task)
     patches = trial.patches(load_scans(Path(task.scans), trial.fold.all_training))
@@ -244,14 +255,14 @@ def set_out(settings: Settings, recipe: Recipe, *, memory_gb: float, threads: in
     cohort, scans = gather(settings, recipe, say)
     splits = split_cohort(settings, cohort, folder, say)
     folds = [fold for split in splits.values() for fold in split.folds]
-    plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb)
+    plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb, say)
     spacings = {plan.spacing_mm for plan in plans.values()}
     if spacings != {recipe.grid.spacing_mm}:  # a coarser grid is what fits: lay the scans anew, for all folds alike
         coarser = recipe.grid.model_copy(update={"spacing_mm": max(spacings)})
         recipe = recipe.model_copy(update={"grid": coarser})
         cohort = replace(cohort, recipe=recipe)
         scans = lay_scans(settings, cohort, recipe, say)
-        plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb)
+        plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb, say)
         if {plan.spacing_mm for plan in plans.values()} != {recipe.grid.spacing_mm}:
             raise TrainingError(f"no common grid fits into {memory_gb:g} GB; give a recipe with a coarser grid")
     for why in plans[folds[0].name].why:

@@ -116,7 +116,7 @@ def train_words(root: Path, nprocs: int) -> list[str]:
 KINDS = {
     "session": Kind(
         "session",
-        lambda root: prepared.prepared_dataset(root, ["01", "02", "03"]),
+        lambda root: prepared.prepared_dataset(root, ["01", "02"]),
         lambda root, nprocs: prepared.command(root, "--nprocs", str(nprocs), "--omp-nthreads", "1", "--mem", "16G"),
         prepared.outputs,
     ),

@@ -7,8 +7,11 @@ import json
 import pytest
 
 from bids_app.__main__ import main
-from bids_app.bids.status import start_status, write_status
+from bids_app.bids.status import start_status, status_path, write_status
+from bids_app.cli.tools import TOOLS
 from bids_app.errors import CannotWrite
+from bids_app.recipes.recipe import list_recipes, load_recipe
+from bids_app.settings import DEFAULT_SEED
 
 
 @pytest.fixture
@@ -41,8 +44,56 @@ def test_recipes_lists_those_that_ship(capsys):
     text = capsys.readouterr().out
     assert "habenula" in text
     assert "anatomical" in text
-    assert main(["recipes", "habenula"]) == 0
+    assert main(["recipes", "habenula", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "habenula"
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_printed_recipe_can_be_edited_and_used(name, tmp_path, capsys):
+    assert main(["recipes", name]) == 0
+    edited = tmp_path / "mine.toml"
+    edited.write_text(capsys.readouterr().out.replace('title = "', 'title = "Mine: ', 1))
+    recipe = load_recipe(edited)
+    assert recipe.title.startswith("Mine: ")
+    assert recipe.model_copy(update={"title": load_recipe(name).title}) == load_recipe(name)
+
+
+def test_one_status_that_cannot_be_read_does_not_hide_the_others(out, capsys):
+    for number, text in enumerate(["{", "[" * 100_000, '{"state": "done", "seconds": "long"}', '{"stages": {"a": 1}}']):
+        path = status_path(out, f"sub-9{number}")
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    folder = out / "logs" / "sub-[bold]\x1b[31m[/]"
+    folder.mkdir()
+    (folder / "status.json").write_text("{}")
+    assert main(["status", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    lines = said.splitlines()
+    for number in range(4):
+        assert any(f"sub-9{number}" in line and "unknown" in line for line in lines)
+    assert any(line.startswith("sub-[bold]\\x1b[31m[/]") for line in lines)
+    assert any(line.startswith("sub-01_ses-a") and "done" in line for line in lines)
+
+
+def test_tables_are_not_cut_where_they_go_to_a_file(out, capsys):
+    reason = "a reason " * 40 + "and its end"
+    write_status(out, start_status("03").finish("failed", reason, 66))
+    assert main(["status", str(out)]) == 0
+    assert any(
+        line.startswith("sub-03") and line.rstrip().endswith("and its end")
+        for line in capsys.readouterr().out.splitlines()
+    )
+
+
+def test_help_names_every_tool_and_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for tool in TOOLS:
+        assert f"tandem {tool}" in said, tool
+    assert f"(default: {DEFAULT_SEED})" in said
+    assert "(default: habenula)" in said
 
 
 def test_doctor_finds_this_installation_sound(capsys):
