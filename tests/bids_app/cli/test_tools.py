@@ -63,7 +63,7 @@ def test_one_status_that_cannot_be_read_does_not_hide_the_others(out, capsys):
         path = status_path(out, f"sub-9{number}")
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    folder = out / "logs" / "sub-[bold]\x1b[31m[/]"
+    folder = out / "logs" / "sub-[bold]\x1b[31m[b]"
     folder.mkdir()
     (folder / "status.json").write_text("{}")
     assert main(["status", str(out)]) == 0
@@ -72,7 +72,7 @@ def test_one_status_that_cannot_be_read_does_not_hide_the_others(out, capsys):
     lines = said.splitlines()
     for number in range(4):
         assert any(f"sub-9{number}" in line and "unknown" in line for line in lines)
-    assert any(line.startswith("sub-[bold]\\x1b[31m[/]") for line in lines)
+    assert any(line.startswith("sub-[bold]\\x1b[31m[b]") for line in lines)
     assert any(line.startswith("sub-01_ses-a") and "done" in line for line in lines)
 
 
