@@ -25,6 +25,7 @@ from workflows.failure import find_failure, forget_failures, note_failure, write
 from workflows.interfaces.base import peak_rss_mb
 from workflows.record import empty_record, write_record
 from workflows.scratch import clear_work, prepare_work
+from workflows.seal import sealing
 from workflows.wanted import expected_hash, is_prepared, load_recipes, queries_of
 from workflows.wanted import settle as settle_by_size
 
@@ -175,7 +176,8 @@ def run_graph(
     from workflows.session import init_session_wf
 
     set_threads(1)
-    prepare_work(work)
+    for note in prepare_work(work):
+        print(f"tandem: {selection.key}: {note}", flush=True)
     _check_space(work)
     record["warnings"] += [
         f"{recipe.title}: --tta is left out: its network was trained without mirror images"
@@ -202,7 +204,7 @@ def run_graph(
     if settings.write_graph:
         record["warnings"] += write_graph(workflow, logs)
     listen = _listener(settings, status)
-    graph = workflow.run(plugin="Linear", plugin_args={"status_callback": listen})
+    graph = workflow.run(plugin="Linear", plugin_args={"status_callback": sealing(listen)})
     for node in graph.nodes():
         _take_over(node, record, status)
 

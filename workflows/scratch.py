@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bids_app.bids.files import told_plainly
+from bids_app.bids.files import told_plainly, write_text
 from bids_app.bids.lock import Busy, only_one
+from workflows.seal import clear_damaged
 
 GRAPH = "session_wf"
 OWNER = "owner.lock"
@@ -57,14 +58,33 @@ def clear_work(work: Path) -> None:
         work.rmdir()  # only when it is empty
 
 
-def prepare_work(work: Path) -> None:
-    """Make the work folder, or take up the one that is there if the same code made it: nodes' results change shape."""
-    code = code_digest()
-    marker = work / MARKER
-    if (work / GRAPH).is_dir() and not (marker.is_file() and marker.read_text(encoding="utf-8") == code):
-        clear_work(work)
-    work.mkdir(parents=True, exist_ok=True)
-    marker.write_text(code, encoding="utf-8")
+def prepare_work(work: Path) -> list[str]:
+    """Make the work folder, or take up the one that is there if the same code made it: nodes' results change shape.
+
+    Returns:
+        What of it is done again, and why.
+
+    Raises:
+        CannotWrite, IOFailure: the work folder cannot be written.
+    """
+    code, marker, told = code_digest(), work / MARKER, []
+    with told_plainly(work):
+        if (work / GRAPH).is_dir():
+            if _made_by(marker) == code:
+                told = clear_damaged(work / GRAPH)
+            else:
+                told = ["work files of another version of Tandem are thrown away; every stage is done again"]
+                clear_work(work)
+        work.mkdir(parents=True, exist_ok=True)
+    write_text(marker, code)
+    return told
+
+
+def _made_by(marker: Path) -> str:
+    try:
+        return marker.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def code_digest() -> str:
