@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.imaging import registration
+from bids_app.imaging.ants_registrar import AntsRegistrar
 from bids_app.imaging.deform import greedy
 from bids_app.imaging.similarity import MutualInformation, climb, scaled, turned
 from bids_app.imaging.stacking import Grid, sample, transform_points
@@ -56,8 +57,7 @@ def find_brain(
     measure = MutualInformation(brain, grid, moving.array, moving.grid, fixed_mask=rim, points=6000)
     begin = place_brain(middle, measure)
     with tempfile.TemporaryDirectory(dir=Path(image_path).parent, prefix="brain_") as folder:
-        prefix = Path(folder) / "head"
-        matrix = registration.linear(fixed, moving, begin, "affine", seed, prefix)
+        matrix = AntsRegistrar().linear(fixed, moving, begin, "affine", seed=seed, folder=Path(folder))
         matrix = max(matrix, begin, key=measure.at)
     native = Grid.of(image_path)
     soft = inside.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Rigid, affine and SyN registration by ANTs, on images brought to a working resolution first.
+"""Rigid, affine and deformable registration, on images brought to a working resolution first.
 
 Registration needs no more than 2 mm: the full-resolution levels of a usual ANTs call are nine tenths of its time and
 move a structure by less than a tenth of a voxel. Positions to start from are tried with `MutualInformation`, so that
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from bids_app.errors import ImageError, UsageError
+from bids_app.imaging.ants_registrar import AntsRegistrar
+from bids_app.imaging.registrar import Registrar, Working
 from bids_app.imaging.similarity import MutualInformation, climb, turned
 from bids_app.imaging.stacking import Grid, rotation_of, sample
-from bids_app.imaging.transforms import decompose, read_matrix, set_threads, to_ants, write_matrix
+from bids_app.imaging.transforms import decompose, set_threads, write_matrix
 
 log = logging.getLogger(__name__)
 KINDS = ("rigid", "affine", "syn")
@@ -62,96 +63,113 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class Working:
-    """An image at working resolution, with the voxels that count (None: all)."""
+class Image:
+    """An image that is registered.
 
-    array: np.ndarray
-    grid: Grid
-    mask: np.ndarray | None
+    Attributes:
+        path: 3-D image.
+        mask: image on its grid, non-zero where voxels count.
+        lesion: image on its grid, non-zero where voxels do not count (cost-function masking: Brett et al., NeuroImage
+            14 (2001) 486-500).
+        name: what warnings call it; the file's name where none is given.
+    """
+
+    path: Path | str
+    mask: Path | str | None = None
+    lesion: Path | str | None = None
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or Path(self.path).name
 
 
-def register(
-    moving: Path | str,
-    fixed: Path | str,
-    *,
-    kind: str = "rigid",
-    moving_mask: Path | str | None = None,
-    fixed_mask: Path | str | None = None,
-    moving_lesion: Path | str | None = None,
-    fixed_lesion: Path | str | None = None,
-    initial: np.ndarray | None = None,
-    spacing: float | None = None,
-    seed: int = 1,
-    threads: int = 1,
-    reproducible: bool = True,
-    brains: bool = False,
-    names: tuple[str, str] | None = None,
-    out_prefix: Path | str,
-) -> Registration:
-    """Find where ``moving`` lies on ``fixed``.
+@dataclass(frozen=True)
+class Fit:
+    """How two images are registered.
 
-    Args:
-        moving: 3-D image.
-        fixed: 3-D image.
+    Attributes:
         kind: ``rigid`` (same head), ``affine`` (to a template) or ``syn`` (affine, then deformation).
-        moving_mask: image on the grid of ``moving``, non-zero where voxels count.
-        fixed_mask: the same for ``fixed``.
-        moving_lesion: image on the grid of ``moving``, non-zero where voxels do not count (cost-function masking:
-            Brett et al., NeuroImage 14 (2001) 486-500).
-        fixed_lesion: the same for ``fixed``.
         initial: moving world to fixed world, ``(4, 4)``; without it several starts are compared.
         spacing: working resolution, mm; by default `WORKING_MM`.
-        seed: of ANTs' sampling.
+        seed: of the program's sampling.
         threads: for ITK; ignored when ``reproducible``, and when antspyx is imported already.
         reproducible: one thread: ITK with more gives another result in every run.
         brains: a brain is laid on a brain: what lies outside the masks is blanked (an image without a mask holds
             nothing but brain), and the two are expected to overlap.
-        names: what warnings call the moving and the fixed image; the files' names if they are not given.
+    """
+
+    kind: str = "rigid"
+    initial: np.ndarray | None = None
+    spacing: float | None = None
+    seed: int = 1
+    threads: int = 1
+    reproducible: bool = True
+    brains: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UsageError(f"registration is one of {', '.join(KINDS)}, not {self.kind}")
+
+    @property
+    def linear(self) -> str:
+        """Kind of its linear part."""
+        return "rigid" if self.kind == "rigid" else "affine"
+
+
+def register(
+    moving: Image, fixed: Image, how: Fit, out_prefix: Path | str, *, program: Registrar | None = None
+) -> Registration:
+    """Find where ``moving`` lies on ``fixed``.
+
+    Args:
+        moving: what is carried over.
+        fixed: where to.
+        how: kind, start, resolution.
         out_prefix: beginning of the names of the transform files.
+        program: that registers; ANTs where None is given.
 
     Returns:
         The registration; ``warnings`` tells when it is not to be trusted.
 
     Raises:
-        UsageError: unknown kind.
-        ImageError: an image has no content, or ANTs failed on it.
+        ImageError: an image has no content, or the program failed on it.
     """
-    if kind not in KINDS:
-        raise UsageError(f"registration is one of {', '.join(KINDS)}, not {kind}")
-    start = time.perf_counter()
-    in_force = set_threads(1 if reproducible else threads)
-    if reproducible and in_force > 1:
+    start, program = time.perf_counter(), program or AntsRegistrar()
+    in_force = set_threads(1 if how.reproducible else how.threads)
+    if how.reproducible and in_force > 1:
         log.warning("ITK runs with %d threads, set before: this registration will not repeat exactly", in_force)
     prefix = Path(out_prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    spacing = spacing or WORKING_MM[kind]
-    on_fixed = working_image(fixed, spacing, fixed_mask, fixed_lesion, cut=brains)
-    on_moving = working_image(moving, spacing, moving_mask, moving_lesion, cut=brains)
-    measure = MutualInformation(
-        on_fixed.array,
-        on_fixed.grid,
-        on_moving.array,
-        on_moving.grid,
-        fixed_mask=on_fixed.mask,
-        moving_mask=on_moving.mask,
-    )
-    begin = np.asarray(initial, float) if initial is not None else starting_position(on_fixed, on_moving, measure, kind)
-    matrix = linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
-    if initial is None and measure.at(matrix) < POOR:
-        begin = starting_position(on_fixed, on_moving, measure, kind, everywhere=True)
-        other = linear(on_fixed, on_moving, begin, "rigid" if kind == "rigid" else "affine", seed, prefix)
-        matrix = max(matrix, other, key=measure.at)
-    matrix = max(matrix, begin, key=measure.at)
+    spacing = how.spacing or WORKING_MM[how.kind]
+    on_fixed = working_image(fixed.path, spacing, fixed.mask, fixed.lesion, cut=how.brains)
+    on_moving = working_image(moving.path, spacing, moving.mask, moving.lesion, cut=how.brains)
+    masks = {"fixed_mask": on_fixed.mask, "moving_mask": on_moving.mask}
+    measure = MutualInformation(on_fixed.array, on_fixed.grid, on_moving.array, on_moving.grid, **masks)
+    matrix = _best_linear(on_fixed, on_moving, measure, how, program, prefix.parent)
     forward = [write_matrix(matrix, Path(f"{prefix}_affine.txt"))]
     inverse = [write_matrix(np.linalg.inv(matrix), Path(f"{prefix}_affineinverse.txt"))]
-    if kind == "syn":
-        warp, back = _syn(on_fixed, on_moving, forward[0], seed, prefix)
+    if how.kind == "syn":
+        warp, back = program.deform(on_fixed, on_moving, forward[0], seed=how.seed, prefix=prefix)
         forward, inverse = [warp, *forward], [*inverse, back]
     similarity = measure.at(matrix)
-    dice = content_overlap(on_fixed, on_moving, matrix) if brains else None
-    names = names or (Path(moving).name, Path(fixed).name)
-    warnings = _doubts(kind, matrix, similarity, dice, "{} on {}".format(*names))
-    return Registration(kind, forward, inverse, matrix, similarity, dice, time.perf_counter() - start, warnings)
+    dice = content_overlap(on_fixed, on_moving, matrix) if how.brains else None
+    warnings = _doubts(how.kind, matrix, similarity, dice, f"{moving} on {fixed}")
+    return Registration(how.kind, forward, inverse, matrix, similarity, dice, time.perf_counter() - start, warnings)
+
+
+def _best_linear(
+    fixed: Working, moving: Working, measure: MutualInformation, how: Fit, program: Registrar, folder: Path
+) -> np.ndarray:
+    """The matrix from the given start, or from the best of several; from every side where that finds nothing alike."""
+    kind, seed = how.linear, how.seed
+    given = None if how.initial is None else np.asarray(how.initial, float)
+    begin = starting_position(fixed, moving, measure, how.kind) if given is None else given
+    matrix = program.linear(fixed, moving, begin, kind, seed=seed, folder=folder)
+    if given is None and measure.at(matrix) < POOR:
+        begin = starting_position(fixed, moving, measure, how.kind, everywhere=True)
+        other = program.linear(fixed, moving, begin, kind, seed=seed, folder=folder)
+        matrix = max(matrix, other, key=measure.at)
+    return max(matrix, begin, key=measure.at)
 
 
 def _doubts(kind: str, matrix: np.ndarray, similarity: float, dice: float | None, what: str) -> tuple[str, ...]:
@@ -231,59 +249,6 @@ def starting_position(
     margin = 1.005 if kind == "rigid" else 1.0
     start = as_it_is if measure.at(as_it_is) * margin >= measure.at(best) else best
     return climb(measure, start, to, bounds=(20, 20, 0 if kind == "rigid" else 25))
-
-
-def linear(on_fixed: Working, on_moving: Working, begin: np.ndarray, kind: str, seed: int, prefix: Path) -> np.ndarray:
-    """Moving world to fixed world by ANTs, from ``begin`` on; leaves no file."""
-    levels = {
-        "rigid": [("Rigid[0.1]", "[60x40x20,1e-6,8]", "4x2x1", "4x2x1mm")],
-        "affine": [
-            ("Rigid[0.1]", "[50,1e-5,6]", "4", "4mm"),
-            ("Affine[0.1]", "[60x40,1e-6,8]", "4x2", "4x2mm"),
-        ],
-    }[kind]
-    stages = []
-    for transform, convergence, shrink, smooth in levels:
-        stages += ["--metric", "mattes[{fixed},{moving},1,32,regular,0.1]", "--transform", transform]
-        stages += ["--convergence", convergence, "--shrink-factors", shrink, "--smoothing-sigmas", smooth]
-        stages += ["--masks", "{masks}"]
-    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix="ants_") as folder:
-        start = write_matrix(begin, Path(folder) / "start.txt")
-        _ants_registration(on_fixed, on_moving, start, stages, seed, f"{folder}/out_")
-        return read_matrix(Path(folder) / "out_0GenericAffine.mat")
-
-
-def _syn(on_fixed: Working, on_moving: Working, affine: Path, seed: int, prefix: Path) -> tuple[Path, Path]:
-    stages = ["--metric", "mattes[{fixed},{moving},1,32]", "--transform", "SyN[0.2,3,0]"]
-    stages += ["--convergence", "[40x20x8,1e-6,6]", "--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0.5vox"]
-    stages += ["--masks", "{masks}"]
-    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix="ants_") as folder:
-        _ants_registration(on_fixed, on_moving, affine, stages, seed, f"{folder}/out_")
-        names = {"out_1Warp.nii.gz": f"{prefix}_warp.nii.gz", "out_1InverseWarp.nii.gz": f"{prefix}_warpinverse.nii.gz"}
-        return tuple((Path(folder) / made).rename(kept) for made, kept in names.items())
-
-
-def _ants_registration(
-    on_fixed: Working, on_moving: Working, start: Path, stages: list[str], seed: int, out: str
-) -> None:
-    import ants
-    from ants.internal import get_pointer_string
-
-    images = {"fixed": to_ants(on_fixed.array, on_fixed.grid), "moving": to_ants(on_moving.array, on_moving.grid)}
-    pointers = {name: get_pointer_string(image) for name, image in images.items()}
-    masks = []
-    for image in (on_fixed, on_moving):
-        masks.append(None if image.mask is None else to_ants(image.mask, image.grid).clone("unsigned char"))
-    named = ["NA" if mask is None else get_pointer_string(mask) for mask in masks]
-    pointers["masks"] = f"[{named[0]},{named[1]}]"
-    call = ["--dimensionality", "3", "--float", "1", "--random-seed", str(int(seed)), "--output", out]
-    call += ["--initial-moving-transform", str(start), "--collapse-output-transforms", "1", "-u", "0"]
-    try:
-        ants.registration(fixed=call + [part.format(**pointers) for part in stages], moving=None)
-    except RuntimeError as error:
-        raise ImageError(
-            f"ANTs could not register the images: {error}; are both whole and of the same head?"
-        ) from error
 
 
 def content_overlap(on_fixed: Working, on_moving: Working, matrix: np.ndarray) -> float:

@@ -44,13 +44,13 @@ def brain(work: Path) -> None:
 
 
 def affine(work: Path) -> None:
-    from bids_app.imaging.registration import register
+    from bids_app.imaging.registration import Fit, Image, register
     from bids_app.imaging.templates import find_template
 
     template = find_template()
     mask = work / "mask.nii"
     found = register(
-        work / "n4.nii", template.image, kind="affine", moving_mask=mask, brains=True, out_prefix=work / "to_template"
+        Image(work / "n4.nii", mask), Image(template.image), Fit("affine", brains=True), work / "to_template"
     )
     (work / "matrix.json").write_text(json.dumps(found.matrix.tolist()))
 

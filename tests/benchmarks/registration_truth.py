@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app.imaging.conform import conform
-from bids_app.imaging.registration import register
+from bids_app.imaging.registration import Fit, Image, register
 from bids_app.imaging.stacking import transform_points
 from bids_app.imaging.transforms import read_matrix
 from tests.data import data_root
@@ -46,7 +46,7 @@ def session_rows(folder: Path, session: str, work: Path) -> list[tuple[str, str,
         conform(folder / f"sub-01/ses-{session}/anat/sub-01_ses-{session}_{sequence}.nii.gz", images[sequence])
     for sequence in ("T2w", "FLAIR"):
         start = time.perf_counter()
-        found = register(images[sequence], images["T1w"], kind="rigid", out_prefix=work / f"{session}_{sequence}")
+        found = register(Image(images[sequence]), Image(images["T1w"]), Fit("rigid"), work / f"{session}_{sequence}")
         matrices[sequence], seconds[sequence] = found.matrix, time.perf_counter() - start
     points = brain_points(folder, session)
     rows = []

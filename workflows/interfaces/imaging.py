@@ -153,17 +153,14 @@ class RegisterSequence(Stage):
     input_spec, output_spec = _RegisterInput, _MatrixOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
-        from bids_app.imaging.registration import register
+        from bids_app.imaging.registration import Fit, Image, register
         from bids_app.imaging.transforms import decompose
 
         found = register(
-            Path(self.inputs.in_file),
-            Path(self.inputs.reference),
-            kind="rigid",
-            fixed_lesion=optional(self.inputs.lesion_mask),
-            seed=self.inputs.seed,
-            out_prefix=folder / "rigid",
-            names=(self.inputs.sequence, self.inputs.reference_name),
+            Image(self.inputs.in_file, name=self.inputs.sequence),
+            Image(self.inputs.reference, lesion=optional(self.inputs.lesion_mask), name=self.inputs.reference_name),
+            Fit("rigid", seed=self.inputs.seed),
+            folder / "rigid",
         )
         row = {
             "moving": self.inputs.sequence,
@@ -198,7 +195,7 @@ class RegisterTemplate(Stage):
     input_spec, output_spec = _TemplateInput, _TemplateOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
-        from bids_app.imaging.registration import register
+        from bids_app.imaging.registration import Fit, Image, register
         from bids_app.imaging.templates import find_template
         from bids_app.imaging.transforms import decompose
 
@@ -206,17 +203,15 @@ class RegisterTemplate(Stage):
         nonlinear = self.inputs.nonlinear and not self.inputs.sloppy
         lesion = optional(self.inputs.lesion_mask)
         found = register(
-            Path(self.inputs.in_file),
-            template.image,
-            kind="syn" if nonlinear else "affine",
-            moving_mask=Path(self.inputs.mask),
-            fixed_mask=template.mask,
-            moving_lesion=lesion,
-            brains=True,
-            initial=np.array(self.inputs.initial) if self.inputs.initial else None,
-            seed=self.inputs.seed,
-            out_prefix=folder / "template",
-            names=(self.inputs.reference_name, template.name),
+            Image(self.inputs.in_file, self.inputs.mask, lesion, self.inputs.reference_name),
+            Image(template.image, template.mask, name=template.name),
+            Fit(
+                "syn" if nonlinear else "affine",
+                initial=np.array(self.inputs.initial) if self.inputs.initial else None,
+                seed=self.inputs.seed,
+                brains=True,
+            ),
+            folder / "template",
         )
         row = {
             "moving": self.inputs.reference_name,

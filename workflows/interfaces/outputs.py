@@ -171,9 +171,9 @@ class WriteOutputs(Stage):
 
     def _transforms(self, sink: Any, selection: Any, folder: Path) -> dict[str, Any]:
         """Reference to template, as one composite transform."""
-        from bids_app.imaging.composite import write_composite
+        from bids_app.imaging.ants_registrar import AntsRegistrar
 
-        composite = write_composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
+        composite = AntsRegistrar().composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
         path = sink.file(
             composite,
             "xfm",

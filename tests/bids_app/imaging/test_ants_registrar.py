@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bids_app.errors import ImageError
-from bids_app.imaging.composite import write_composite
+from bids_app.imaging.ants_registrar import AntsRegistrar
 from bids_app.imaging.transforms import write_matrix
 from bids_app.imaging.warping import map_points
 
@@ -36,7 +36,7 @@ def test_points_go_where_the_chain_takes_them(tmp_path, warped):
     chain = [linear_file(tmp_path / "linear.txt")]
     if warped:
         chain = [warp_file(tmp_path / "warp.nii.gz"), *chain]
-    composite = ants.read_transform(str(write_composite(chain, tmp_path / "all.h5")), precision="float")
+    composite = ants.read_transform(str(AntsRegistrar().composite(chain, tmp_path / "all.h5")), precision="float")
     points = np.array([[-5.0, -6.0, 7.0], [-10.0, -3.0, 4.0]])  # RAS; inside the field
     expected = map_points(points, chain)
     found = np.array([composite.apply_to_point(tuple(point * LPS)) for point in points]) * LPS
@@ -46,4 +46,4 @@ def test_points_go_where_the_chain_takes_them(tmp_path, warped):
 def test_a_damaged_transform_is_named(tmp_path):
     (tmp_path / "broken.txt").write_text("nothing")
     with pytest.raises(ImageError, match=r"broken\.txt"):
-        write_composite([tmp_path / "broken.txt"], tmp_path / "all.h5")
+        AntsRegistrar().composite([tmp_path / "broken.txt"], tmp_path / "all.h5")
