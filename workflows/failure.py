@@ -16,6 +16,9 @@ from bids_app.settings import Settings
 from workflows.record import empty_record, write_record
 from workflows.scratch import FAILURE_FILE
 
+#: Python's own error bears no text.
+NO_MEMORY = "there was not enough memory; give the session more (--mem), run fewer side by side, or use --low-mem"
+
 
 def note_failure(folder: Path, error: BaseException) -> None:
     """Leave in a node's folder what went wrong: Nipype keeps only text of an exception, we need its exit code."""
@@ -23,6 +26,8 @@ def note_failure(folder: Path, error: BaseException) -> None:
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     folder.mkdir(parents=True, exist_ok=True)
     text = str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        code, text = TemporaryFailure.exit_code, NO_MEMORY
     if full:
         code, text = IOFailure.exit_code, "no space left on the device; make room and run the same command again"
     with contextlib.suppress(OSError):  # no space left even for this: the exception itself goes on to the caller

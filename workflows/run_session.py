@@ -13,15 +13,16 @@ from bids_app.bids.dataset import lookup_table
 from bids_app.bids.digest import fingerprints
 from bids_app.bids.files import write_text
 from bids_app.bids.gradients import read_bvalues
-from bids_app.bids.preflight import check_image
+from bids_app.bids.masks import check_mask
+from bids_app.bids.preflight import ImageFacts, check_image
 from bids_app.bids.select import select_session
 from bids_app.bids.selection import Selection
 from bids_app.bids.status import Status, start_status, write_status
-from bids_app.errors import CannotWrite, InputMissing, IOFailure, TandemError, UsageError
+from bids_app.errors import CannotWrite, InputMissing, IOFailure, TandemError, TemporaryFailure, UsageError
 from bids_app.imaging.templates import find_template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
-from workflows.failure import find_failure, forget_failures, note_failure, write_page
+from workflows.failure import NO_MEMORY, find_failure, forget_failures, note_failure, write_page
 from workflows.interfaces.base import peak_rss_mb
 from workflows.record import empty_record, write_record
 from workflows.scratch import clear_work, prepare_work
@@ -50,7 +51,7 @@ def run_session(settings: Settings, participant: str, session: str | None, *, th
         status.inputs = fingerprints(watched(selection))
         status.settings_hash = expected_hash(settings, recipes)
         recipes, taken_as = settle(settings, recipes, selection)
-        for text in taken_as:
+        for text in [*taken_as, *(text for choice in selection.choices.values() for text in choice.doubts)]:
             print(f"tandem: {selection.key}: {text}", flush=True)
         record["preprocessing"].update({"taken_as": taken_as} if taken_as else {})
         keep_tables(settings, recipes, taken_as)
@@ -120,7 +121,9 @@ def watched(selection: Selection) -> list[Path]:
 
 
 def preflight(settings: Settings, selection: Selection, *, head: bool = True) -> list[dict[str, Any]]:
-    """Check every chosen file before any work; the first that fails ends the session. ``head``: see `check_image`.
+    """Check every file that will be opened, before any work; the first that fails ends the session.
+
+    ``head``: see `check_image`.
 
     Only a series that a sequence is computed from may have four dimensions; its b-values are checked with it.
     """
@@ -134,16 +137,21 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True) ->
         facts = check_image(choice.path, 4 if choice.computed else 3, head=head)
         if choice.computed:
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
-        rows.append(
-            {
-                "file": _relative(choice.path, settings.bids_dir),
-                "shape": list(facts.shape),
-                "zooms": [round(float(z), 4) for z in facts.zooms],
-                "orientation": facts.orientation,
-                "warnings": list(facts.warnings),
-            }
-        )
+        rows.append(_facts(settings, facts))
+    if selection.lesion_mask:
+        rows.append(_facts(settings, check_mask(selection.lesion_mask, selection.path_of(selection.reference))))
     return rows
+
+
+def _facts(settings: Settings, facts: ImageFacts) -> dict[str, Any]:
+    """What the record keeps of a file that was checked."""
+    return {
+        "file": _relative(facts.path, settings.bids_dir),
+        "shape": list(facts.shape),
+        "zooms": [round(float(z), 4) for z in facts.zooms],
+        "orientation": facts.orientation,
+        "warnings": list(facts.warnings),
+    }
 
 
 def selection_record(settings: Settings, selection: Selection) -> dict[str, Any]:
@@ -275,6 +283,7 @@ def _fail(record: dict[str, Any], status: Status, work: Path, error: Exception) 
         note_failure(work, error) if work.is_dir() else None
         code = error.exit_code if isinstance(error, TandemError) else TandemError.exit_code
         noted = (str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}", code)
+        noted = (NO_MEMORY, TemporaryFailure.exit_code) if isinstance(error, MemoryError) else noted
     record.update(state="failed", reason=noted[0])
     if not isinstance(error, TandemError):
         record["crash"] = traceback.format_exc()

@@ -25,6 +25,7 @@ class Wanted:
     entities: dict[str, Any]
     required: bool
     alternatives: tuple[str, ...] = ()
+    slab: bool = False
 
 
 def load_recipes(settings: Settings) -> list[Recipe]:
@@ -158,7 +159,8 @@ def queries_of(recipes: list[Recipe], extra: tuple[str, ...] = ()) -> tuple[list
             before = queries.get(spec.name)
             required = spec.required or bool(before and before.required)
             others = [one for one in spec.alternatives if before is None or one in before.alternatives]
-            queries[spec.name] = Wanted(spec.name, spec.suffix, dict(spec.entities), required, tuple(others))
+            slab = spec.slab and (before is None or before.slab)
+            queries[spec.name] = Wanted(spec.name, spec.suffix, dict(spec.entities), required, tuple(others), slab)
     for name in extra:
         queries.setdefault(name, parse_sequence(name))
     return list(queries.values()), references.pop()

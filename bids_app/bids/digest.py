@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.voxels import used_axes
 
 BLOCK = 1 << 20
 
@@ -46,11 +47,12 @@ def content_hash(path: Path) -> str:
 
     try:
         image = nib.load(path)
-        straight = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine))
+        axes = used_axes(image.shape)  # a raw diffusion series has 4
+        values = np.asarray(image.dataobj, np.float32).reshape(axes)
+        straight = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise ImageError(f"{path} cannot be read ({error}); copy it again, or run the participant level") from error
-    shape = straight.shape[:3] if np.prod(straight.shape[3:]) == 1 else straight.shape  # a raw diffusion series has 4
-    values = np.ascontiguousarray(np.asarray(straight.dataobj).reshape(shape))
+    values = np.ascontiguousarray(np.asarray(straight.dataobj))
     digest = hashlib.sha256(np.asarray(values.shape, np.int64).tobytes())
     digest.update(values.tobytes())
     digest.update((np.rint(straight.affine * 1000).astype(np.int64)).tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import stat
+import warnings
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,12 @@ import numpy as np
 
 from bids_app.bids.geometry import check_geometry
 from bids_app.errors import ImageError, InputMissing
+from bids_app.imaging.voxels import MAX_VOXELS, used_axes
 
 BLOCK_BYTES = 8 << 20
+#: Bytes behind the last voxel that are read even behind a small image: some programs append a note.
+BEHIND_AT_MOST = 1 << 20
+LARGEST = float(np.finfo(np.float32).max)  # every later step reads single precision
 MAX_OFFSET = 256 << 20  # of the first voxel: room for large header extensions, but not for a damaged number
 #: How files begin that are something else than the image their name promises, and what to do about it.
 STAND_INS = (
@@ -49,13 +54,14 @@ class ImageFacts:
         return plain | {"path": str(self.path), "file": self.path.name}
 
 
-def check_image(path: Path, dims: int = 3, *, head: bool = True) -> ImageFacts:
+def check_image(path: Path, dims: int = 3, *, head: bool = True, constant: bool = False) -> ImageFacts:
     """Check one NIfTI file from its first byte to its last.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
         dims: 3 for a volume (a fourth axis of length 1 is fine), 4 for a series.
         head: a whole head is expected; False for a part that was cut out, of whatever size.
+        constant: one value everywhere is fine: an empty mask.
 
     Returns:
         What was seen; things a person should know but that stop nothing are in ``warnings``.
@@ -70,15 +76,17 @@ def check_image(path: Path, dims: int = 3, *, head: bool = True) -> ImageFacts:
         with _open(path) as stream:
             header = _read_header(stream, path)
             shape, series = _check_shape(header, path, dims)
-            zooms, orientation, warnings = check_geometry(header, shape, path, head=head)
-            low, high = _check_values(stream, header, path)
+            _check_readable(path)
+            zooms, orientation, told = check_geometry(header, shape, path, head=head)
+            low, high, behind = _check_values(stream, header, path, constant=constant)
+            told += [f"{behind} bytes follow the last voxel; they are not read"] if behind else []
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ImageError(f"{path} is damaged: {_gzip_trouble(error)}; copy or download it again") from error
     except OSError as error:
         raise InputMissing(f"{path} cannot be read to its end: {error.strerror or error}") from error
     step = (float(header.get_zooms()[3]),) if series else ()
     return ImageFacts(
-        path, shape + series, zooms + step, orientation, str(header.get_data_dtype()), low, high, tuple(warnings)
+        path, shape + series, zooms + step, orientation, str(header.get_data_dtype()), low, high, tuple(told)
     )
 
 
@@ -156,8 +164,7 @@ def _check_shape(header: nib.Nifti1Header, path: Path, dims: int) -> tuple[tuple
     sizes = tuple(int(n) for n in header["dim"][1 : count + 1]) if 1 <= count <= 7 else ()
     if not sizes or min(sizes) < 1:
         raise ImageError(f"{path} has impossible dimensions {header['dim'].tolist()}: its header is damaged")
-    while len(sizes) > dims and sizes[-1] == 1:
-        sizes = sizes[:-1]
+    sizes = used_axes(sizes, dims)
     shown = " x ".join(map(str, sizes))
     if len(sizes) > 3 and dims == 3:
         raise ImageError(
@@ -166,11 +173,35 @@ def _check_shape(header: nib.Nifti1Header, path: Path, dims: int) -> tuple[tuple
         )
     if len(sizes) != dims:
         raise ImageError(f"{path} is {len(sizes)}-D ({shown}), {dims}-D is needed")
+    if np.prod(sizes[:3], dtype=float) > MAX_VOXELS:
+        raise ImageError(f"{path} has {shown} voxels, more than any head: its header is damaged, or make it smaller")
     return sizes[:3], sizes[3:]
 
 
-def _check_values(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
-    """Read all voxels in blocks, then to the end of the file; returns the smallest and largest scaled value."""
+def _check_readable(path: Path) -> None:
+    """Every step after this one reads with nibabel, which has rules of its own for headers, extensions and offsets.
+
+    Raises:
+        ImageError: it refuses the file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nib.load(path)
+    except Exception as error:  # nibabel raises many kinds for a damaged header, NumPy and struct errors among them
+        if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+            raise
+        raise ImageError(f"{path} has a header that cannot be used ({error or type(error).__name__})") from error
+
+
+def _check_values(
+    stream: BinaryIO, header: nib.Nifti1Header, path: Path, *, constant: bool
+) -> tuple[float, float, int]:
+    """Read all voxels in blocks, then to the end of the file.
+
+    Returns:
+        The smallest and largest scaled value, and how many bytes follow the last voxel.
+    """
     try:
         dtype = header.get_data_dtype()
         offset = int(header.get_data_offset())
@@ -199,23 +230,42 @@ def _check_values(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> tup
                 values = values[finite]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
-    while stream.read(BLOCK_BYTES):  # whatever follows; a gzip stream compares its checksum only at its end
-        pass
+    behind = _bytes_behind(stream, path, voxels * dtype.itemsize)
     if strange:
         share = 100 * strange / voxels
         raise ImageError(
             f"{path} has {strange} voxels ({share:.3g} %) that are NaN or infinite: replace them, e.g. by 0"
         )
-    if low == high:
+    low, high = _scaled(header, low, high, path)
+    if not constant and np.float32(low) == np.float32(high):  # what every later step reads
         raise ImageError(f"{path} is constant (every voxel is {low:g}): there is no image in it")
-    return _scaled(header, low, high, path)
+    return low, high, behind
+
+
+def _bytes_behind(stream: BinaryIO, path: Path, image_bytes: int) -> int:
+    """Read whatever follows the voxels, for a gzip stream compares its checksum only at its end.
+
+    Raises:
+        ImageError: more follows than the image itself is long; it is not read to its end.
+    """
+    behind, most = 0, max(image_bytes, BEHIND_AT_MOST)
+    while block := stream.read(min(BLOCK_BYTES, most)):
+        behind += len(block)
+        if behind > most:
+            raise ImageError(
+                f"{path} goes on behind its voxels for longer than it has any: its header gives wrong dimensions, or "
+                f"it is damaged; make it again from its source"
+            )
+    return behind
 
 
 def _scaled(header: nib.Nifti1Header, low: float, high: float, path: Path) -> tuple[float, float]:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:  # NIfTI-1: a slope of 0 means that values are as stored
-        return low, high
-    if not np.isfinite(intercept):
-        raise ImageError(f"{path} has a damaged header: scl_inter is {intercept}, so its values are not known")
-    ends = sorted((low * slope + intercept, high * slope + intercept))
+    ends = [low, high]
+    if np.isfinite(slope) and slope != 0:  # NIfTI-1: a slope of 0 means that values are as stored
+        if not np.isfinite(intercept):
+            raise ImageError(f"{path} has a damaged header: scl_inter is {intercept}, so its values are not known")
+        ends = sorted((low * slope + intercept, high * slope + intercept))
+    if not max(abs(end) for end in ends) < LARGEST:
+        raise ImageError(f"{path} has values up to {ends[1]:g}, beyond single precision: it is damaged")
     return ends[0], ends[1]

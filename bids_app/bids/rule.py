@@ -4,13 +4,18 @@
 2. It has the entities that the recipe asks for. Unless the recipe or the filter file asks: no ``ce-``, and of
    ``part-`` only ``mag``. A ``UNIT1`` of an MP2RAGE is no T1w, for its background is noise.
 3. It passes the filter file, whose word on an entity (or suffix) goes before the recipe's.
-4. Of what is left: the highest resolution (smallest voxel volume, by the header), then the first run, then the first
-   file name.
+4. An inversion image of an MP2RAGE comes after every other image.
+5. Of what is left: those that show the whole brain, by their field of view (a neck or a slab through the hippocampus is
+   often finer); a recipe may ask for a slab. Where none shows the whole, those that show the most.
+6. Of these: the highest resolution (smallest voxel volume, by the header), then the first run, then the first
+   file name. An image that differs in ``acq-`` or ``inv-`` and is about as good is said: which was meant is not known.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +33,24 @@ WHY_NOT = {
     "part": "part-{found} of a complex image; only the magnitude is taken",
 }
 
-VolumeOf = Callable[[Path], float | None]
+#: Share of a brain's box that an image of the whole brain shows, and how much less than the best still counts as equal.
+WHOLE, LESS = 0.85, 0.1
+#: Voxel volumes up to this factor apart are about as good, where another acquisition may have been meant.
+ABOUT = 1.3
+#: How people name inversion images that BIDS calls ``inv-1_MP2RAGE``: in ``acq-`` of a T1w.
+INVERSION = re.compile(r"inv(ersion)?[0-9]*(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a header says of an image: volume of a voxel in mm³, and the share of a brain's box in its field of view."""
+
+    voxel: float
+    coverage: float
+
+
+#: Reads a header; None where it cannot be read.
+Look = Callable[[Path], Seen | None]
 
 
 def choose_image(
@@ -37,7 +59,7 @@ def choose_image(
     home: Path,
     labels: tuple[str, str | None],
     filters: dict[str, Any],
-    volume_of: VolumeOf,
+    look: Look,
 ) -> tuple[Choice, bool]:
     """Choose one file for a sequence.
 
@@ -47,7 +69,7 @@ def choose_image(
         home: the session's folder (``sub-01/ses-01``).
         labels: of participant and session.
         filters: the filter file's entities for this sequence.
-        volume_of: reads a voxel's volume in mm³ from a header; None where it cannot be read.
+        look: reads what a header says of an image.
 
     Returns:
         The choice (without metadata), and True where files fit the recipe but the filters left none of them.
@@ -71,8 +93,8 @@ def choose_image(
             rejected.append(Candidate(path, why))
     if not fitting:
         return Choice(query.name, None, _nothing(query, labels, rejected, filtered), tuple(rejected)), filtered
-    path, reason, others = _best(fitting, query.name, volume_of)
-    return Choice(query.name, path, reason, tuple(rejected + others)), False
+    path, reason, others, doubts = _best(fitting, query, look)
+    return Choice(query.name, path, reason, tuple(rejected + others), doubts=doubts), False
 
 
 def _wanted(query: SequenceQuery, filters: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -126,32 +148,78 @@ def _nothing(
     return text
 
 
-def _best(fitting: list[Path], name: str, volume_of: VolumeOf) -> tuple[Path, str, list[Candidate]]:
-    """The file that comes first by resolution, run and name; the reason; the others with theirs."""
+def _best(fitting: list[Path], query: SequenceQuery, look: Look) -> tuple[Path, str, list[Candidate], tuple[str, ...]]:
+    """The file that comes first; the reason; the others with theirs; what should be said about near-equals."""
     if len(fitting) == 1:
-        return fitting[0], f"the only {name} that fits", []
-    volumes = {path: volume_of(path) for path in fitting}
-    known = [v for v in volumes.values() if v is not None]
+        return fitting[0], f"the only {query.name} that fits", [], _doubts(fitting[0], fitting, {}, query.name)
+    seen = {path: look(path) for path in fitting}
+    plain = [path for path in fitting if not _is_inversion(path)] or fitting
+    whole = _most_covering(plain, seen) if not getattr(query, "slab", False) else plain
+    known = [seen[path].voxel for path in whole if seen[path] is not None]
     smallest = min(known, default=None)
-    finest = [p for p in fitting if smallest is None or (volumes[p] or 1e9) <= smallest * (1 + SAME_VOLUME)]
+    finest = [p for p in whole if smallest is None or (seen[p] and seen[p].voxel <= smallest * (1 + SAME_VOLUME))]
     taken = min(finest, key=_run_then_name)
     others = []
     for path in fitting:
         if path != taken:
-            others.append(Candidate(path, _why_second(path, taken, volumes, path in finest)))
+            others.append(Candidate(path, _why_second(path, taken, seen, path in plain, path in whole, path in finest)))
     size = "of unknown resolution" if smallest is None else f"at {smallest:.3g} mm³ a voxel"
-    if len(finest) == 1:
-        return taken, f"highest resolution ({smallest:.3g} mm³ a voxel) of {len(fitting)} {name}; none averaged", others
-    runs = {_run_then_name(path)[0] for path in finest}
-    what = "first run" if len(runs) > 1 else "first by file name"
-    return taken, f"{what} of {len(finest)} {name} {size}; none averaged", others
+    left = "" if len(whole) == len(fitting) else f", {len(fitting) - len(whole)} passed over"
+    if len(finest) == 1 and len(whole) == 1:
+        what = "shows the whole brain" if len(plain) > 1 else "is no inversion image"
+        reason = f"the only one of {len(fitting)} {query.name} that {what}"
+    elif len(finest) == 1:
+        reason = f"highest resolution ({smallest:.3g} mm³ a voxel) of {len(whole)} {query.name}{left}"
+    else:
+        runs = {_run_then_name(path)[0] for path in finest}
+        what = "first run" if len(runs) > 1 else "first by file name"
+        reason = f"{what} of {len(finest)} {query.name} {size}{left}"
+    return taken, f"{reason}; none averaged", others, _doubts(taken, whole, seen, query.name)
 
 
-def _why_second(path: Path, taken: Path, volumes: dict[Path, float | None], as_fine: bool) -> str:
-    if volumes[path] is None and volumes[taken] is not None:
+def _most_covering(fitting: list[Path], seen: dict[Path, Seen | None]) -> list[Path]:
+    """Those that show the whole brain, else those that show the most of it."""
+    best = max((seen[path].coverage for path in fitting if seen[path] is not None), default=None)
+    if best is None:
+        return fitting
+    enough = WHOLE if best >= WHOLE else best * (1 - LESS)
+    return [path for path in fitting if seen[path] is not None and seen[path].coverage >= enough]
+
+
+def _doubts(taken: Path, whole: list[Path], seen: dict[Path, Seen | None], name: str) -> tuple[str, ...]:
+    """Images about as good as the one that was taken which differ in how they were acquired."""
+    mine, near = parse_name(taken)[0], []
+    told = [f"{name}: {taken.name} is an inversion image of an MP2RAGE by its name, and there is no other"]
+    told = told if _is_inversion(taken) else []
+    for path in whole if len(whole) > 1 else ():
+        theirs = parse_name(path)[0]
+        differ = [key for key in ("acq", "inv", "rec", "echo", "flip", "mt") if theirs.get(key) != mine.get(key)]
+        as_good = seen[path] is None or seen[taken] is None or seen[path].voxel <= ABOUT * seen[taken].voxel
+        if path != taken and differ and as_good:
+            near.append(f"{path.name} ({', '.join(f'{key}-' for key in differ)} differ)")
+    if near:
+        told.append(
+            f"{name}: {taken.name} was taken, about as good is {', '.join(near)}: see which was meant, and name "
+            f"it with --bids-filter-file"
+        )
+    return tuple(told)
+
+
+def _is_inversion(path: Path) -> bool:
+    """Whether an image is one of the two inversions of an MP2RAGE, by its name."""
+    entities, suffix, _ = parse_name(path)
+    return suffix != "UNIT1" and ("inv" in entities or INVERSION.search(entities.get("acq", "")) is not None)
+
+
+def _why_second(path: Path, taken: Path, seen: dict[Path, Seen | None], plain: bool, whole: bool, as_fine: bool) -> str:
+    if not plain:
+        return f"an inversion image of an MP2RAGE, which comes after {taken.name}"
+    if seen[path] is None and seen[taken] is not None:
         return "its header cannot be read, so its resolution is unknown (not fetched, or damaged?)"
+    if not whole:
+        return f"shows {100 * seen[path].coverage:.0f} % of a brain's box ({seen[path].voxel:.3g} mm³ a voxel), a slab?"
     if not as_fine:
-        return f"lower resolution ({volumes[path]:.3g} mm³ a voxel)"
+        return f"lower resolution ({seen[path].voxel:.3g} mm³ a voxel)"
     later = _run_then_name(path)[0] != _run_then_name(taken)[0]
     return f"same resolution, {'a later run than' if later else 'by file name after'} {taken.name}"
 

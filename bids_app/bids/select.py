@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_app.bids.dataset import check_dataset
 from bids_app.bids.filters import Filters, read_filters
@@ -21,10 +21,15 @@ from bids_app.bids.listing import (
     loose_images,
 )
 from bids_app.bids.naming import IMAGE_EXTENSIONS, check_label, parse_name
-from bids_app.bids.rule import choose_image
+from bids_app.bids.rule import Seen, choose_image
 from bids_app.bids.selection import Candidate, Choice, Selection, SequenceQuery
 from bids_app.errors import InputMissing, NothingSelected
 from bids_app.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bids_app.imaging.stacking import Grid
 
 __all__ = [
     "Candidate",
@@ -42,6 +47,9 @@ __all__ = [
     "select_session",
 ]
 
+#: A brain's box from right to left, back to front, feet to head, mm: that of the MNI152NLin2009cAsym brain (144, 178,
+#: 150), which is larger than most people's, less a margin.
+BRAIN_MM = (130.0, 160.0, 130.0)
 #: Where `-d manual=PATH` keeps lesion masks, by the names that people give them.
 LESION_NAMES = ("*_label-L*_mask", "*_label-lesion*_mask", "*_desc-*lesion*_mask", "*lesion*_roi")
 
@@ -134,13 +142,16 @@ def _select(
     for name, query in queries.items():
         if name in instead.values():
             continue  # it stands for another sequence already
-        choice, by_filter = _first_there(query, images, home, (participant, session), filters, settings.bids_dir)
+        chosen = choices.get(instead.get(reference, reference))
+        near = chosen.path if chosen else None
+        choice, by_filter = _first_there(query, images, home, (participant, session), filters, settings.bids_dir, near)
         if choice.sequence != name:
             instead[name], name = choice.sequence, choice.sequence
         if choice.path is not None:
             metadata, trouble = index.metadata(choice.path)
             told += trouble
             choice = replace(choice, sequence=name, metadata=metadata)
+            told += choice.doubts
         choices[name] = choice
         filtered = filtered or (by_filter and name == reference)
     told += _loose(settings.bids_dir, participant, session)
@@ -157,16 +168,19 @@ def _first_there(
     labels: tuple[str, str | None],
     filters: Filters,
     root: Path,
+    near: Path | None,
 ) -> tuple[Choice, bool]:
     """The sequence itself or, where it is not there, what it can be computed from, or the first of its alternatives
-    that is there; a choice bears the name of what it is.
+    that is there; a choice bears the name of what it is. ``near``: the reference, where the brain is.
 
     Returns:
         The choice, and True where the filters are why there is none.
     """
 
     def look(one: SequenceQuery, among: Sequence[Path] = images) -> tuple[Choice, bool]:
-        return choose_image(one, among, home, labels, filters.get(one.name, {}), voxel_volume)
+        return choose_image(
+            one, among, home, labels, filters.get(one.name, {}), lambda path: seen_in_header(path, near)
+        )
 
     own, by_filter = look(query)
     if own.path is None and query.suffix in COMPUTED:
@@ -213,16 +227,44 @@ class _StandIn:
     alternatives: tuple[str, ...] = ()
 
 
-def voxel_volume(path: Path) -> float | None:
-    """Volume of a voxel in mm³, from the header alone; None where it cannot be read."""
+def seen_in_header(path: Path, near: Path | None = None) -> Seen | None:
+    """What a header alone says of an image; None where it cannot be read.
+
+    Args:
+        path: of the image.
+        near: the session's reference, in whose middle the brain is looked for; without it any place will do.
+    """
     import nibabel as nib
     import numpy as np
 
+    from bids_app.imaging.stacking import Grid
+
     try:
-        volume = float(np.prod([float(z) for z in nib.load(path).header.get_zooms()[:3]]))
+        voxel = float(np.prod([float(z) for z in nib.load(path).header.get_zooms()[:3]]))
+        coverage = brain_coverage(Grid.of(path), None if near is None else Grid.of(near).centre)
     except Exception:  # nibabel raises many kinds for a damaged header; the preflight says which
         return None
-    return volume if np.isfinite(volume) and volume > 0 else None
+    return Seen(voxel, coverage) if np.isfinite(voxel) and voxel > 0 else None
+
+
+def brain_coverage(grid: Grid, middle: np.ndarray | None) -> float:
+    """Share of a brain's box that lies in a field of view, 0 to 1.
+
+    Args:
+        grid: of the image.
+        middle: where the middle of the box is taken to be, mm; None: wherever most of it fits.
+    """
+    import numpy as np
+
+    from bids_app.imaging.stacking import transform_points
+
+    if middle is None:
+        field = np.sort(grid.spacing * np.asarray(grid.shape))
+        return float(np.prod(np.minimum(field / np.sort(BRAIN_MM), 1)))
+    steps = [(np.arange(9) / 8 - 0.5) * side for side in BRAIN_MM]
+    places = np.array(np.meshgrid(*steps, indexing="ij")).reshape(3, -1).T + middle
+    index = transform_points(np.linalg.inv(grid.affine), places)
+    return float(((index > -1) & (index < np.asarray(grid.shape))).all(axis=1).mean())
 
 
 def find_lesion_mask(

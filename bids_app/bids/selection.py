@@ -38,7 +38,7 @@ class Choice:
     """The file taken for one sequence; ``path`` is None where there is none, and ``reason`` then says so.
 
     ``computed``: suffix of the image that is to be computed from ``path``, a raw diffusion series, with the b-values
-    (and directions) in ``gradients``; empty where ``path`` is the image itself.
+    (and directions) in ``gradients``; empty where ``path`` is the image itself. ``doubts``: what to look at.
     """
 
     sequence: str
@@ -48,6 +48,7 @@ class Choice:
     metadata: dict[str, Any] = field(default_factory=dict)
     computed: str = ""
     gradients: tuple[Path, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def suffix(self) -> str | None:
@@ -135,6 +136,7 @@ def _choice_to_plain(choice: Choice) -> dict[str, Any]:
         "metadata": choice.metadata,
         "computed": choice.computed,
         "gradients": [str(path) for path in choice.gradients],
+        "doubts": list(choice.doubts),
     }
 
 
@@ -143,4 +145,6 @@ def _choice_from_plain(plain: Mapping[str, Any]) -> Choice:
     path = Path(plain["path"]) if plain["path"] else None
     gradients = tuple(Path(name) for name in plain.get("gradients") or ())
     computed = str(plain.get("computed") or "")
-    return Choice(plain["sequence"], path, plain["reason"], rejected, dict(plain["metadata"]), computed, gradients)
+    doubts = tuple(plain.get("doubts") or ())
+    metadata = dict(plain["metadata"])
+    return Choice(plain["sequence"], path, plain["reason"], rejected, metadata, computed, gradients, doubts)

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from bids_app.bids.naming import IMAGE_EXTENSIONS, parse_name, short_entity
+from bids_app.bids.preflight import check_image
+from bids_app.errors import TandemError
 from bids_app.imaging.stacking import Grid, transform_points
+from bids_app.imaging.voxels import is_mask, marked, read_voxels, whole_numbers
 from bids_app.recipes.recipe import Recipe
 
 #: A voxel of an MRI label with an edge outside this is a damaged header, mm.
@@ -54,17 +57,20 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
     import nibabel as nib
 
     try:
+        check_image(path, head=False, constant=True)
         image = nib.load(path)
-        values = np.asarray(image.dataobj)
-    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        return [f"{path}: cannot be read ({error}); copy it again from its source"], [], None
-    if values.ndim == 4 and values.shape[3] == 1:
-        values = values[..., 0]
-    if trouble := _not_a_label_image(values, np.asarray(image.affine, dtype=float)):
+        values = read_voxels(image, path)
+    except TandemError as error:
+        text = str(error).removeprefix(f"{path} ")
+        return [f"{path}: {text}"], [], None
+    affine = np.asarray(image.affine, dtype=float)
+    if trouble := _not_a_label_image(values, affine, mask=recipe.labels.suffix == "mask"):
         return [f"{path}: {trouble}"], [], None
     wrong, told = [], []
+    as_mask = recipe.labels.suffix == "mask" and is_mask(values)
+    values = marked(values).astype(np.int64) if as_mask else whole_numbers(values)
     allowed = {1} if recipe.labels.suffix == "mask" else {region.index for region in recipe.regions}
-    strange = sorted(set(np.unique(values).astype(int).tolist()) - allowed - {0})
+    strange = sorted(set(np.unique(values).tolist()) - allowed - {0})
     if strange:
         wrong.append(f"{path}: holds {_some(strange)}; the recipe's regions are {_some(sorted(allowed))}")
     share = _share_inside(values, np.asarray(image.affine), reference)
@@ -76,19 +82,12 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
     return wrong, told, bool(values.any())
 
 
-def _not_a_label_image(values: np.ndarray, affine: np.ndarray) -> str | None:
-    if values.ndim != 3:
-        return f"has {values.ndim} axes {values.shape}; a 3-D image is needed"
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        return "its header gives no position in space (singular affine)"
+def _not_a_label_image(values: np.ndarray, affine: np.ndarray, *, mask: bool) -> str | None:
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if edges.min() < PLAUSIBLE_MM[0] or edges.max() > PLAUSIBLE_MM[1]:
         return f"its voxels would be {' x '.join(f'{e:g}' for e in edges)} mm: the affine cannot be right"
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            return "holds NaN or infinite values"
-        if (values != np.rint(values)).any():
-            return "holds values that are no whole numbers: was a probability map given?"
+    if whole_numbers(values) is None and not (mask and is_mask(values)):
+        return "holds values that are no whole numbers: was a probability map given?"
     return None
 
 

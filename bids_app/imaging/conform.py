@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.voxels import read_voxels
 
 
 def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
     back onto the original grid exactly.
 
     Args:
-        path: NIfTI image, 3-D (or 4-D with one volume), any data type and scaling.
+        path: NIfTI image, 3-D (further axes of length one are dropped), any data type and scaling.
         out: ends in ``.nii``; its folder is made.
 
     Returns:
@@ -26,20 +27,18 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
 
     Raises:
         ImageError: not three-dimensional, values that are not finite, no usable position in the header.
+        TemporaryFailure: not enough memory for it.
     """
     import nibabel as nib
 
     try:
         image = nib.load(path)
-        array = np.asarray(image.dataobj, dtype=np.float32)  # applies scl_slope and scl_inter
+        array = read_voxels(image, path)
     except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
         raise ImageError(f"{path} cannot be read ({error}); copy it again from its source") from error
     repaired: list[str] = []
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-        repaired.append("a fourth axis of one volume was dropped")
-    if array.ndim != 3:
-        raise ImageError(f"{path} has {array.ndim} axes {array.shape}; a 3-D image is needed: choose one volume")
+    if len(image.shape) > array.ndim:
+        repaired.append(f"axes of one volume were dropped: the file has {len(image.shape)} axes")
     bad = int(array.size - np.isfinite(array).sum())
     if bad:
         raise ImageError(

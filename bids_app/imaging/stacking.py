@@ -235,7 +235,9 @@ def sample(
     high = np.minimum(np.ceil(reached.max(0) + margin) + 1, image.shape[:3]).astype(int)
     if (high <= low).any():
         return np.zeros(grid.shape, np.float32)
-    crop = np.asarray(image.dataobj[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    rest = (0,) * (len(image.shape) - 3)  # further axes of one volume
+    crop = np.asarray(image.dataobj[(*box, *rest)], dtype=np.float32)
     crop, to_crop = _smoothed(crop, width)
     to_crop[:3, 3] -= to_crop[:3, :3] @ low
     if coordinates is not None:

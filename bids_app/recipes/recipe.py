@@ -31,7 +31,8 @@ class SequenceSpec(_Part):
 
     ``quantitative``: a map with a physical scale (ADC), normalised by the training fold's statistics and not by the
     scan's own, which would throw the scale away. ``alternatives``: suffixes that may stand for it where it is not
-    there, the first to be there taken; only for a network that was trained on any of them alike.
+    there, the first to be there taken; only for a network that was trained on any of them alike. ``slab``: the finest
+    image is wanted although it may show a part of the brain only; else whole brains are taken first.
     """
 
     name: str = Field(min_length=1)
@@ -40,6 +41,7 @@ class SequenceSpec(_Part):
     required: bool = True
     quantitative: bool = False
     alternatives: tuple[str, ...] = ()
+    slab: bool = False
 
     @field_validator("entities")
     @classmethod

@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_app.errors import ImageError
 from bids_app.imaging.stacking import Grid, region_grid, sample, transform_points, whole_grid
+from bids_app.imaging.voxels import marked
 from bids_app.recipes.recipe import AS_IT_LIES, GridSpec, Recipe
 
 #: Around a region's cube in training, mm: room to turn and shift it by augmentation without running out of image.
@@ -116,10 +117,12 @@ def image_grid(native: Grid, spacing: float) -> Grid:
 
 def lay_labels(path: Path, recipe: Recipe, grid: Grid) -> np.ndarray:
     """Position of each voxel's region in the recipe's list, from 1; 0 for none; uint8, ``grid.shape``."""
-    values = np.rint(sample(path, np.eye(4), grid, order=0)).astype(int)
-    labels = np.zeros(grid.shape, np.uint8)
+    found = sample(path, np.eye(4), grid, order=0)
+    if recipe.labels.suffix == "mask":
+        return marked(found).astype(np.uint8)
+    values, labels = np.rint(found).astype(int), np.zeros(grid.shape, np.uint8)
     for position, region in enumerate(recipe.regions, 1):
-        labels[values == (1 if recipe.labels.suffix == "mask" else region.index)] = position
+        labels[values == region.index] = position
     return labels
 
 

@@ -32,10 +32,11 @@ class ComputeDiffusion(Stage):
 
         from bids_app.bids.gradients import read_bvalues, read_directions
         from bids_app.imaging.diffusion import trace_and_adc
+        from bids_app.imaging.voxels import used_axes
 
         path, root = Path(self.inputs.in_file), Path(self.inputs.dataset)
         image = nib.load(path)
-        volumes = image.shape[3]
+        volumes = used_axes(image.shape, 4)[3]
         bvalues = read_bvalues(path, root, volumes)
         directions, told = read_directions(path, root, volumes)
         series = image.get_fdata(dtype=np.float32, caching="unchanged")

@@ -18,6 +18,7 @@ class Query:
     entities: dict = field(default_factory=dict)
     required: bool = True
     alternatives: tuple[str, ...] = ()
+    slab: bool = False
 
 
 T1W = Query("T1w", "T1w")

@@ -1,5 +1,6 @@
 import contextlib
 import gzip
+import time
 
 import nibabel as nib
 import numpy as np
@@ -308,3 +309,43 @@ def test_a_part_that_was_cut_out_may_be_of_any_size(tmp_path):
     with pytest.raises(ImageError, match="which is no head"):
         check_image(path)
     assert check_image(path, head=False).warnings == ()
+
+
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 3 << 20])
+def test_an_image_with_more_behind_it_than_it_has_is_refused_without_reading_it_all(image, size):
+    rewrite(image, lambda content: content + b"\0" * size)
+    refused(image, "goes on behind its voxels")
+
+
+def test_bytes_behind_a_large_image_are_not_followed_for_ever(tmp_path):
+    path = make_image(tmp_path / "sub-01_T1w.nii.gz")
+    with path.open("ab") as stream:
+        stream.write(gzip.compress(b"\0" * (16 << 20), 1) * 2000)  # 32 GB
+    begin = time.perf_counter()
+    refused(path, "goes on behind its voxels")
+    assert time.perf_counter() - begin < 20
+
+
+def test_a_note_behind_the_voxels_is_said(image):
+    rewrite(image, lambda content: content + b"made by hand")
+    assert check_image(image).warnings == ("12 bytes follow the last voxel; they are not read",)
+
+
+def test_five_axes_of_which_two_are_one_are_a_volume(tmp_path):
+    path = make_image(tmp_path / "x.nii.gz", shape=(32, 32, 32, 1, 1))
+    assert check_image(path).shape == (32, 32, 32)
+    assert check_image(make_image(tmp_path / "y.nii.gz", shape=(32, 32, 32, 3, 1)), dims=4).shape == (32, 32, 32, 3)
+
+
+def test_values_beyond_single_precision_are_refused(tmp_path):
+    values = np.random.default_rng(0).normal(size=(32, 32, 32)) * 1e300
+    refused(make_image(tmp_path / "x.nii.gz", values=values), "beyond single precision")
+
+
+def test_what_single_precision_cannot_tell_apart_is_constant(tmp_path):
+    values = (np.arange(32**3).reshape(32, 32, 32) % 2 + 2**30).astype(np.int32)
+    refused(make_image(tmp_path / "x.nii.gz", values=values), "is constant")
+
+
+def test_more_voxels_than_any_head_has_are_refused_before_they_are_read(image):
+    refused(with_header(image, dim=[3, 2000, 2000, 2000, 1, 1, 1, 1]), "more than any head")

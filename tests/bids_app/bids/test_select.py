@@ -44,10 +44,10 @@ def test_contrast_agent_alone_is_no_reference(dataset, settings):
 
 def test_highest_resolution_goes_before_run_order(dataset, settings):
     dataset(f"{ANAT}_run-1_T1w.nii.gz")
-    dataset(f"{ANAT}_run-2_T1w.nii.gz", zoom=1.7)
+    dataset(f"{ANAT}_run-2_T1w.nii.gz", zoom=1.95)
     choice = only(settings()).choices["T1w"]
     assert choice.path.name == "sub-01_run-2_T1w.nii.gz"
-    assert choice.reason == "highest resolution (4.91 mm³ a voxel) of 2 T1w; none averaged"
+    assert choice.reason == "highest resolution (7.41 mm³ a voxel) of 2 T1w; none averaged"
     assert choice.rejected[0].reason == "lower resolution (8 mm³ a voxel)"
 
 
@@ -56,6 +56,75 @@ def test_of_equal_images_the_first_run_is_taken(dataset, settings):
     choice = only(settings()).choices["T1w"]
     assert choice.path.name == "sub-01_run-2_T1w.nii.gz"
     assert choice.reason.startswith("first run of 3 T1w at 8 mm³ a voxel")
+
+
+def scan(root, name, size_mm, zoom, centre=(0, 0, 0)):
+    """An image of so many mm around a place."""
+    shape = tuple(round(side / zoom) for side in size_mm)
+    affine = np.diag([zoom, zoom, zoom, 1.0])
+    affine[:3, 3] = np.asarray(centre) - zoom * (np.asarray(shape) - 1) / 2
+    image = nib.Nifti1Image(np.zeros(shape, np.uint8), affine)
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, root / name)
+
+
+HEAD = (200, 240, 250)
+SLABS = {
+    "hippocampus": ((200, 220, 60), (0, 0, 0)),
+    "neck": (HEAD, (0, -20, -220)),
+    "spine": ((60, 240, 300), (0, 0, -150)),
+}
+
+
+@pytest.mark.parametrize("slab", SLABS)
+def test_a_whole_brain_goes_before_a_finer_slab_unless_the_recipe_asks_for_one(dataset, settings, slab):
+    size, centre = SLABS[slab]
+    root = dataset()
+    scan(root, f"{ANAT}_T1w.nii.gz", HEAD, 5)
+    scan(root, f"{ANAT}_acq-{slab}_T2w.nii.gz", size, 2, centre)
+    scan(root, f"{ANAT}_T2w.nii.gz", (200, 230, 140), 4, (0, 0, 10))
+    choice = only(settings(), T1W, Query("T2w", "T2w")).choices["T2w"]
+    assert choice.path.name == "sub-01_T2w.nii.gz"
+    assert "the whole brain" in choice.reason
+    assert "a slab?" in choice.rejected[0].reason
+    asked = only(settings(), T1W, Query("T2w", "T2w", slab=True)).choices["T2w"]
+    assert asked.path.name == f"sub-01_acq-{slab}_T2w.nii.gz"
+
+
+def test_a_reference_that_is_a_slab_comes_after_a_whole_head(dataset, settings):
+    root = dataset()
+    scan(root, f"{ANAT}_acq-a_T1w.nii.gz", (200, 220, 50), 2)
+    scan(root, f"{ANAT}_acq-b_T1w.nii.gz", HEAD, 5)
+    assert only(settings()).path_of("T1w").name == "sub-01_acq-b_T1w.nii.gz"
+
+
+@pytest.mark.parametrize("names", [("inv-1", "inv-2"), ("acq-INV1", "acq-INV2"), ("acq-mp2rageInv2",)])
+def test_inversion_images_come_after_uni(dataset, settings, names):
+    root = dataset()
+    for name in names:
+        scan(root, f"{ANAT}_{name}_T1w.nii.gz", HEAD, 4)
+    assert any("is an inversion image" in text for text in only(settings()).warnings)
+    scan(root, f"{ANAT}_acq-UNI_T1w.nii.gz", HEAD, 5)
+    choice = only(settings()).choices["T1w"]
+    assert choice.path.name == "sub-01_acq-UNI_T1w.nii.gz"
+    assert all("inversion image" in one.reason for one in choice.rejected)
+
+
+def test_near_equals_of_another_acquisition_are_said(dataset, settings):
+    root = dataset()
+    scan(root, f"{ANAT}_acq-a_T1w.nii.gz", HEAD, 5)
+    scan(root, f"{ANAT}_acq-b_T1w.nii.gz", HEAD, 4.9)
+    scan(root, f"{ANAT}_acq-coarse_T1w.nii.gz", HEAD, 8)
+    selection = only(settings())
+    (told,) = [text for text in selection.warnings if "about as good" in text]
+    assert "sub-01_acq-a_T1w.nii.gz (acq- differ)" in told
+    assert "coarse" not in told
+    assert Selection.from_plain(selection.to_plain()).choices["T1w"].doubts == (told,)
+
+
+def test_runs_of_one_acquisition_raise_no_doubt(dataset, settings):
+    dataset(*(f"{ANAT}_run-{n}_T1w.nii.gz" for n in (1, 2)))
+    assert only(settings()).warnings == ()
 
 
 def test_phase_images_are_left_out(dataset, settings):
@@ -316,10 +385,10 @@ class TestLesionMask:
 
 
 def test_a_four_dimensional_header_has_a_voxel_volume(dataset, settings, tmp_path):
-    from bids_app.bids.select import voxel_volume
+    from bids_app.bids.select import seen_in_header
 
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), np.diag([2.0, 2, 2, 1])), tmp_path / "x.nii")
-    assert voxel_volume(tmp_path / "x.nii") == pytest.approx(8)
+    assert seen_in_header(tmp_path / "x.nii").voxel == pytest.approx(8)
 
 
 def test_real_tumour_reference_has_no_contrast_agent(settings):

@@ -179,7 +179,7 @@ def test_every_wrong_label_and_target_is_listed_together(world):
     [
         (spot().astype(np.float32) * 0.5, "no whole numbers"),
         (np.full((12, 12, 12), np.nan, np.float32), "NaN or infinite"),
-        (spot(shape=(12, 12, 12, 2)), "3-D image is needed"),
+        (spot(shape=(12, 12, 12, 2)), "a single volume is needed"),
     ],
 )
 def test_an_image_that_cannot_be_labels_is_named(world, array, message):

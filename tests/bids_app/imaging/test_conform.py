@@ -46,7 +46,7 @@ def test_scaling_is_applied(tmp_path, numbers):
 def test_a_fourth_axis_of_one_is_dropped(tmp_path, numbers):
     facts = conform(save(tmp_path / "a.nii.gz", numbers[..., None]), tmp_path / "b.nii")
     assert nib.load(tmp_path / "b.nii").ndim == 3
-    assert "fourth axis" in facts["repaired"][0]
+    assert "axes of one volume" in facts["repaired"][0]
 
 
 def test_several_volumes_are_refused(tmp_path, numbers):
