@@ -34,6 +34,8 @@ FLOORS = {
     "text": 0,
     "errors": 0,
 }
+#: Floors inside `synthesis`: a part imports from itself and from lower floors only.
+SYNTHESIS = {"datasets": 5, "habenula": 4, "bold": 4, "pathology": 3, "scanner": 2, "heads": 1, "fields": 0}
 FILES = sorted(p for package in ("bids_app", "workflows") for p in (ROOT / package).rglob("*.py"))
 
 
@@ -60,6 +62,21 @@ def test_imports_go_down_and_nipype_stays_upstairs(path):
     assert not climbing
     if here != "workflows":
         assert not {m for m in modules if m.split(".")[0] == "nipype"}
+
+
+def part(module: str) -> str | None:
+    """Of `synthesis`."""
+    first, second, third, *_ = (*module.split("."), "", "")
+    return third or None if (first, second) == ("bids_app", "synthesis") else None
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "synthesis" in p.parts], ids=lambda path: path.stem)
+def test_parts_of_synthesis_import_from_lower_floors_only(path):
+    here = part(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if here in (None, "__init__"):
+        return
+    others = {name: there for name in imported(path) if (there := part(name)) and there != here}
+    assert not [name for name, there in others.items() if SYNTHESIS[there] >= SYNTHESIS[here]]
 
 
 def test_no_circle_of_files_or_of_rooms():

@@ -15,6 +15,7 @@ from bids_app.lessons.lesson import Lesson, Plan, label_map_names, number_seed, 
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
+from bids_app.synthesis.heads.insula import ATLAS, INSULA_SOURCE, load_insula, with_insula
 from bids_app.synthesis.heads.labelmaps import (
     OUTER_FLUID,
     POSITION,
@@ -23,7 +24,6 @@ from bids_app.synthesis.heads.labelmaps import (
     mirror_table,
     region_table,
 )
-from bids_app.synthesis.pathology.insula import ATLAS, INSULA_SOURCE, load_insula, with_insula
 from bids_app.synthesis.scanner.generator import Ranges, draw_scans, jittered
 
 if TYPE_CHECKING:

@@ -42,9 +42,9 @@ class Pair:
 
 def draw_pairs(sources: Sources, members: Sequence[int], count: int, seed: int) -> list[Pair]:
     """Pairs of scans with numbers the training never drew."""
-    from bids_app.synthesis.habenula.scans import Variation, draw_scan
+    from bids_app.synthesis.habenula.scans import HabenulaRanges, draw_scan
 
-    how, pairs = Variation(shift_mm=2.0, turn=0.15, wild=0.0, coarsest_mm=1.2), []
+    how, pairs = HabenulaRanges(shift_mm=2.0, turn=0.15, wild=0.0, coarsest_mm=1.2), []
     for index in range(count):
         two = [draw_scan(sources, members[index % len(members)], seed + index, how, again) for again in (1, 2)]
         stacks, truths = zip(*[(image.numpy(), target[1:].numpy()) for image, target in two], strict=True)
@@ -54,11 +54,11 @@ def draw_pairs(sources: Sources, members: Sequence[int], count: int, seed: int) 
 
 def dice_by_voxel(bundle: Bundle, sources: Sources, members: Sequence[int]) -> dict[str, float]:
     """Mean Dice of both sides on drawn scans of one voxel size each, mm as text; the same brains and heads at each."""
-    from bids_app.synthesis.habenula.scans import Variation, draw_scan
+    from bids_app.synthesis.habenula.scans import HabenulaRanges, draw_scan
 
     found = {}
     for size in SHARPNESS:
-        how = Variation(shift_mm=2.0, turn=0.15, wild=0.0, finest_mm=size, coarsest_mm=size)
+        how = HabenulaRanges(shift_mm=2.0, turn=0.15, wild=0.0, finest_mm=size, coarsest_mm=size)
         scores = []
         for index in range(SHARPNESS_SCANS):
             image, target = draw_scan(sources, members[index % len(members)], SHARPNESS_SEED + index, how)

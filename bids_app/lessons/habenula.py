@@ -71,14 +71,14 @@ class HabenulaLesson(Lesson):
         return cls(recipe, load_sources(prepare_sources(data_root, out_dir), data_root), seed, data_root=data_root)
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        from bids_app.synthesis.habenula.scans import Variation, draw_scan
+        from bids_app.synthesis.habenula.scans import HabenulaRanges, draw_scan
 
         chooser = np.random.default_rng([self.seed, number])
         kind = "t1w" if chooser.random() < self.real else "labels"
         members = self.members.get(kind) or next(iter(self.members.values()))
         weights = np.array([SPARSE.get(self.sources.names[i], 1.0) for i in members])
         source = int(chooser.choice(members, p=weights / weights.sum()))
-        return draw_scan(self.sources, source, self.seed * 1_000_003 + number, Variation())
+        return draw_scan(self.sources, source, self.seed * 1_000_003 + number, HabenulaRanges())
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.flip(1), target.flip(1)[[0, 2, 1]]

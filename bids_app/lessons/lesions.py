@@ -18,15 +18,9 @@ from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.heads.labelmaps import load_label_maps
-from bids_app.synthesis.pathology.painting import (
-    PathologyPainter,
-    PlacedMap,
-    around,
-    left_out,
-    place_map,
-    region_classes,
-)
-from bids_app.synthesis.pathology.pathology import Pathology, from_mni
+from bids_app.synthesis.heads.placed import PlacedMap, around, from_mni, place_map
+from bids_app.synthesis.pathology.compartments import Pathology
+from bids_app.synthesis.pathology.painting import PathologyPainter, left_out, region_classes
 from bids_app.synthesis.scanner.generator import Ranges, draw_scans, jittered
 
 if TYPE_CHECKING:
@@ -63,7 +57,7 @@ class LesionLesson(Lesson):
     """Scans with lesions from label maps.
 
     Attributes:
-        recipe: its sequences are named as `physics.acquisition` names them.
+        recipe: its sequences are named as `physics.pulse_sequence` names them.
         placed: label maps that train.
         kind: of `pathology.KINDS`.
         shapes: masks of real strokes, for ``stroke``.

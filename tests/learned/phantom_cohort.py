@@ -257,7 +257,7 @@ def _signals(how: GeneratorSettings, generator: torch.Generator) -> torch.Tensor
         for t, (a, b, c) in zip(TISSUES, jitter, strict=True)
     ]
     # every scanner runs the 3 T timing, so that fields differ in their relaxation times alone
-    scanners = [physics.acquisition(name, signal.FIELD_TESLA) for name in SEQUENCES]
+    scanners = [physics.pulse_sequence(name, signal.FIELD_TESLA) for name in SEQUENCES]
     rows = [[physics.signal(s, t) / physics.signal(s, tissues["white"]) for t in own] for s in scanners]
     return torch.tensor(rows, dtype=torch.float32)
 

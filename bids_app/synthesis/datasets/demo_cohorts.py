@@ -1,6 +1,6 @@
 """The cohorts of ``tandem demo --cohort``: who is in them, which sequences, and what a target is made of.
 
-Every weight of an answer is a round number chosen here; the sign and, roughly, the size are such as a clinician would
+Every weight of an target is a round number chosen here; the sign and, roughly, the size are such as a clinician would
 expect. Importing this loads neither torch nor images. Research use only: simulated people.
 """
 
@@ -19,7 +19,7 @@ RANKIN_STEPS = (-3.0, -1.8, 0.0, 0.9, 1.8, 3.0)
 
 
 @dataclass(frozen=True)
-class Answer:
+class PlantedTarget:
     """A target that depends on what was drawn.
 
     ``latent = intercept + sum(weights[term] * term)``, with the terms of `terms`.
@@ -73,7 +73,7 @@ class Answer:
 
 
 def terms(facts: Mapping[str, float]) -> dict[str, float]:
-    """What an answer can depend on: decades of age over 50, logarithms of volumes, root of the load on eloquent sites.
+    """What an target can depend on: decades of age over 50, logarithms of volumes, root of the load on eloquent sites.
 
     Args:
         facts: ``age`` in years; ``lesion_ml``, ``eloquent_ml``, ``enhancing_ml``, 0 where not given.
@@ -98,7 +98,7 @@ class CohortKind:
         pathology: as `pathology.KINDS`.
         diagnoses: levels of the column ``diagnosis`` and what they mean, in turn among the participants; none: no
             such column. A level of `variation.DISEASES` has its effects.
-        answers: further targets.
+        targets: further targets.
         seg: name of the labels of the lesions.
         rest: with a resting-state run; the second diagnosis has an altered region.
         next: recipe for the first look.
@@ -109,13 +109,13 @@ class CohortKind:
     ages: tuple[float, float]
     pathology: str = "healthy"
     diagnoses: Mapping[str, str] = field(default_factory=dict)
-    answers: tuple[Answer, ...] = ()
+    targets: tuple[PlantedTarget, ...] = ()
     seg: str = ""
     rest: bool = False
     next: str = "anatomical"
 
 
-STROKE = Answer(
+STROKE = PlantedTarget(
     "outcome",
     "Simulated outcome after three months",
     -1.2,
@@ -123,14 +123,14 @@ STROKE = Answer(
     {"good": "modified Rankin scale 0 to 2", "poor": "modified Rankin scale 3 to 6"},
     grades="mrs",
 )
-TBI = Answer(
+TBI = PlantedTarget(
     "outcome",
     "Simulated outcome after six months",
     -1.0,
     {"log_lesion_ml": 0.6, "decades_over_50": 0.3},
     {"favourable": "back to an independent life", "unfavourable": "depends on others, or worse"},
 )
-MS = Answer(
+MS = PlantedTarget(
     "edss",
     "Simulated disability, in steps of a half as of the Expanded Disability Status Scale",
     0.6,
@@ -140,7 +140,7 @@ MS = Answer(
     step=0.5,
     unit="points",
 )
-SCHWANNOMA = Answer(
+SCHWANNOMA = PlantedTarget(
     "hearing_loss",
     "Simulated hearing loss on the side of the tumour",
     42.0,
@@ -149,7 +149,7 @@ SCHWANNOMA = Answer(
     span=(0.0, 120.0),
     unit="dB",
 )
-GLIOMA = Answer(
+GLIOMA = PlantedTarget(
     "survival",
     "Simulated survival",
     -1.2,

@@ -38,7 +38,7 @@ Synthetic brain MRI made by Tandem {version}. No person was scanned: not for cli
 
 Brains are skull-stripped. Brightness comes from signal equations and published relaxation times.
 {effects}
-{answers}
+{targets}
 `derivatives/manual` holds the truth: tissues and structures (`seg-anatomy`), lesions where there are some, each as
 labels (dseg) and as the share of every voxel (probseg), and `latents.tsv` with what everything was made of.
 
@@ -179,13 +179,13 @@ def _write_top(root: Path, rows: Mapping[str, Mapping[str, object]], plan: DemoP
         "generator": plan.generator,
         "anatomy": plan.family,
     }
-    answers = "".join(f"`{a.column}` comes from {a.formula()}{_how_drawn(a)}.\n" for a in kind.answers)
+    targets = "".join(f"`{a.column}` comes from {a.formula()}{_how_drawn(a)}.\n" for a in kind.targets)
     readme = README.format(
         title=kind.title,
         line="=" * len(title),
         version=__version__,
         effects=_effects(plan),
-        answers=answers,
+        targets=targets,
         how=", ".join(f"{name} {value}" for name, value in how.items()),
     )
     write_description(root, f"Tandem {title}", readme)
@@ -193,10 +193,10 @@ def _write_top(root: Path, rows: Mapping[str, Mapping[str, object]], plan: DemoP
     write_json(root / "participants.json", _columns(plan))
 
 
-def _how_drawn(answer) -> str:
-    if answer.levels:
-        return f", the logit of {tuple(answer.levels)[1]}"
-    return f", with a spread of {answer.noise:g} {answer.unit} around it"
+def _how_drawn(target) -> str:
+    if target.levels:
+        return f", the logit of {tuple(target.levels)[1]}"
+    return f", with a spread of {target.noise:g} {target.unit} around it"
 
 
 def _effects(plan: DemoPlan) -> str:
@@ -222,14 +222,14 @@ def _columns(plan: DemoPlan) -> dict[str, dict]:
     }
     if plan.kind.diagnoses:
         found["diagnosis"] = {"Description": "Simulated group", "Levels": dict(plan.kind.diagnoses)}
-    for answer in plan.kind.answers:
-        found[answer.column] = {"Description": answer.description}
-        if answer.levels:
-            found[answer.column]["Levels"] = dict(answer.levels)
+    for target in plan.kind.targets:
+        found[target.column] = {"Description": target.description}
+        if target.levels:
+            found[target.column]["Levels"] = dict(target.levels)
         else:
-            found[answer.column]["Units"] = answer.unit
-        if answer.grades:
-            found[answer.grades] = {"Description": "Simulated grade of the modified Rankin scale, 0 to 6"}
+            found[target.column]["Units"] = target.unit
+        if target.grades:
+            found[target.grades] = {"Description": "Simulated grade of the modified Rankin scale, 0 to 6"}
     return found
 
 
@@ -263,8 +263,8 @@ def _write_truth_top(root: Path, latents: Mapping[str, Mapping[str, float]], pla
 
 
 def _told(name: str, plan: DemoPlan) -> dict[str, str]:
-    for answer in plan.kind.answers:
-        if name == f"{answer.column}_latent":
-            return {"Description": f"{answer.formula()}{_how_drawn(answer)}"}
+    for target in plan.kind.targets:
+        if name == f"{target.column}_latent":
+            return {"Description": f"{target.formula()}{_how_drawn(target)}"}
     words, unit = LATENTS.get(name, (f"Volume of: {name.removesuffix('_ml').replace('_', ' ')}", "ml"))
     return {"Description": words, "Units": unit} if unit else {"Description": words}

@@ -12,9 +12,10 @@ from bids_app.synthesis.bold.bold import Alteration, Bold, draw_bold
 from bids_app.synthesis.datasets.demo_cohorts import GENERATORS, SITES, DemoPlan, ScannerSettings
 from bids_app.synthesis.fields import chance, normal, smooth_field, stream, uniform
 from bids_app.synthesis.heads.brains import Brain, draw_brain
-from bids_app.synthesis.heads.variation import DISEASES, Varied, depth_along, draw_variation, vary
-from bids_app.synthesis.pathology.ground import from_mni
-from bids_app.synthesis.pathology.pathology import REGIONS, Ground, Pathology, draw_pathology
+from bids_app.synthesis.heads.placed import PlacedTissue, from_mni
+from bids_app.synthesis.heads.variation import DISEASES, VariedBrain, depth_along, draw_measures, vary
+from bids_app.synthesis.pathology.compartments import Pathology
+from bids_app.synthesis.pathology.pathology import REGIONS, draw_pathology
 from bids_app.synthesis.scanner import physics
 from bids_app.synthesis.scanner.acquisition import Gain, PointSpread, acquire, draw_noise, draw_shading
 
@@ -32,7 +33,7 @@ BOLD_MM = 4.0
 TRACT = ((36, -22, 58), (27, -20, 26), (23, -14, 8), (14, -18, -12), (5, -24, -32))
 TRACT_MM = 7.0
 #: Purposes of the streams of randomness; a site's begin at 1000.
-_PERSON, _BRAIN, _MEASURES, _LESIONS, _ANSWER, _BOLD, _SITE, _SEQUENCE = 0, 1, 2, 3, 4, 5, 1000, 10
+_PERSON, _BRAIN, _MEASURES, _LESIONS, _TARGET, _BOLD, _SITE, _SEQUENCE = 0, 1, 2, 3, 4, 5, 1000, 10
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Participant:
     row: dict[str, object]
     latents: dict[str, float]
     images: dict[str, np.ndarray]
-    protocols: dict[str, physics.Acquisition]
-    varied: Varied
+    protocols: dict[str, physics.PulseSequence]
+    varied: VariedBrain
     pathology: Pathology
     bold: Bold | None = None
 
@@ -69,30 +70,30 @@ def draw_participant(plan: DemoPlan, index: int) -> Participant:
     age, sex = round(float(uniform(person, *kind.ages)), 1), "FM"[int(chance(person, 0.5))]
     diagnosis = tuple(kind.diagnoses)[index % len(kind.diagnoses)] if kind.diagnoses else None
     disease = diagnosis if diagnosis in DISEASES else None
-    variation = draw_variation(age, sex, stream(plan.seed, index, _MEASURES), disease=disease)
+    measures = draw_measures(age, sex, stream(plan.seed, index, _MEASURES), disease=disease)
     step = max(1, int(np.ceil(BOLD_MM / plan.spacing - 1e-6))) if kind.rest else 1
     shape = [int(np.ceil(mm / plan.spacing / step)) * step for mm in EXTENT_MM]
-    brain = draw_brain(plan.family, stream(plan.seed, index, _BRAIN), shape, plan.spacing / variation.size)
-    varied = vary(brain, variation, plan.spacing)
+    brain = draw_brain(plan.family, stream(plan.seed, index, _BRAIN), shape, plan.spacing / measures.size)
+    varied = vary(brain, measures, plan.spacing)
     brain, tesla = varied.brain, plan.field_tesla(site)
-    ground = Ground(brain.tissue, brain.ventricle, brain.frame, plan.spacing)
-    lesions = draw_pathology(kind.pathology, ground, stream(plan.seed, index, _LESIONS), field_tesla=tesla)
+    placed = PlacedTissue(brain.tissue, brain.ventricle, brain.frame, plan.spacing)
+    lesions = draw_pathology(kind.pathology, placed, stream(plan.seed, index, _LESIONS), field_tesla=tesla)
     bold = _bold(plan, index, brain, step, diagnosis) if kind.rest else None
     latents = {
         "field_tesla": tesla,
         **varied.volumes,
-        **{f"{name}_planted_log": value for name, value in variation.logs.items()},
+        **{f"{name}_planted_log": value for name, value in measures.logs.items()},
         **_lesion_latents(kind.pathology, lesions, brain, plan.spacing),
         **(bold.latents if bold else {}),
     }
     row: dict[str, object] = {"age": age, "sex": sex, "site": SITES[site]}
     if diagnosis:
         row["diagnosis"] = diagnosis
-    chances = stream(plan.seed, index, _ANSWER)
-    for answer in kind.answers:
+    chances = stream(plan.seed, index, _TARGET)
+    for target in kind.targets:
         facts = {**latents, "age": age}
-        latents[f"{answer.column}_latent"] = answer.latent(facts)
-        row |= answer.draw(facts, float(uniform(chances, 1e-6, 1 - 1e-6)), float(normal(chances, 1.0)))
+        latents[f"{target.column}_latent"] = target.latent(facts)
+        row |= target.draw(facts, float(uniform(chances, 1e-6, 1 - 1e-6)), float(normal(chances, 1.0)))
     images, protocols = {}, {}
     own = _people(plan.scanner, tesla, stream(plan.seed, index, _SEQUENCE))
     for place, name in enumerate(kind.sequences):
@@ -103,9 +104,9 @@ def draw_participant(plan: DemoPlan, index: int) -> Participant:
     return Participant(f"{index + 1:0{width}d}", site, row, latents, images, protocols, varied, lesions, bold)
 
 
-def protocol(plan: DemoPlan, site: int, sequence: str) -> physics.Acquisition:
+def protocol(plan: DemoPlan, site: int, sequence: str) -> physics.PulseSequence:
     """Timing of a sequence at a site; two sequences of one kind share it but for the contrast agent."""
-    usual = physics.acquisition(sequence, plan.field_tesla(site))
+    usual = physics.pulse_sequence(sequence, plan.field_tesla(site))
     kind = physics.KINDS.index("DWI" if usual.kind == "ADC" else usual.kind)
     number = list(GENERATORS).index(plan.generator)
     own = stream(plan.seed, site, _SITE + 100 * number + kind)
@@ -155,9 +156,9 @@ def _people(how: ScannerSettings, tesla: float, generator: torch.Generator) -> d
 
 
 def _scan(
-    varied: Varied,
+    varied: VariedBrain,
     lesions: Pathology,
-    how: physics.Acquisition,
+    how: physics.PulseSequence,
     own: dict[str, physics.Tissue],
     plan: DemoPlan,
     generator: torch.Generator,

@@ -14,7 +14,7 @@ from bids_app import __version__
 from bids_app.bids.dataset import BIDS_VERSION
 from bids_app.bids.files import write_text, write_whole
 from bids_app.bids.sink import tsv, write_gzip
-from bids_app.synthesis.scanner.physics import Acquisition
+from bids_app.synthesis.scanner.physics import PulseSequence
 
 #: Where the truth lies, below the dataset.
 TRUTH = Path("derivatives") / "manual"
@@ -67,7 +67,7 @@ def write_description(folder: Path, name: str, readme: str, *, truth: bool = Fal
     write_text(folder / "README", readme)
 
 
-def scanner_fields(field_tesla: float, how: Acquisition | None = None) -> dict[str, Any]:
+def scanner_fields(field_tesla: float, how: PulseSequence | None = None) -> dict[str, Any]:
     """Fields of a sidecar that say which scanner it was and, given ``how``, with which sequence."""
     fields = {"Manufacturer": "Tandem phantom", "MagneticFieldStrength": field_tesla, "MRAcquisitionType": "3D"}
     return fields if how is None else {**fields, "PulseSequenceType": PULSES[how.kind], **how.sidecar()}

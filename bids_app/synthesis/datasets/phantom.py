@@ -21,7 +21,7 @@ from bids_app.synthesis.datasets.files import (
     write_labels,
     write_table,
 )
-from bids_app.synthesis.heads.anatomy import Anatomy, draw_anatomy, draw_pose, draw_volumes
+from bids_app.synthesis.heads.head import PhantomHead, draw_head, draw_pose, draw_volumes
 from bids_app.synthesis.scanner import physics, signal
 
 REGIONS = (("left", 1, "Habenula left", "Hb-L", "#E69F00"), ("right", 2, "Habenula right", "Hb-R", "#56B4E9"))
@@ -55,7 +55,7 @@ class _Person:
     age: int
     sex: str
     diagnosis: str
-    anatomy: Anatomy
+    head: PhantomHead
     whole_head: bool
     sessions: tuple[str | None, ...]
 
@@ -145,10 +145,10 @@ def _draw_person(index: int, n: int, seed: int, two_sessions: int, whole_head: f
     shift = DIAGNOSIS_SHIFT_MM3[diagnosis] + AGE_SLOPE_MM3 * (age - MIDDLE_AGE)
     sex = "FM"[int(rng.integers(2))]
     widening = float(np.clip(0.3 + 0.015 * (age - MIDDLE_AGE) + rng.normal(0, 0.25), -0.4, 1.1))
-    anatomy = draw_anatomy(rng, volumes=draw_volumes(rng, shift=shift), widening=widening)
+    head = draw_head(rng, volumes=draw_volumes(rng, shift=shift), widening=widening)
     whole = int((index + 1) * whole_head + 1e-9) > int(index * whole_head + 1e-9)
     labels: tuple[str | None, ...] = (None,) if two_sessions == 0 else ("01", "02")[: 1 + (index < two_sessions)]
-    return _Person(f"{index + 1:0{max(2, len(str(n)))}d}", age, sex, diagnosis, anatomy, whole, labels)
+    return _Person(f"{index + 1:0{max(2, len(str(n)))}d}", age, sex, diagnosis, head, whole, labels)
 
 
 def _row(person: _Person) -> dict:
@@ -173,13 +173,13 @@ def _write_session(root: Path, index: int, person: _Person, number: int, session
         moved = pose if position == 0 else draw_pose(rng, turn_deg=0.5, shift_mm=0.5) @ pose
         oblique = tuple(rng.normal(0, 3, 3))
         grid = signal.acquisition_grid(
-            person.anatomy, moved, spacing=plan.spacing, axes=axes, oblique_deg=oblique, whole_head=person.whole_head
+            person.head, moved, spacing=plan.spacing, axes=axes, oblique_deg=oblique, whole_head=person.whole_head
         )
         gain = float(np.exp(rng.normal(np.log(700), 0.3)))
         look = signal.Look(sequence, grid, moved, person.whole_head, plan.noise, float(rng.uniform(0.05, 0.15)), gain)
         path = folder / f"{stem}_{sequence}.nii.gz"
-        image = np.round(signal.render(person.anatomy, look, rng)).astype(np.int16)
-        fields = scanner_fields(signal.FIELD_TESLA, physics.acquisition(sequence, signal.FIELD_TESLA))
+        image = np.round(signal.render(person.head, look, rng)).astype(np.int16)
+        fields = scanner_fields(signal.FIELD_TESLA, physics.pulse_sequence(sequence, signal.FIELD_TESLA))
         write_json(save_image(root / path, image, grid.affine), {**fields, "SkullStripped": not person.whole_head})
         scans.append(path.as_posix())
         if position == 0:
@@ -188,7 +188,7 @@ def _write_session(root: Path, index: int, person: _Person, number: int, session
 
 
 def _write_truth(folder: Path, stem: str, person: _Person, look: signal.Look, fields: dict) -> list[dict]:
-    shares = signal.fractions(person.anatomy, look)
+    shares = signal.fractions(person.head, look)
     soft = np.zeros((*look.grid.shape, 2), dtype=np.float32, order="F")
     hard = np.zeros(look.grid.shape, dtype=np.uint8)
     rows, voxel = [], float(np.prod(look.grid.spacing))
@@ -196,7 +196,7 @@ def _write_truth(folder: Path, stem: str, person: _Person, look: signal.Look, fi
         box, share = shares[side]
         soft[(*box, index - 1)] = share
         hard[box][share >= 0.5] = index
-        solid = person.anatomy.habenulae[side].moved(look.pose)
+        solid = person.head.habenulae[side].moved(look.pose)
         sums = float(soft[..., index - 1].sum(dtype=float)) * voxel, int((share >= 0.5).sum()) * voxel
         row = {"index": index, "name": title, "volume_mm3": round(solid.volume, 4), "soft_mm3": round(sums[0], 4)}
         row |= {"hard_mm3": round(sums[1], 4), "space": "orig"}

@@ -51,7 +51,7 @@ FLUID, THALAMUS, WHITE = (list(TISSUES).index(name) for name in ("fluid", "thala
 
 
 @dataclass(frozen=True)
-class Variation:
+class HabenulaRanges:
     """How far scans differ; ``held_out`` draws may use other numbers than training."""
 
     shift_mm: float = 5.5
@@ -90,7 +90,7 @@ class Sources:
 
 
 def load_sources(paths: list[Path], data_root: Path) -> Sources:
-    """Read what `habenula_sources.prepare_sources` made."""
+    """Read what `sources.prepare_sources` made."""
     names, kinds, images, parts, centres = [], [], [], [], []
     for path in paths:
         with np.load(path) as held:
@@ -137,7 +137,7 @@ def _centre(part: np.ndarray) -> torch.Tensor:
 
 
 def draw_scan(
-    sources: Sources, number: int, seed: int, how: Variation, again: int = 0
+    sources: Sources, number: int, seed: int, how: HabenulaRanges, again: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One scan of source ``number``.
 
@@ -203,7 +203,7 @@ def draw_scanner(
     ]
 
 
-def _bent_places(centres: torch.Tensor, generator: torch.Generator, how: Variation) -> torch.Tensor:
+def _bent_places(centres: torch.Tensor, generator: torch.Generator, how: HabenulaRanges) -> torch.Tensor:
     """Where in the source (mm from its middle) every voxel of the scan lies."""
     here = fields.places((SIDE,) * 3, SPACING_MM)
     turn = fields.rotation(fields.uniform(generator, -how.turn, how.turn, (3,)))

@@ -7,7 +7,6 @@ to the brain, never scaled), with the template's habenula site at its centre.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,25 +54,6 @@ T1_LIKE = {
 }
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One brain's cube around the habenulae.
-
-    Attributes:
-        name: where it is from, for the manifest.
-        kind: ``"labels"`` (integer FreeSurfer labels) or ``"t1w"`` (intensities).
-        image: shape ``(n, n, n)``.
-        probability: CIT168 left and right carried over, shape ``(2, n, n, n)``.
-        to_world: cube voxel to the source's world, mm, ``(4, 4)``.
-    """
-
-    name: str
-    kind: str
-    image: np.ndarray
-    probability: np.ndarray
-    to_world: np.ndarray
 
 
 def cube_affine(template_to_native: np.ndarray, side_mm: float, spacing_mm: float) -> np.ndarray:

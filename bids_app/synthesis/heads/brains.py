@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from bids_app.errors import UsageError
 from bids_app.synthesis.fields import blur, normal, places, read, rotation, smooth_field, uniform
-from bids_app.synthesis.heads.anatomy import load_template
+from bids_app.synthesis.heads.head import load_tissue_maps
 
 TEMPLATE_STEP_MM = 2.0
 #: Fluid that lies deeper than this below the brain's surface, in one piece, is the lateral and third ventricle.
@@ -92,7 +92,7 @@ def _template_brain(generator: torch.Generator, shape: Sequence[int], spacing: f
 @lru_cache(maxsize=1)
 def _template_maps() -> torch.Tensor:
     """Fluid, grey, white and ventricles of the template, every 2 mm, with an empty border; ``(4, x, y, z)``."""
-    template = load_template()
+    template = load_tissue_maps()
     maps = torch.from_numpy(np.stack([template.fluid, template.grey, template.white]))
     tissue = F.pad(F.avg_pool3d(maps[None], 2)[0], (2,) * 6)
     fluid, brain = tissue[0].numpy(), tissue.sum(0).numpy()

@@ -17,7 +17,7 @@ from scipy import ndimage
 from bids_app.errors import UsageError
 from bids_app.synthesis.fields import blur, normal, places, read
 from bids_app.synthesis.heads.brains import Brain
-from bids_app.synthesis.pathology.ground import MIDDLE_MNI, from_mni
+from bids_app.synthesis.heads.placed import MIDDLE_MNI, from_mni
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ CORTEX_AT_MIDDLE_AGE = 0.85
 #: How far from a ventricle's wall tissue gives way, mm.
 GIVE_MM = 20.0
 #: Middle line of the right hippocampus from head to tail, MNI mm, and its relative thickness; a round shape chosen here
-#: through the centre that `pathology_ground.LANDMARKS` names.
+#: through the centre that `placed.LANDMARKS` names.
 HIPPOCAMPUS = ((25.0, -9.0, -20.0), (28.0, -22.0, -14.0), (23.0, -36.0, -4.0))
 THICKNESS = (1.15, 1.0, 0.65)
 #: The temporal horn: what of the hippocampus' place it leaves free; the place is this much larger than a hippocampus of
@@ -84,7 +84,7 @@ DEEP = ((17.0, -3.0, 3.0), (19.0, 27.0, 18.0))
 
 
 @dataclass(frozen=True)
-class Variation:
+class Measures:
     """What one participant's measures should be.
 
     Attributes:
@@ -97,7 +97,7 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class Varied:
+class VariedBrain:
     """A brain with known structures.
 
     Attributes:
@@ -138,14 +138,14 @@ PARTS = (
 )
 
 
-def draw_variation(
+def draw_measures(
     age: float,
     sex: str,
     generator: torch.Generator,
     *,
     disease: str | None = None,
     effects: Mapping[str, Effect] = EFFECTS,
-) -> Variation:
+) -> Measures:
     """Draw one participant's measures.
 
     Args:
@@ -172,10 +172,10 @@ def draw_variation(
         for name, z in zip(MEASURES, own, strict=True)
     }
     logs["ventricles"] = float(np.clip(logs["ventricles"], *VENTRICLE_RANGE))
-    return Variation(logs, float(np.exp(half * MALE_HEAD / 3)))
+    return Measures(logs, float(np.exp(half * MALE_HEAD / 3)))
 
 
-def vary(brain: Brain, variation: Variation, spacing: float) -> Varied:
+def vary(brain: Brain, measures: Measures, spacing: float) -> VariedBrain:
     """Give a brain the ventricles, cortex and hippocampi that a variation asks for.
 
     Ventricles grow or shrink by pushing tissue; the hippocampi are drawn where they belong, and what they leave of
@@ -184,20 +184,20 @@ def vary(brain: Brain, variation: Variation, spacing: float) -> Varied:
 
     Args:
         brain: as `brains.draw_brain` gives it.
-        variation: as `draw_variation` gives it; its ``size`` is the caller's to use, as the grid of the brain.
+        measures: as `draw_measures` gives it; its ``size`` is the caller's to use, as the grid of the brain.
         spacing: of the grid, mm.
     """
     voxel_ml = spacing**3 / 1000
     whole = float(brain.tissue.sum()) * voxel_ml
-    aims = {name: EFFECTS[name].share * whole * float(np.exp(variation.logs[name])) for name in MEASURES}
+    aims = {name: EFFECTS[name].share * whole * float(np.exp(measures.logs[name])) for name in MEASURES}
     brain = _with_ventricles(brain, aims["ventricles"] / voxel_ml, spacing)
     niche = NICHE * EFFECTS["hippocampus"].share * whole / 2 / voxel_ml
     tissue, hippocampi = _with_hippocampi(brain, aims["hippocampus"] / 2 / voxel_ml, niche, spacing)
     deep, lower = _deep(brain.frame), _lower(brain.frame)
-    kept = min(CORTEX_AT_MIDDLE_AGE * float(np.exp(variation.logs["cortex"])), 1.0)
+    kept = min(CORTEX_AT_MIDDLE_AGE * float(np.exp(measures.logs["cortex"])), 1.0)
     tissue = _thinned(tissue, _cortex(tissue[1] - hippocampi.sum(0), deep, lower), kept, spacing)
     brain = Brain(tissue, torch.minimum(brain.ventricle, tissue[0]), brain.frame)
-    varied = Varied(brain, hippocampi, deep, lower, {})
+    varied = VariedBrain(brain, hippocampi, deep, lower, {})
     left, right = (float(share.sum()) * voxel_ml for share in hippocampi)
     varied.volumes.update(
         intracranial_ml=whole,

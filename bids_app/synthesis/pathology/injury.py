@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from bids_app.synthesis.fields import chance, normal, uniform
-from bids_app.synthesis.pathology.ground import MIDDLE_MNI, Compartment, from_mni
+from bids_app.synthesis.heads.placed import MIDDLE_MNI, from_mni
+from bids_app.synthesis.pathology.compartments import Compartment, Lesions
 from bids_app.synthesis.pathology.plaques import draw_mimics
 from bids_app.synthesis.pathology.shapes import Canvas, brain
 from bids_app.synthesis.pathology.tissues import drawn
@@ -33,9 +34,7 @@ CONTUSION_ML = (0.2, 40.0)
 SPOT_ML, SPOT_SPREAD = 0.05, 0.8
 
 
-def draw_injury(
-    canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None
-) -> tuple[list[Compartment], dict[str, float]]:
+def draw_injury(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
     """Contusions, axonal injury, both or, in a third of people, neither; everything that is injured is labelled."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=4.0, caps=0.35, flow=0.2)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from bids_app.synthesis.fields import chance, normal, uniform
-from bids_app.synthesis.heads.labelmaps import LABELS, POSITION, TISSUE, LabelMap, mirror_table
-from bids_app.synthesis.pathology.pathology import Pathology, draw_pathology, ground_from_labels, places_of_head
+from bids_app.synthesis.heads.labelmaps import LABELS, POSITION, TISSUE, mirror_table
+from bids_app.synthesis.heads.placed import PlacedMap, tissue_of_labels
+from bids_app.synthesis.pathology.compartments import Pathology
+from bids_app.synthesis.pathology.pathology import draw_pathology
 from bids_app.synthesis.scanner.generator import textured
-from bids_app.synthesis.scanner.physics import Acquisition, Tissue, acquisition, signal, tissues, varied
+from bids_app.synthesis.scanner.physics import PulseSequence, Tissue, pulse_sequence, signal, tissues, varied
 
 #: What each tissue of a label map is to a scanner: shares of `physics.TISSUES`.
 MADE_OF: dict[str, dict[str, float]] = {
@@ -37,38 +38,7 @@ PEOPLE, TEXTURE, LESION = 0.07, 0.05, 0.06
 FIELDS = (1.5, 3.0, 3.0)
 
 
-@dataclass(frozen=True)
-class PlacedMap:
-    """A label map and where its voxels lie in a head of about MNI size.
-
-    Attributes:
-        origin, steps: mm from the middle of the brain of voxel 0, ``(3,)``, and of a step along each axis, ``(3, 3)``.
-    """
-
-    label_map: LabelMap
-    origin: torch.Tensor
-    steps: torch.Tensor
-
-    def places(self, at: torch.Tensor) -> torch.Tensor:
-        """mm from the middle of the brain, ``(x, y, z, 3)``, of places ``(3, x, y, z)`` in voxels of the map."""
-        return torch.einsum("axyz,ab->xyzb", at, self.steps) + self.origin
-
-
-def place_map(label_map: LabelMap) -> PlacedMap:
-    """Find where a label map's structures are; see `pathology_ground.places_of_head`."""
-    affine = np.diag([label_map.spacing] * 3 + [1.0])
-    at = places_of_head(np.array(LABELS)[label_map.labels.numpy()], affine)
-    steps = torch.stack([at[1, 0, 0] - at[0, 0, 0], at[0, 1, 0] - at[0, 0, 0], at[0, 0, 1] - at[0, 0, 0]])
-    return PlacedMap(label_map, at[0, 0, 0].clone(), steps)
-
-
-def around(placed: PlacedMap, middle_mm: Sequence[float]) -> LabelMap:
-    """The map with a place of the head, mm from the middle of the brain, where patches have their middle."""
-    voxel = (torch.tensor(middle_mm) - placed.origin) @ torch.linalg.inv(placed.steps)
-    return replace(placed.label_map, brain=torch.stack([voxel, voxel + 1]).round().long())
-
-
-def draw_signals(how: Acquisition, relaxation: Tissue) -> torch.Tensor:
+def draw_signals(how: PulseSequence, relaxation: Tissue) -> torch.Tensor:
     """Signal of every label, ``(labels,)``; white matter about 1 but for a map with units."""
     values = torch.as_tensor(signal(how, relaxation), dtype=torch.float32)
     return values if how.kind == "ADC" else values / float(signal(how, tissues(how.field_tesla)["white"]))
@@ -108,7 +78,7 @@ class PathologyPainter:
     Attributes:
         placed: the map that scans are drawn from.
         kind: of `pathology.KINDS`.
-        sequences: names as `physics.acquisition` knows them.
+        sequences: names as `physics.pulse_sequence` knows them.
         spacing: of the scans, mm.
         shapes: masks of real strokes, or None.
         drawn: of the last call, what was painted.
@@ -124,12 +94,12 @@ class PathologyPainter:
     def __call__(self, labels: torch.Tensor, at: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         field = FIELDS[int(torch.randint(len(FIELDS), (), generator=generator))]
         numbers = torch.tensor(LABELS)[labels.long()]
-        ground = ground_from_labels(numbers, self.spacing, self.placed.places(at))
-        self.drawn = draw_pathology(self.kind, ground, generator, field_tesla=field, shapes=self.shapes)
+        tissue = tissue_of_labels(numbers, self.spacing, self.placed.places(at))
+        self.drawn = draw_pathology(self.kind, tissue, generator, field_tesla=field, shapes=self.shapes)
         person = draw_relaxation(field, generator)
         images = []
         for name in self.sequences:
-            how = varied(acquisition(name, field), generator)
+            how = varied(pulse_sequence(name, field), generator)
             mean = draw_signals(how, person)
             scale = TEXTURE * float(uniform(generator, 0.3, 1.2))
             image = textured(labels, mean, scale * (mean.abs() + 0.05), generator)

@@ -2,7 +2,7 @@
 
 A pathology is a stack of compartments, each with a share of every voxel and a tissue of which `physics.signal` gives
 the brightness in any sequence, so that signs are right in all of them at once. Everything is drawn from one generator:
-the same ground and seed give the same pathology. Tissue is replaced, not pushed aside. Research use only: simulated.
+the same head and seed give the same pathology. Tissue is replaced, not pushed aside. Research use only: simulated.
 """
 
 from __future__ import annotations
@@ -12,15 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from bids_app.errors import UsageError
-from bids_app.synthesis.pathology.ground import (
-    Compartment,
-    Ground,
-    Pathology,
-    Relaxation,
-    from_mni,
-    ground_from_labels,
-    places_of_head,
-)
+from bids_app.synthesis.heads.placed import PlacedTissue
+from bids_app.synthesis.pathology.compartments import Lesions, Pathology
 from bids_app.synthesis.pathology.injury import draw_injury
 from bids_app.synthesis.pathology.plaques import draw_healthy, draw_plaques
 from bids_app.synthesis.pathology.shapes import Canvas
@@ -28,20 +21,7 @@ from bids_app.synthesis.pathology.stroke import draw_stroke
 from bids_app.synthesis.pathology.tumours import draw_glioma, draw_schwannoma
 from bids_app.synthesis.scanner.physics import FIELDS
 
-__all__ = [
-    "KINDS",
-    "REGIONS",
-    "Compartment",
-    "Ground",
-    "Pathology",
-    "Relaxation",
-    "draw_pathology",
-    "from_mni",
-    "ground_from_labels",
-    "places_of_head",
-]
-
-_DRAW: dict[str, Callable[..., tuple[list[Compartment], dict[str, float]]]] = {
+_DRAW: dict[str, Callable[..., Lesions]] = {
     "stroke": draw_stroke,
     "ms": draw_plaques,
     "tbi": draw_injury,
@@ -63,7 +43,7 @@ REGIONS: dict[str, tuple[str, ...]] = {
 
 def draw_pathology(
     kind: str,
-    ground: Ground,
+    placed: PlacedTissue,
     generator: torch.Generator,
     *,
     field_tesla: float = 3.0,
@@ -73,27 +53,27 @@ def draw_pathology(
 
     Args:
         kind: one of `KINDS`.
-        ground: where it can lie; a kind without a valid place there gives an empty pathology.
+        placed: where it can lie; a kind without a valid place there gives an empty pathology.
         generator: where the randomness comes from.
         field_tesla: of the scanner; what is drawn does not depend on it, `Compartment.relaxation` does.
-        shapes: masks of real strokes (`lesion_shapes.load`), of which a stroke takes one half of the time.
+        shapes: masks of real strokes (`shapes.load`), of which a stroke takes one half of the time.
 
     Raises:
-        UsageError: no such kind or field, or a ground whose parts do not fit.
+        UsageError: no such kind or field, or tissue whose parts do not fit.
     """
     if kind not in _DRAW:
         raise UsageError(f"there is no pathology {kind!r}; there are {', '.join(KINDS)}")
     if field_tesla not in FIELDS:
         raise UsageError(f"a scanner has {', '.join(f'{f:g}' for f in FIELDS)} T, not {field_tesla!r}")
-    shape = tuple(ground.ventricle.shape)
-    if tuple(ground.tissue.shape) != (3, *shape) or tuple(ground.at.shape) != (*shape, 3) or not ground.spacing > 0:
+    shape = tuple(placed.ventricle.shape)
+    if tuple(placed.tissue.shape) != (3, *shape) or tuple(placed.at.shape) != (*shape, 3) or not placed.spacing > 0:
         raise UsageError(
-            f"a ground has tissue (3, x, y, z), ventricles (x, y, z), places (x, y, z, 3) and a spacing above 0; here "
-            f"are {tuple(ground.tissue.shape)}, {shape}, {tuple(ground.at.shape)} and {ground.spacing:g} mm"
+            f"a head has tissue (3, x, y, z), ventricles (x, y, z), places (x, y, z, 3) and a spacing above 0; here "
+            f"are {tuple(placed.tissue.shape)}, {shape}, {tuple(placed.at.shape)} and {placed.spacing:g} mm"
         )
-    parts, latents = _DRAW[kind](Canvas(ground, generator), shapes=shapes)
+    parts, latents = _DRAW[kind](Canvas(placed, generator), shapes=shapes)
     parts = [part for part in parts if float(part.share.amax()) > 0.01]
     drawn = Pathology(tuple(parts), {}, shape)
-    volume = float(drawn.labelled().sum()) * ground.spacing**3 / 1000 if REGIONS[kind] else 0.0
+    volume = float(drawn.labelled().sum()) * placed.spacing**3 / 1000 if REGIONS[kind] else 0.0
     facts = {"count": 0.0, "side": 0.0, **latents, "lesion_ml": volume}
     return Pathology(drawn.compartments, facts, shape)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from bids_app.synthesis.fields import blur, chance, normal, uniform
-from bids_app.synthesis.pathology.ground import Compartment, from_mni
+from bids_app.synthesis.heads.placed import from_mni
+from bids_app.synthesis.pathology.compartments import Compartment, Lesions
 from bids_app.synthesis.pathology.lesions import LARGEST_ML, REACH_MM, place_weight
 from bids_app.synthesis.pathology.shapes import Canvas, brain
 from bids_app.synthesis.pathology.tissues import drawn
@@ -30,15 +31,13 @@ SEVERITY = ((0.3, (0.9, 0.88)), (0.5, (1.0, 1.0)), (0.2, None))
 BASAL_GANGLIA = ((24.0, 4.0, -4.0), (7.0, 10.0, 6.0))
 
 
-def draw_plaques(
-    canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None
-) -> tuple[list[Compartment], dict[str, float]]:
+def draw_plaques(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
     """Plaques at the ventricles, drawn out away from them, and under the cortex; and what imitates them."""
-    g, ground = canvas.generator, canvas.ground
+    g, placed = canvas.generator, canvas.placed
     parts = draw_mimics(canvas, spaces=6.0, caps=0.5, flow=0.4)
     around = float(normal(g, 1.0))
     size = 0.6 * around + 0.8 * float(normal(g, 1.0))
-    whole = min(float(ground.tissue[2].sum()) * ground.spacing**3 / 1000 / WHOLE_WHITE_ML, 1.0)
+    whole = min(float(placed.tissue[2].sum()) * placed.spacing**3 / 1000 / WHOLE_WHITE_ML, 1.0)
     count = int(whole * np.clip(COUNT[0] * np.exp(COUNT_SPREAD * around), *COUNT[1:]) + 0.5)
     burden = whole * float(np.clip(BURDEN_ML[0] * np.exp(BURDEN_SPREAD * size), *BURDEN_ML[1:]))
     deep = int(torch.binomial(torch.tensor(float(count)), torch.tensor(PERIVENTRICULAR_SHARE), generator=g))
@@ -63,9 +62,7 @@ def draw_plaques(
     return parts, {"count": float(len(places))}
 
 
-def draw_healthy(
-    canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None
-) -> tuple[list[Compartment], dict[str, float]]:
+def draw_healthy(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
     """Nothing that is labelled: bright rims of the ventricles, wide perivascular spaces, flow."""
     return draw_mimics(canvas, spaces=3.0, caps=0.4, flow=0.25), {}
 
@@ -83,7 +80,7 @@ def draw_mimics(canvas: Canvas, *, spaces: float, caps: float, flow: float) -> l
     parts = []
     strength = float(uniform(g, 0.0, caps))
     rim = upsampled(canvas, (blur(canvas.ventricle, [4.0 / canvas.coarse_mm] * 3) * 3).clamp(0, 1) * strength)
-    parts.append(Compartment("cap", rim.mul_(canvas.ground.tissue[2]), 0, drawn("cap", g)))
+    parts.append(Compartment("cap", rim.mul_(canvas.placed.tissue[2]), 0, drawn("cap", g)))
     count = int(torch.poisson(torch.tensor(spaces), generator=g))
     middle, spread = BASAL_GANGLIA
     sides = sum(canvas.near(from_mni((s * middle[0], *middle[1:])), spread) for s in (-1, 1))
@@ -108,7 +105,7 @@ def _flow(canvas: Canvas) -> Compartment:
 
 
 def upsampled(canvas: Canvas, coarse: torch.Tensor) -> torch.Tensor:
-    """A map on the coarse grid, on the ground's."""
+    """A map on the coarse grid, on the head's own grid."""
     n = [size * canvas.step for size in coarse.shape]
     if canvas.step == 1:
         return coarse.clone()

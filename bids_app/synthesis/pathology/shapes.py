@@ -1,7 +1,7 @@
 """Shapes of lesions: blobs warped by smooth noise, grown to a volume, and masks of real strokes.
 
 A shape is a score in mm, worked out on a grid of about 2 mm around one place: the lesion is where the score is above a
-level, which is chosen so that the volume comes out. Only the edge is drawn at the resolution of the ground.
+level, which is chosen so that the volume comes out. Only the edge is drawn at the head's own resolution.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from bids_app.errors import DataError, InputMissing
 from bids_app.synthesis.fields import chance, normal, read, rotation, smooth_field, uniform
-from bids_app.synthesis.pathology.ground import Ground
+from bids_app.synthesis.heads.placed import PlacedTissue
 from bids_app.synthesis.pathology.lesions import WINDOW_MM, Blobs, bent_blobs, filled_voxels
 
 ARCHIVE = Path("lesion_shapes") / "stroke_lesions_mni_1mm.tar"
@@ -94,9 +94,9 @@ class Window:
     """The surroundings of one place.
 
     Attributes:
-        fine: where they lie in the ground.
-        step: every so many voxels of the ground is one of the score's grid.
-        at: as `Ground.at`, on the score's grid.
+        fine: where they lie on the head's grid.
+        step: every so many voxels of the head is one of the score's grid.
+        at: as `PlacedTissue.at`, on the score's grid.
         offset: mm from the place, right, anterior, superior, ``(x, y, z, 3)``.
         tissue: on the score's grid.
         cell_ml: one cell of it.
@@ -111,37 +111,37 @@ class Window:
 
 
 class Canvas:
-    """A ground, its coarse version, and one stream of randomness.
+    """What lesions are drawn into: a head's tissue, the same on coarse cells, and one stream of random numbers.
 
     Attributes:
-        ground, generator: as given.
-        step: voxels of the ground along a coarse cell's side.
+        placed, generator: as given.
+        step: voxels of the head along a coarse cell's side.
     """
 
-    def __init__(self, ground: Ground, generator: torch.Generator) -> None:
-        self.ground, self.generator = ground, generator
-        self.shape = tuple(ground.ventricle.shape)
-        self.step = max(1, min(round(COARSE_MM / ground.spacing), *self.shape))
+    def __init__(self, placed: PlacedTissue, generator: torch.Generator) -> None:
+        self.placed, self.generator = placed, generator
+        self.shape = tuple(placed.ventricle.shape)
+        self.step = max(1, min(round(COARSE_MM / placed.spacing), *self.shape))
 
     @property
     def coarse_mm(self) -> float:
-        return self.step * self.ground.spacing
+        return self.step * self.placed.spacing
 
     @cached_property
     def tissue(self) -> torch.Tensor:
-        return F.avg_pool3d(self.ground.tissue[None], self.step)[0] if self.step > 1 else self.ground.tissue
+        return F.avg_pool3d(self.placed.tissue[None], self.step)[0] if self.step > 1 else self.placed.tissue
 
     @cached_property
     def ventricle(self) -> torch.Tensor:
         if self.step == 1:
-            return self.ground.ventricle
-        return F.avg_pool3d(self.ground.ventricle[None, None], self.step)[0, 0]
+            return self.placed.ventricle
+        return F.avg_pool3d(self.placed.ventricle[None, None], self.step)[0, 0]
 
     @cached_property
     def at(self) -> torch.Tensor:
         """Places of the coarse cells, ``(x, y, z, 3)``."""
         first, (a, b, c) = self.step // 2, self.ventricle.shape
-        return self.ground.at[first :: self.step, first :: self.step, first :: self.step][:a, :b, :c]
+        return self.placed.at[first :: self.step, first :: self.step, first :: self.step][:a, :b, :c]
 
     @cached_property
     def _axes(self) -> torch.Tensor:
@@ -152,7 +152,7 @@ class Canvas:
         return torch.zeros(self.shape)
 
     def near(self, point: Sequence[float], spread_mm: float | Sequence[float]) -> torch.Tensor:
-        """Gaussian weight around a place (as `Ground.at` counts) on the coarse grid."""
+        """Gaussian weight around a place (as `PlacedTissue.at` counts) on the coarse grid."""
         spreads = [spread_mm] * 3 if isinstance(spread_mm, int | float) else spread_mm
         away = zip(self._axes, point, spreads, strict=True)
         # numbers too small to be normal are slow; so far away none is needed
@@ -172,11 +172,11 @@ class Canvas:
     def head(self, place: torch.Tensor) -> torch.Tensor:
         """Where a voxel ``(3,)`` lies in the head, mm."""
         last = torch.tensor(self.shape) - 1
-        return self.ground.at[tuple(torch.minimum(place.round().long().clamp_min(0), last).tolist())]
+        return self.placed.at[tuple(torch.minimum(place.round().long().clamp_min(0), last).tolist())]
 
     def window(self, place: torch.Tensor, reach_mm: float) -> Window:
         """What lies within ``reach_mm`` of a voxel ``(3,)`` along each axis."""
-        spacing = self.ground.spacing
+        spacing = self.placed.spacing
         step = max(1, int(SCORE_MM / spacing + 0.01)) if reach_mm > 12 else 1
         fine = []
         for middle, n in zip(place.tolist(), self.shape, strict=True):
@@ -184,20 +184,20 @@ class Canvas:
             high = min(max(int(middle + reach_mm / spacing) + 2, low + 1), n)
             fine.append(slice(low, low + (high - low - 1) // step * step + 1))
         strided = tuple(slice(s.start, s.stop, step) for s in fine)
-        at = self.ground.at[strided]
+        at = self.placed.at[strided]
         return Window(
             tuple(fine),
             step,
             at,
             at - self.head(place),
-            self.ground.tissue[(slice(None), *strided)],
+            self.placed.tissue[(slice(None), *strided)],
             (step * spacing) ** 3 / 1000,
         )
 
     def noise(self, window: Window, wave_mm: float) -> torch.Tensor:
         """Smooth noise on the score's grid that changes over ``wave_mm``, of spread about 1, in two octaves."""
         shape = window.offset.shape[:3]
-        side = max(shape) * window.step * self.ground.spacing
+        side = max(shape) * window.step * self.placed.spacing
         nodes = min(max(2, round(side / wave_mm) + 1), 64)
         rough = smooth_field(self.generator, shape, nodes, 1.4)[0]
         return rough + smooth_field(self.generator, shape, min(2 * nodes, 96), 0.6)[0]
@@ -213,13 +213,13 @@ class Canvas:
         return (low + high) / 2
 
     def _edge(self, score: torch.Tensor, level: float, soft_mm: float = 0.0) -> torch.Tensor:
-        return ((score - level) / max(soft_mm, self.ground.spacing) + 0.5).clamp(0, 1)
+        return ((score - level) / max(soft_mm, self.placed.spacing) + 0.5).clamp(0, 1)
 
     def fill(
         self, window: Window, score: torch.Tensor, level: float, allowed: Allowed = brain, soft_mm: float = 0.0
     ) -> torch.Tensor:
-        """Share of each voxel of the whole ground where the score is above the level."""
-        tissue = self.ground.tissue[(slice(None), *window.fine)]
+        """Share of each voxel of the whole head where the score is above the level."""
+        tissue = self.placed.tissue[(slice(None), *window.fine)]
         fine = F.interpolate(score[None, None], size=tissue.shape[1:], mode="trilinear", align_corners=True)[0, 0]
         share = self.empty()
         share[window.fine] = self._edge(fine, level, soft_mm) * allowed(tissue)
@@ -249,7 +249,7 @@ class Canvas:
         share = self.empty()
         if not len(places):
             return share
-        made = bent_blobs(places, _without_edge(volume_ml, self.ground.spacing), self.generator)
+        made = bent_blobs(places, _without_edge(volume_ml, self.placed.spacing), self.generator)
         if along is not None:
             made = _drawn_out(made, along)
         widest = made.axes.amax(1)
@@ -257,8 +257,8 @@ class Canvas:
             which = (widest > low) & (widest <= high)
             if bool(which.any()):
                 some = Blobs(*(part[which] for part in vars(made).values()))
-                _, voxel, filled = filled_voxels(some, self.shape, self.ground.spacing)
-                filled = filled * allowed(self.ground.tissue.flatten(1)[:, voxel])
+                _, voxel, filled = filled_voxels(some, self.shape, self.placed.spacing)
+                filled = filled * allowed(self.placed.tissue.flatten(1)[:, voxel])
                 share.view(-1).scatter_reduce_(0, voxel, filled, "amax")
         return share
 
@@ -276,7 +276,7 @@ class Canvas:
         # what falls outside the brain is made up for
         scale *= min(max(volume_ml / max(got, 1e-6), 0.8), 2.0) ** (1 / 3)
         score = self._read(smooth, turned / scale)
-        tissue = self.ground.tissue[(slice(None), *window.fine)]
+        tissue = self.placed.tissue[(slice(None), *window.fine)]
         fine = F.interpolate(score[None, None], size=tissue.shape[1:], mode="trilinear", align_corners=True)[0, 0]
         share = self.empty()
         share[window.fine] = fine * allowed(tissue)

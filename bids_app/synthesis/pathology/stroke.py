@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from bids_app.synthesis.fields import chance, normal, uniform
-from bids_app.synthesis.pathology.ground import MIDDLE_MNI, Compartment, Relaxation, from_mni
+from bids_app.synthesis.heads.placed import MIDDLE_MNI, from_mni
+from bids_app.synthesis.pathology.compartments import Compartment, Lesions, Relaxation
 from bids_app.synthesis.pathology.lesions import LARGEST_ML, place_weight
 from bids_app.synthesis.pathology.plaques import draw_mimics
 from bids_app.synthesis.pathology.shapes import Canvas, brain
@@ -44,10 +45,8 @@ PONS = ((5.0, -26.0, -32.0), (3.0, 4.0, 5.0))
 PILE_UP = (((44.0, -10.0, -26.0), (9.0, 16.0, 7.0)), ((12.0, 40.0, -20.0), (9.0, 14.0, 6.0)))
 PILE_UP_CHANCE, PILE_UP_ML, PILE_UP_DENSITY = 0.6, (0.1, 3.0), (1.1, 4.0)
 
-Drawn = tuple[list[Compartment], dict[str, float]]
 
-
-def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Drawn:
+def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
     """Older damage below, the acute infarct above it."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=4.0, caps=0.6, flow=0.2)
@@ -58,7 +57,7 @@ def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
     if chance(g, OLD_BESIDE if acute else OLD_ALONE):
         share = _old(canvas)
         parts.append(Compartment("shine-through", share, 0, _shine_through(canvas)))
-        latents["shine_through"] = float(share.sum()) * canvas.ground.spacing**3 / 1000
+        latents["shine_through"] = float(share.sum()) * canvas.placed.spacing**3 / 1000
     if chance(g, CAVITY):
         parts += _cavity(canvas)
     if acute:
@@ -67,7 +66,7 @@ def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
         diffusivity, rise = float(uniform(g, 0.3, 0.6)), 1 + min(0.007 * hours, 0.25)
         kinds = [drawn(name, g, 0.04, diffusivity=diffusivity) for name in ("core", "core in white matter")]
         kinds = [replace(kind, t2_ms=kind.t2_ms * rise) for kind in kinds]
-        _, grey, inner = canvas.ground.tissue
+        _, grey, inner = canvas.placed.tissue
         over = share * inner / (grey + inner).clamp_min(1e-3)
         under = (share - over) / (1 - over).clamp_min(1e-3)
         parts += [Compartment("core", s, 1, kind) for s, kind in zip((under, over), kinds, strict=True)]
@@ -192,7 +191,7 @@ def _real(canvas: Canvas, shapes: Sequence[torch.Tensor], name: str, side: float
     if not len(places):
         return canvas.empty()
     share = canvas.stamp(mask, places[0], float(np.clip(volume, SMALLEST_ML, LARGEST_INFARCT_ML)))
-    return share * (canvas.ground.at[..., 0] * side > 0)
+    return share * (canvas.placed.at[..., 0] * side > 0)
 
 
 def _shine_through(canvas: Canvas) -> Relaxation:

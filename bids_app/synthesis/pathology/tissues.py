@@ -31,7 +31,7 @@ from dataclasses import replace
 import torch
 
 from bids_app.synthesis.fields import normal
-from bids_app.synthesis.pathology.ground import Relaxation
+from bids_app.synthesis.pathology.compartments import Relaxation
 
 TISSUES = {
     "core": Relaxation(1900, 112, 0.84, 0.45),

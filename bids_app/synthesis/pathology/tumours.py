@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from bids_app.synthesis.fields import blur, chance, from_segment, normal, uniform
-from bids_app.synthesis.pathology.ground import MIDDLE_MNI, Compartment, from_mni
+from bids_app.synthesis.heads.placed import MIDDLE_MNI, from_mni
+from bids_app.synthesis.pathology.compartments import Compartment, Lesions
 from bids_app.synthesis.pathology.lesions import DEEP_MM
 from bids_app.synthesis.pathology.plaques import draw_mimics
 from bids_app.synthesis.pathology.shapes import Canvas, Window, anywhere, brain, inside, white
@@ -35,10 +36,8 @@ PLEXUS, PLEXUS_ML = ((12.0, -40.0, -38.0), (4.0, 5.0, 4.0)), (0.02, 0.25)
 ENHANCING, RIM_MM, OEDEMA_MM = 0.8, (2.0, 5.0), (2.0, 22.0)
 SHUT_MM = 2.0
 
-Drawn = tuple[list[Compartment], dict[str, float]]
 
-
-def draw_schwannoma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Drawn:
+def draw_schwannoma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
     """A cone in the internal auditory canal and, when large, a ball in the cerebellopontine angle against the brain."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=3.0, caps=0.4, flow=0.3)
@@ -129,7 +128,7 @@ def _ice_cream(canvas: Canvas, window: Window, side: float, volume: float) -> to
     return torch.maximum(cone, ball)
 
 
-def draw_glioma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Drawn:
+def draw_glioma(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
     """Necrosis in an enhancing rim of uneven thickness, and oedema that follows the white matter around it."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=3.0, caps=0.4, flow=0.25)

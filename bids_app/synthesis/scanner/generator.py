@@ -100,7 +100,7 @@ class Ranges:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnScans:
     """A batch of scans.
 
     Attributes:
@@ -132,7 +132,7 @@ def draw_scans(
     how: Ranges | None = None,
     paint: Painter | None = None,
     units: Sequence[bool] | None = None,
-) -> Drawn:
+) -> DrawnScans:
     """Draw one scan for every seed.
 
     Args:
@@ -168,7 +168,7 @@ def draw_scans(
         images.append(scan_all(clean, found, spacing, how, generator, units=units))
         labels.append(found)
         places.append(at)
-    return Drawn(torch.stack(images), torch.stack(labels), torch.stack(places))
+    return DrawnScans(torch.stack(images), torch.stack(labels), torch.stack(places))
 
 
 def _painted(

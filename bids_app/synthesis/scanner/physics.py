@@ -49,7 +49,7 @@ class Tissue:
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class PulseSequence:
     """Timing of a sequence.
 
     Attributes:
@@ -187,31 +187,31 @@ def _check_field(field_tesla: float) -> float:
 # Protocols are round numbers within what is in use. MPRAGE at 1.5 T as in ADNI (Jack 2008, J Magn Reson Imaging
 # 27:685); MP2RAGE at 7 T as in the scripts that go with Marques 2010; at 7 T a FLAIR needs a T2 preparation, or T1
 # rules its contrast (Visser 2010, Magn Reson Med 64:194), and its inversion nulls fluid given that preparation.
-_PROTOCOLS: dict[str, dict[float, Acquisition]] = {
+_PROTOCOLS: dict[str, dict[float, PulseSequence]] = {
     "T1w": {
-        1.5: Acquisition("MPRAGE", 1.5, 2400.0, 3.5, 1000.0, 8.0, echoes=(80, 80), echo_spacing_ms=8.0),
-        3.0: Acquisition("MPRAGE", 3.0, 1900.0, 3.0, 900.0, 9.0, echoes=(88, 88), echo_spacing_ms=8.0),
-        7.0: Acquisition("MPRAGE", 7.0, 2600.0, 2.8, 1100.0, 6.0, echoes=(88, 88), echo_spacing_ms=8.0),
+        1.5: PulseSequence("MPRAGE", 1.5, 2400.0, 3.5, 1000.0, 8.0, echoes=(80, 80), echo_spacing_ms=8.0),
+        3.0: PulseSequence("MPRAGE", 3.0, 1900.0, 3.0, 900.0, 9.0, echoes=(88, 88), echo_spacing_ms=8.0),
+        7.0: PulseSequence("MPRAGE", 7.0, 2600.0, 2.8, 1100.0, 6.0, echoes=(88, 88), echo_spacing_ms=8.0),
     },
     "UNIT1": {
-        1.5: Acquisition("MP2RAGE", 1.5, 5000, 3.0, (600, 2200), (5, 6), echoes=(44, 88), echo_spacing_ms=7.0),
-        3.0: Acquisition("MP2RAGE", 3.0, 5000, 3.0, (700, 2500), (4, 5), echoes=(44, 88), echo_spacing_ms=7.0),
-        7.0: Acquisition("MP2RAGE", 7.0, 6000, 2.8, (800, 2700), (4, 5), echoes=(35, 72), echo_spacing_ms=6.7),
+        1.5: PulseSequence("MP2RAGE", 1.5, 5000, 3.0, (600, 2200), (5, 6), echoes=(44, 88), echo_spacing_ms=7.0),
+        3.0: PulseSequence("MP2RAGE", 3.0, 5000, 3.0, (700, 2500), (4, 5), echoes=(44, 88), echo_spacing_ms=7.0),
+        7.0: PulseSequence("MP2RAGE", 7.0, 6000, 2.8, (800, 2700), (4, 5), echoes=(35, 72), echo_spacing_ms=6.7),
     },
     "T2w": {
-        1.5: Acquisition("TSE", 1.5, 5000.0, 100.0),
-        3.0: Acquisition("TSE", 3.0, 5000.0, 90.0),
-        7.0: Acquisition("TSE", 7.0, 6000.0, 60.0),
+        1.5: PulseSequence("TSE", 1.5, 5000.0, 100.0),
+        3.0: PulseSequence("TSE", 3.0, 5000.0, 90.0),
+        7.0: PulseSequence("TSE", 7.0, 6000.0, 60.0),
     },
     "FLAIR": {
-        1.5: Acquisition("FLAIR", 1.5, 9000.0, 110.0, 2500.0),
-        3.0: Acquisition("FLAIR", 3.0, 9000.0, 100.0, 2500.0),
-        7.0: Acquisition("FLAIR", 7.0, 8000.0, 80.0, 2150.0, preparation_ms=100.0),
+        1.5: PulseSequence("FLAIR", 1.5, 9000.0, 110.0, 2500.0),
+        3.0: PulseSequence("FLAIR", 3.0, 9000.0, 100.0, 2500.0),
+        7.0: PulseSequence("FLAIR", 7.0, 8000.0, 80.0, 2150.0, preparation_ms=100.0),
     },
     "trace": {
-        1.5: Acquisition("DWI", 1.5, 6000.0, 90.0, b_s_mm2=1000.0),
-        3.0: Acquisition("DWI", 3.0, 6000.0, 75.0, b_s_mm2=1000.0),
-        7.0: Acquisition("DWI", 7.0, 7000.0, 60.0, b_s_mm2=1000.0),
+        1.5: PulseSequence("DWI", 1.5, 6000.0, 90.0, b_s_mm2=1000.0),
+        3.0: PulseSequence("DWI", 3.0, 6000.0, 75.0, b_s_mm2=1000.0),
+        7.0: PulseSequence("DWI", 7.0, 7000.0, 60.0, b_s_mm2=1000.0),
     },
 }
 _PROTOCOLS["ADC"] = {field: replace(how, kind="ADC") for field, how in _PROTOCOLS["trace"].items()}
@@ -219,7 +219,7 @@ _PROTOCOLS["ce-gadolinium_T1w"] = {f: replace(how, contrast_agent=True) for f, h
 SEQUENCES = tuple(_PROTOCOLS)
 
 
-def acquisition(sequence: str, field_tesla: float) -> Acquisition:
+def pulse_sequence(sequence: str, field_tesla: float) -> PulseSequence:
     """Usual timing of a sequence, named as recipes name it.
 
     Raises:
@@ -230,7 +230,7 @@ def acquisition(sequence: str, field_tesla: float) -> Acquisition:
     return _PROTOCOLS[sequence][_check_field(field_tesla)]
 
 
-def varied(how: Acquisition, generator: torch.Generator, spread: float = 0.1) -> Acquisition:
+def varied(how: PulseSequence, generator: torch.Generator, spread: float = 0.1) -> PulseSequence:
     """Timing of another scanner: repetition, echo, inversion and flip each times a log-normal factor.
 
     ``spread`` is the standard deviation of the factor's logarithm, cut at two of them. Where the timing makes the
@@ -264,14 +264,14 @@ def varied(how: Acquisition, generator: torch.Generator, spread: float = 0.1) ->
     )
 
 
-def nulling_ms(how: Acquisition, tissue: Tissue | None = None) -> float:
+def nulling_ms(how: PulseSequence, tissue: Tissue | None = None) -> float:
     """Inversion time at which an inversion recovery gives no signal of a tissue, fluid where none is named."""
     tissue = tissue or tissues(how.field_tesla)["fluid"]
     kept = _decay(how.preparation_ms, tissue.t2_ms)
     return tissue.t1_ms * np.log((1 + kept) / (1 + kept * _decay(how.repetition_ms, tissue.t1_ms)))
 
 
-def signal(how: Acquisition, tissue: Tissue) -> Any:
+def signal(how: PulseSequence, tissue: Tissue) -> Any:
     """Brightness of a tissue.
 
     Magnitude in arbitrary units; of an ``ADC`` the diffusivity in 1e-3 mm²/s; of an ``MP2RAGE`` the UNI image, in
@@ -312,20 +312,20 @@ def enhanced(tissue: Tissue, field_tesla: float) -> Tissue:
     )
 
 
-def _inversion_recovery(how: Acquisition, tissue: Tissue) -> Any:
+def _inversion_recovery(how: PulseSequence, tissue: Tissue) -> Any:
     """Longitudinal magnetisation at the inversion time; a T2 preparation leaves less to invert."""
     inverted, cycle = _decay(how.inversions[0], tissue.t1_ms), _decay(how.repetition_ms, tissue.t1_ms)
     full = 1 - 2 * inverted + cycle
     return full + (1 - _decay(how.preparation_ms, tissue.t2_ms)) * (inverted - cycle)
 
 
-def _uni(how: Acquisition, tissue: Tissue) -> Any:
+def _uni(how: PulseSequence, tissue: Tissue) -> Any:
     first, second = _trains(how, tissue.t1_ms, MP2RAGE_EFFICIENCY)
     first, second = (m * float(np.sin(np.radians(flip))) for m, flip in zip((first, second), how.flip_deg, strict=True))
     return first * second / (first * first + second * second)
 
 
-def _trains(how: Acquisition, t1: Any, efficiency: float) -> list[Any]:
+def _trains(how: PulseSequence, t1: Any, efficiency: float) -> list[Any]:
     """Longitudinal magnetisation at the middle of each gradient-echo train, in the steady state.
 
     Every step of the cycle maps it as ``m -> scale * m + gain``; the steady state is what a whole cycle maps to itself.

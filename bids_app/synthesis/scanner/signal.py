@@ -1,4 +1,4 @@
-"""What a scanner makes of a phantom's anatomy: contrast, grid, partial volume, bias field and noise."""
+"""What a scanner makes of a phantom's head: contrast, grid, partial volume, bias field and noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 
 from bids_app.errors import UsageError
-from bids_app.synthesis.heads.anatomy import Anatomy, Ellipsoid, load_template, rotation, transform
+from bids_app.synthesis.heads.head import Ellipsoid, PhantomHead, load_tissue_maps, rotation, transform
 from bids_app.synthesis.scanner import physics
 from bids_app.synthesis.scanner.acquisition import Noise, Shading, acquire
 
@@ -76,7 +76,7 @@ def tissue_signal(sequence: str, tissue: str, *, factor: float = 1.0) -> float:
 
     ``factor`` scales the inversion time of a T1w or the echo time of a T2w, and so moves the contrast a little.
     """
-    how, tissues = physics.acquisition(sequence, FIELD_TESLA), physics.tissues(FIELD_TESLA)
+    how, tissues = physics.pulse_sequence(sequence, FIELD_TESLA), physics.tissues(FIELD_TESLA)
     if sequence == "T1w":
         how = replace(how, inversion_ms=how.inversion_ms * factor)
     elif sequence == "T2w":
@@ -85,7 +85,7 @@ def tissue_signal(sequence: str, tissue: str, *, factor: float = 1.0) -> float:
 
 
 def acquisition_grid(
-    anatomy: Anatomy,
+    head: PhantomHead,
     pose: np.ndarray,
     *,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
@@ -97,7 +97,7 @@ def acquisition_grid(
     """A field of view that covers the brain, or the head.
 
     Args:
-        anatomy, pose: whose head, and how it lies in the scanner.
+        head, pose: whose head, and how it lies in the scanner.
         spacing: voxel size in mm along right-left, anterior-posterior and inferior-superior.
         axes: orientation of the array axes as in ``nibabel.aff2axcodes``, for example ``"LIA"``.
         oblique_deg: turns of the slice block about the three axes.
@@ -112,7 +112,7 @@ def acquisition_grid(
     if sorted("RAS"["LPI".find(c)] if c in "LPI" else c for c in axes) != sorted("RAS"):
         raise UsageError(f"axes {axes!r} must name the three directions once each, for example RAS or LIA")
     turn = rotation(np.radians(oblique_deg))
-    corners = anatomy.deformation.to_participant(_outline(whole_head), iterations=8)
+    corners = head.deformation.to_participant(_outline(whole_head), iterations=8)
     corners = transform(pose, corners) @ turn
     low, high = corners.min(axis=0) - margin_mm, corners.max(axis=0) + margin_mm
     shape = np.ceil((high - low) / spacing).astype(int)
@@ -131,7 +131,7 @@ def acquisition_grid(
 @lru_cache(maxsize=2)
 def _outline(whole_head: bool) -> np.ndarray:
     """Points on the surface, template mm, that a field of view has to hold."""
-    mask, affine = load_template().brain > 0.5, load_template().affine
+    mask, affine = load_tissue_maps().brain > 0.5, load_tissue_maps().affine
     if whole_head:
         mask, affine = head_tissues()["inside"] > 0.5, head_tissues()["affine"]
     step = 2 if whole_head else 4
@@ -147,7 +147,7 @@ def head_tissues() -> dict[str, np.ndarray]:
     Layers follow the distance from the closed brain; a face and a neck are simple solids. Coarse on purpose: enough
     for bias correction, brain extraction and registration to have a head to deal with.
     """
-    template = load_template()
+    template = load_tissue_maps()
     pad = 12
     coarse = np.pad(template.brain[::2, ::2, ::2] > 0.5, pad)
     affine = template.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
@@ -178,19 +178,19 @@ def head_tissues() -> dict[str, np.ndarray]:
     return tissues
 
 
-def fractions(anatomy: Anatomy, look: Look) -> dict[str, tuple[tuple[slice, ...], np.ndarray]]:
+def fractions(head: PhantomHead, look: Look) -> dict[str, tuple[tuple[slice, ...], np.ndarray]]:
     """Share of each voxel that a structure fills: ``{name: (box of the grid, share)}``.
 
     Voxels around a habenula are divided into cells of at most 0.125 mm, so that shares add up to its volume.
     """
     solids = {
-        "left": anatomy.habenulae["left"],
-        "right": anatomy.habenulae["right"],
-        "commissure": anatomy.commissure,
-        "pineal": anatomy.pineal,
+        "left": head.habenulae["left"],
+        "right": head.habenulae["right"],
+        "commissure": head.commissure,
+        "pineal": head.pineal,
     }
-    if anatomy.cyst:
-        solids["cyst"] = anatomy.cyst
+    if head.cyst:
+        solids["cyst"] = head.cyst
     return {
         name: _share(solid.moved(look.pose), look.grid, FINE_MM.get(name, COARSE_MM)) for name, solid in solids.items()
     }
@@ -214,13 +214,13 @@ def _share(solid: Ellipsoid, grid: ScanGrid, cell_mm: float) -> tuple[tuple[slic
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)), share
 
 
-def render(anatomy: Anatomy, look: Look, rng: np.random.Generator) -> np.ndarray:
+def render(head: PhantomHead, look: Look, rng: np.random.Generator) -> np.ndarray:
     """Draw one scan.
 
     Args:
-        anatomy: the participant.
+        head: the participant.
         look: sequence, grid, pose and quality.
-        rng: of contrast, bias field and noise; the anatomy does not depend on it.
+        rng: of contrast, bias field and noise; the head does not depend on it.
 
     Returns:
         Intensities, float32, in the shape of ``look.grid``; not below 0.
@@ -229,9 +229,9 @@ def render(anatomy: Anatomy, look: Look, rng: np.random.Generator) -> np.ndarray
         raise UsageError(f"phantoms have no sequence {look.sequence!r}; there are {', '.join(SEQUENCES)}")
     factor = float(np.exp(rng.normal(0, 0.05)))
     signal = {name: tissue_signal(look.sequence, name, factor=factor) for name in TISSUES}
-    volume = _template_signal(anatomy, look.sequence, signal)
-    image, brain = _sample(anatomy, look, volume, signal)
-    _blend_structures(image, anatomy, look, signal, rng)
+    volume = _template_signal(head, look.sequence, signal)
+    image, brain = _sample(head, look, volume, signal)
+    _blend_structures(image, head, look, signal, rng)
     steps = [draw_shading(look.bias, rng), draw_noise(look.grid.shape, look.noise, rng)]
     image = acquire(torch.from_numpy(image), steps).numpy()
     if not look.whole_head:
@@ -239,9 +239,9 @@ def render(anatomy: Anatomy, look: Look, rng: np.random.Generator) -> np.ndarray
     return image * np.float32(look.gain)
 
 
-def _template_signal(anatomy: Anatomy, sequence: str, signal: dict[str, float]) -> np.ndarray:
+def _template_signal(head: PhantomHead, sequence: str, signal: dict[str, float]) -> np.ndarray:
     """The template brain in the contrast of the sequence, white matter at 1, with the participant's own texture."""
-    template = load_template()
+    template = load_tissue_maps()
     image = (
         template.fluid * np.float32(signal["fluid"])
         + template.grey * np.float32(signal["grey"])
@@ -253,23 +253,23 @@ def _template_signal(anatomy: Anatomy, sequence: str, signal: dict[str, float]) 
         ).astype(np.float32)
         own = curve[template.t1.astype(np.uint8)]
         image = TEMPLATE_SHARE * own + (1 - TEMPLATE_SHARE) * image
-    return image * _texture(anatomy.texture_seed)
+    return image * _texture(head.texture_seed)
 
 
 @lru_cache(maxsize=1)
 def _texture(seed: int) -> np.ndarray:
     """A participant's own fine structure: a factor around 1, coarser in fluid, where vessels and membranes lie."""
-    fluid = load_template().fluid
+    fluid = load_tissue_maps().fluid
     noise = np.random.default_rng(seed).standard_normal(fluid.shape, dtype=np.float32)
     smooth = ndimage.uniform_filter(noise, 2)
     return 1 + (0.04 + 0.12 * fluid) * smooth
 
 
-def _sample(anatomy, look: Look, volume: np.ndarray, signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+def _sample(head, look: Look, volume: np.ndarray, signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate brain and head once, slab by slab, so that memory stays small."""
-    template = load_template()
+    template = load_tissue_maps()
     grid = look.grid
-    nodes = _template_points_on_lattice(anatomy, look)
+    nodes = _template_points_on_lattice(head, look)
     image = np.empty(grid.shape, dtype=np.float32)
     brain = np.empty(grid.shape, dtype=np.float32)
     outer, outer_affine = _outer_signal(signal) if look.whole_head else (None, None)
@@ -302,13 +302,13 @@ def _offsets(thick: np.ndarray) -> list[tuple[float, float, float]]:
     return [(float(a), float(b), float(c)) for a in axes[0] for b in axes[1] for c in axes[2]]
 
 
-def _template_points_on_lattice(anatomy: Anatomy, look: Look) -> np.ndarray:
-    """Template world points, ``(3, a, b, c)``, of every third voxel (and one step beyond the edges)."""
+def _template_points_on_lattice(head: PhantomHead, look: Look) -> np.ndarray:
+    """TissueMaps world points, ``(3, a, b, c)``, of every third voxel (and one step beyond the edges)."""
     axes = [np.arange(-LATTICE_STEP, n + 2 * LATTICE_STEP, LATTICE_STEP) for n in look.grid.shape]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     to_participant = np.linalg.inv(look.pose) @ look.grid.affine
     points = transform(to_participant, index)
-    return np.moveaxis(anatomy.deformation.to_template(points), -1, 0).astype(np.float32)
+    return np.moveaxis(head.deformation.to_template(points), -1, 0).astype(np.float32)
 
 
 def _upsample(nodes: np.ndarray, rows: range, shape: tuple[int, ...], offset) -> np.ndarray:
@@ -331,14 +331,14 @@ def _outer_signal(signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     return sum(np.float32(level) * tissues[name] for name, level in levels.items()), tissues["affine"]
 
 
-def _blend_structures(image, anatomy: Anatomy, look: Look, signal: dict[str, float], rng: np.random.Generator) -> None:
+def _blend_structures(image, head: PhantomHead, look: Look, signal: dict[str, float], rng: np.random.Generator) -> None:
     """Put the small structures into the image, each voxel mixed by the share it is filled."""
     white_share = float(np.clip(rng.normal(*HABENULA_WHITE_SHARE), 0.2, 0.6))
     between = signal["grey"] + (signal["white"] - signal["grey"]) * white_share
     commissure = signal["grey"] + 0.3 * (signal["white"] - signal["grey"])
     pineal = 0.85 * signal["grey"] + 0.15 * signal["fluid"]
     levels = {"pineal": pineal, "cyst": signal["fluid"], "commissure": commissure, "left": between, "right": between}
-    shares = fractions(anatomy, look)
+    shares = fractions(head, look)
     for name, level in levels.items():
         if name in shares:
             box, share = shares[name]

@@ -15,7 +15,8 @@ from bids_app.lessons.lesson import Plan
 from bids_app.lessons.train import fit, new_state
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
 from bids_app.synthesis.heads.labelmaps import is_tissue, load_label_map
-from bids_app.synthesis.pathology.painting import PathologyPainter, PlacedMap, region_classes
+from bids_app.synthesis.heads.placed import PlacedMap
+from bids_app.synthesis.pathology.painting import PathologyPainter, region_classes
 from tests.bids_app.synthesis.small_heads import head_labels, save_labels
 
 PATCH = (32, 32, 32)

@@ -19,7 +19,7 @@ from bids_app.synthesis.datasets import demo_dataset
 from bids_app.synthesis.datasets.demo_cohorts import COHORTS, GENERATORS, STROKE, DemoPlan
 from bids_app.synthesis.datasets.demo_dataset import LATENTS, write_demo
 from bids_app.synthesis.datasets.demo_images import draw_participant, eloquent, protocol
-from bids_app.synthesis.pathology.ground import from_mni
+from bids_app.synthesis.heads.placed import from_mni
 from tests.phantoms import checksums
 
 SPACING = 5.0

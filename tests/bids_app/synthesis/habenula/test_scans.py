@@ -3,12 +3,20 @@ import pytest
 import torch
 
 from bids_app.synthesis.fields import places
-from bids_app.synthesis.habenula.scans import SIDE, Sources, Variation, core, draw_scan, draw_scanner, tissue_numbers
+from bids_app.synthesis.habenula.scans import (
+    SIDE,
+    HabenulaRanges,
+    Sources,
+    core,
+    draw_scan,
+    draw_scanner,
+    tissue_numbers,
+)
 from bids_app.synthesis.habenula.shapes import ellipsoid, volume_of
 from bids_app.synthesis.habenula.sources import SPACING_MM
 from bids_app.synthesis.scanner.acquisition import acquire
 
-STILL = Variation(shift_mm=0, turn=0, scale=0, bend_mm=0, swell=0, wild=0)
+STILL = HabenulaRanges(shift_mm=0, turn=0, scale=0, bend_mm=0, swell=0, wild=0)
 VOXEL = SPACING_MM**3
 
 
@@ -29,24 +37,24 @@ def sources() -> Sources:
 
 
 def test_the_same_seed_gives_the_same_scan(sources):
-    one, two = (draw_scan(sources, 0, 7, Variation()) for _ in range(2))
+    one, two = (draw_scan(sources, 0, 7, HabenulaRanges()) for _ in range(2))
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1], two[1])
 
 
 def test_another_seed_gives_another_scan(sources):
-    assert not torch.equal(draw_scan(sources, 0, 7, Variation())[0], draw_scan(sources, 0, 8, Variation())[0])
+    assert not torch.equal(draw_scan(sources, 0, 7, HabenulaRanges())[0], draw_scan(sources, 0, 8, HabenulaRanges())[0])
 
 
 def test_targets_are_parts_that_sum_to_one(sources):
-    target = draw_scan(sources, 0, 3, Variation())[1]
+    target = draw_scan(sources, 0, 3, HabenulaRanges())[1]
     assert target.shape == (3, SIDE, SIDE, SIDE)
     torch.testing.assert_close(target.sum(0), torch.ones(SIDE, SIDE, SIDE))
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_left_stays_on_the_left_whether_mirrored_or_not(sources, seed):
-    left, right = draw_scan(sources, 0, seed, Variation())[1][1:]
+    left, right = draw_scan(sources, 0, seed, HabenulaRanges())[1][1:]
     x = torch.arange(SIDE).float()[:, None, None]
     assert (left * x).sum() / left.sum() < (right * x).sum() / right.sum()
 
@@ -59,7 +67,7 @@ def test_drawn_volumes_follow_the_measured_ones(sources):
 
 
 def test_a_second_scan_of_the_same_brain_keeps_its_volume(sources):
-    one, two = (draw_scan(sources, 0, 5, Variation(), again)[1][1:].sum((1, 2, 3)) for again in (1, 2))
+    one, two = (draw_scan(sources, 0, 5, HabenulaRanges(), again)[1][1:].sum((1, 2, 3)) for again in (1, 2))
     torch.testing.assert_close(one, two, rtol=0.02, atol=1)
 
 

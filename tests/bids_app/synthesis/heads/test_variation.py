@@ -12,8 +12,8 @@ from bids_app.synthesis.heads.variation import (
     MALE_HEAD,
     MEASURES,
     Effect,
-    Variation,
-    draw_variation,
+    Measures,
+    draw_measures,
     vary,
 )
 
@@ -26,7 +26,7 @@ def stream(seed: int) -> torch.Generator:
 
 
 def changed(brain, **logs: float):
-    return vary(brain, Variation({name: logs.get(name, 0.0) for name in MEASURES}, 1.0), SPACING)
+    return vary(brain, Measures({name: logs.get(name, 0.0) for name in MEASURES}, 1.0), SPACING)
 
 
 @pytest.fixture(scope="module", params=["template", "procedural"])
@@ -42,7 +42,7 @@ def people(effects, disease=None, n=30):
     ill = [disease if disease and i // 2 % 2 else None for i in range(n)]
     rows = []
     for i in range(n):
-        one = draw_variation(ages[i], sexes[i], stream(100 + i), disease=ill[i], effects=effects)
+        one = draw_measures(ages[i], sexes[i], stream(100 + i), disease=ill[i], effects=effects)
         v = vary(plain, one, SPACING).volumes
         both = v["hippocampus_left_ml"] + v["hippocampus_right_ml"]
         rows.append([np.log(both), np.log(v["ventricles_ml"]), np.log(v["cortex_ml"])])
@@ -121,12 +121,12 @@ def test_wide_ventricles_stay_in_one_piece_of_fluid(brain):
 
 
 def test_men_have_larger_heads():
-    woman, man = (draw_variation(50, sex, stream(1)).size for sex in "FM")
+    woman, man = (draw_measures(50, sex, stream(1)).size for sex in "FM")
     assert 3 * np.log(man / woman) == pytest.approx(MALE_HEAD)
 
 
 def test_deviations_are_the_same_with_and_without_a_disease():
-    well, ill = (draw_variation(70, "F", stream(4), disease=d).logs for d in (None, "schizophrenia"))
+    well, ill = (draw_measures(70, "F", stream(4), disease=d).logs for d in (None, "schizophrenia"))
     for name in MEASURES:
         assert ill[name] - well[name] == pytest.approx(DISEASES["schizophrenia"][name])
 
@@ -134,4 +134,4 @@ def test_deviations_are_the_same_with_and_without_a_disease():
 @pytest.mark.parametrize(("sex", "disease"), [("X", None), ("F", "gout")])
 def test_an_unknown_sex_or_disease_is_refused(sex, disease):
     with pytest.raises(UsageError):
-        draw_variation(50, sex, stream(1), disease=disease)
+        draw_measures(50, sex, stream(1), disease=disease)

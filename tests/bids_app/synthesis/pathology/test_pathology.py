@@ -4,7 +4,6 @@ import gzip
 import io
 import tarfile
 from dataclasses import replace
-from functools import lru_cache
 
 import nibabel as nib
 import numpy as np
@@ -12,55 +11,25 @@ import pytest
 import torch
 
 from bids_app.errors import DataError, InputMissing, UsageError
-from bids_app.synthesis.heads.brains import draw_brain
-from bids_app.synthesis.pathology.ground import LANDMARKS, MIDDLE_MNI, STEM
-from bids_app.synthesis.pathology.pathology import (
-    KINDS,
-    REGIONS,
-    Compartment,
-    Ground,
-    Pathology,
-    draw_pathology,
-    from_mni,
-    ground_from_labels,
-    places_of_head,
+from bids_app.synthesis.heads.placed import (
+    MIDDLE_MNI,
+    PlacedTissue,
 )
+from bids_app.synthesis.pathology.compartments import Compartment, Pathology
+from bids_app.synthesis.pathology.pathology import KINDS, REGIONS, draw_pathology
 from bids_app.synthesis.pathology.shapes import ARCHIVE, Canvas, load
 from bids_app.synthesis.pathology.tissues import TISSUES
 from bids_app.synthesis.scanner import physics
-
-SPACING = 3.0
-SHAPE = (56, 66, 56)
-VOXEL_ML = SPACING**3 / 1000
+from tests.bids_app.synthesis.drawn_people import SPACING, VOXEL_ML, mni, people, placed, seeded
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@lru_cache(maxsize=4)
-def ground(family: str = "template") -> Ground:
-    made = draw_brain(family, seeded(1), SHAPE, SPACING)
-    return Ground(made.tissue, made.ventricle, made.frame, SPACING)
-
-
-def nowhere() -> Ground:
+def nowhere() -> PlacedTissue:
     """No brain at all."""
-    return Ground(torch.zeros(3, 12, 12, 12), torch.zeros(12, 12, 12), torch.full((12, 12, 12, 3), 300.0), 2.0)
-
-
-@lru_cache(maxsize=8)
-def people(kind: str, count: int = 12, family: str = "template") -> tuple[Pathology, ...]:
-    return tuple(draw_pathology(kind, ground(family), seeded(seed)) for seed in range(count))
-
-
-def mni(where: torch.Tensor) -> torch.Tensor:
-    """Places of the voxels of a mask, MNI mm, ``(n, 3)``."""
-    return ground().at[where] + torch.tensor(MIDDLE_MNI)
+    return PlacedTissue(torch.zeros(3, 12, 12, 12), torch.zeros(12, 12, 12), torch.full((12, 12, 12, 3), 300.0), 2.0)
 
 
 def ratio(name: str, sequence: str, field: float, healthy: str = "white") -> float:
-    how = physics.acquisition(sequence, field)
+    how = physics.pulse_sequence(sequence, field)
     return physics.signal(how, TISSUES[name].at(field)) / physics.signal(how, physics.tissues(field)[healthy])
 
 
@@ -116,7 +85,7 @@ def test_flow_is_mistaken_on_flair_alone():
 @pytest.mark.parametrize("kind", KINDS)
 def test_shares_lie_between_0_and_1_and_what_is_labelled_in_the_brain(kind):
     for family in ("template", "procedural"):
-        land = ground(family)
+        land = placed(family)
         for drawn in people(kind)[:4] if family == "template" else people(kind, 1, family):
             assert all(float(part.share.min()) >= 0 and float(part.share.max()) <= 1 for part in drawn.compartments)
             assert all(part.region <= len(REGIONS[kind]) for part in drawn.compartments)
@@ -127,7 +96,7 @@ def test_shares_lie_between_0_and_1_and_what_is_labelled_in_the_brain(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_seed_gives_the_same_pathology(kind):
-    first, second = (draw_pathology(kind, ground(), seeded(5)) for _ in range(2))
+    first, second = (draw_pathology(kind, placed(), seeded(5)) for _ in range(2))
     assert first.latents == second.latents
     assert [part.tissue for part in first.compartments] == [part.tissue for part in second.compartments]
     assert all(torch.equal(a.share, b.share) for a, b in zip(first.compartments, second.compartments, strict=True))
@@ -205,7 +174,7 @@ def test_contusions_are_frontal_and_temporal():
 def test_schwannoma_lies_in_the_cerebellopontine_angle_on_one_side():
     for drawn in people("schwannoma"):
         tumour = drawn.region_share(1)
-        x, y, z = ((ground().at + torch.tensor(MIDDLE_MNI)) * tumour[..., None]).sum((0, 1, 2)) / tumour.sum()
+        x, y, z = ((placed().at + torch.tensor(MIDDLE_MNI)) * tumour[..., None]).sum((0, 1, 2)) / tumour.sum()
         assert 7 < float(x) * drawn.latents["side"] < 33
         assert -42 < float(y) < -14
         assert -50 < float(z) < -24
@@ -215,7 +184,7 @@ def test_glioma_has_a_rim_around_its_core_and_oedema_in_white_matter():
     for drawn in people("glioma"):
         names = {part.name: part for part in drawn.compartments}
         oedema = names["oedema"].share
-        assert float((oedema * ground().tissue[2]).sum()) >= 0.6 * float(oedema.sum())
+        assert float((oedema * placed().tissue[2]).sum()) >= 0.6 * float(oedema.sum())
         if drawn.latents["enhancing"]:
             assert float(drawn.region_share(3).sum()) > 0
             assert bool((names["necrosis"].share <= names["rim"].share + 1e-5).all())
@@ -223,9 +192,9 @@ def test_glioma_has_a_rim_around_its_core_and_oedema_in_white_matter():
 
 def test_plaques_gather_around_the_ventricles():
     close = sum(d.region_share(1) for d in people("ms"))
-    near = Canvas(ground(), seeded(0)).ventricle
+    near = Canvas(placed(), seeded(0)).ventricle
     around = torch.nn.functional.max_pool3d(near[None, None], 7, stride=1, padding=3)[0, 0] > 0.3
-    inside = ground().tissue[2] > 0.5
+    inside = placed().tissue[2] > 0.5
     assert float(close[around & inside].mean()) > 2 * float(close[~around & inside].mean())
 
 
@@ -234,7 +203,7 @@ def test_healthy_people_have_nothing_labelled():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_ground_without_a_place_gives_an_empty_pathology(kind):
+def test_a_head_without_a_place_gives_an_empty_pathology(kind):
     drawn = draw_pathology(kind, nowhere(), seeded(0))
     assert drawn.compartments == ()
     assert drawn.latents["lesion_ml"] == 0
@@ -243,11 +212,11 @@ def test_a_ground_without_a_place_gives_an_empty_pathology(kind):
 
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(UsageError, match="no pathology 'migraine'"):
-        draw_pathology("migraine", ground(), seeded(0))
+        draw_pathology("migraine", placed(), seeded(0))
     with pytest.raises(UsageError, match="not 2"):
-        draw_pathology("ms", ground(), seeded(0), field_tesla=2.0)
-    with pytest.raises(UsageError, match="a ground has"):
-        draw_pathology("ms", replace(ground(), ventricle=torch.zeros(3, 3, 3)), seeded(0))
+        draw_pathology("ms", placed(), seeded(0), field_tesla=2.0)
+    with pytest.raises(UsageError, match="a head has"):
+        draw_pathology("ms", replace(placed(), ventricle=torch.zeros(3, 3, 3)), seeded(0))
 
 
 @pytest.mark.parametrize("spacing", [1.5, 4.0])
@@ -257,7 +226,7 @@ def test_volume_hardly_depends_on_the_grid(spacing):
     at = torch.stack(torch.meshgrid(half, half, half, indexing="ij"), -1)
     tissue = torch.zeros(3, n, n, n)
     tissue[2] = 1.0
-    canvas = Canvas(Ground(tissue, torch.zeros(n, n, n), at, spacing), seeded(3))
+    canvas = Canvas(PlacedTissue(tissue, torch.zeros(n, n, n), at, spacing), seeded(3))
     middle = torch.full((1, 3), (n - 1) / 2)
     blob = canvas.blobs(middle, torch.tensor([2.0]))
     assert float(blob.sum()) * spacing**3 / 1000 == pytest.approx(2.0, rel=0.2)
@@ -303,59 +272,10 @@ def test_missing_or_broken_shapes_are_said(tmp_path):
 
 def test_some_strokes_take_real_shapes():
     sheet = torch.ones(40, 8, 30, dtype=torch.uint8)
-    drawn = [draw_pathology("stroke", ground(), seeded(seed), shapes=[sheet]) for seed in range(12)]
+    drawn = [draw_pathology("stroke", placed(), seeded(seed), shapes=[sheet]) for seed in range(12)]
     plain = people("stroke")
     acute = [i for i, d in enumerate(plain) if d.latents["lesion_ml"] > 0]
     other = [i for i in acute if drawn[i].latents["lesion_ml"] != plain[i].latents["lesion_ml"]]
     assert 0 < len(other) < len(acute)
     volumes = [drawn[i].latents["lesion_ml"] for i in other]
     assert 1 < np.median(volumes) < 25
-
-
-def head_labels() -> tuple[np.ndarray, np.ndarray]:
-    """Small cubes where the structures of a head are, on a grid of 2 mm that runs left, posterior, superior."""
-    labels = np.zeros((80, 100, 80), np.int16)
-    affine = np.array([[-2.0, 0, 0, 79], [0, -2, 0, 82], [0, 0, 2, -74], [0, 0, 0, 1]])
-    known = {left: (-m[0], *m[1:]) for (left, _), m in LANDMARKS.values()}
-    known |= {right: m for (_, right), m in LANDMARKS.values()} | dict([STEM])
-    for label, place in known.items():
-        x, y, z = np.rint(np.linalg.inv(affine) @ [*place, 1])[:3].astype(int)
-        labels[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = label
-    return labels, affine
-
-
-def test_places_of_a_head_are_millimetres_from_the_middle_of_the_brain():
-    labels, affine = head_labels()
-    at = places_of_head(labels, affine)
-    right_putamen = at[torch.from_numpy(labels == 51)].mean(0)
-    assert torch.allclose(right_putamen, torch.tensor(from_mni((24, 4, 2))), atol=1.5)
-    x, y, z = 11, 70, 30
-    world = torch.tensor((affine @ [x, y, z, 1])[:3] - np.array(MIDDLE_MNI), dtype=torch.float32)
-    assert torch.allclose(at[x, y, z], world, atol=2.0)
-
-
-def test_a_head_without_one_side_has_no_places():
-    labels, affine = head_labels()
-    labels[:40] = 0
-    with pytest.raises(DataError, match="on both sides"):
-        places_of_head(labels, affine)
-    with pytest.raises(DataError, match="0 of the"):
-        places_of_head(np.zeros((4, 4, 4), int), np.eye(4))
-
-
-def test_labels_become_tissue():
-    labels = torch.tensor([0, 2, 3, 4, 13, 24, 16, 515]).reshape(2, 2, 2)
-    made = ground_from_labels(labels, 1.0, torch.zeros(2, 2, 2, 3))
-    assert made.tissue.flatten(1).T.tolist() == [
-        [0, 0, 0],
-        [0, 0, 1],
-        [0, 1, 0],
-        [1, 0, 0],
-        [0, 0.5, 0.5],
-        [1, 0, 0],
-        [0, 0, 1],
-        [0, 0, 0],
-    ]
-    assert made.ventricle.flatten().tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
-    with pytest.raises(DataError, match="do not fit"):
-        ground_from_labels(labels, 1.0, torch.zeros(2, 2, 3))

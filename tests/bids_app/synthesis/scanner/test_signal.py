@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from bids_app.errors import UsageError
-from bids_app.synthesis.heads.anatomy import draw_anatomy, draw_pose
+from bids_app.synthesis.heads.head import draw_head, draw_pose
 from bids_app.synthesis.scanner import signal
 from bids_app.synthesis.scanner.signal import Look, acquisition_grid, fractions, render, tissue_signal
 
 
 @pytest.fixture(scope="module")
 def person():
-    return draw_anatomy(np.random.default_rng(3))
+    return draw_head(np.random.default_rng(3))
 
 
 @pytest.fixture(scope="module")

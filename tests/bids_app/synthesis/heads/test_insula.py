@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bids_app.synthesis.heads.insula import CORTEX_TO_INSULA, INSULA, load_insula, with_insula
 from bids_app.synthesis.heads.labelmaps import POSITION, brain_table, load_label_map, mirror_table, tissue_table
-from bids_app.synthesis.pathology.ground import MIDDLE_MNI
-from bids_app.synthesis.pathology.insula import CORTEX_TO_INSULA, INSULA, load_insula, with_insula
-from bids_app.synthesis.pathology.painting import place_map
+from bids_app.synthesis.heads.placed import MIDDLE_MNI, place_map
 from tests.bids_app.synthesis.small_heads import head_labels, save_labels
 
 SPACING = 1.5

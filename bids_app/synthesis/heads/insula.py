@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from bids_app.synthesis.heads.labelmaps import POSITION, LabelMap
-from bids_app.synthesis.pathology.ground import MIDDLE_MNI
-from bids_app.synthesis.pathology.painting import place_map
+from bids_app.synthesis.heads.placed import MIDDLE_MNI, place_map
 
 ATLAS = Path("habenula_atlas") / "AllenAtlas.nii.gz"
 INSULA_SOURCE = "the Allen human reference atlas in MNI space (Ding et al. 2016, J Comp Neurol 524:3127; CC BY 4.0)"

@@ -1,28 +1,27 @@
-"""What a pathology is drawn on, and what it is made of.
+"""Where the structures of a head lie: tissue with its place, places in MNI space, and label maps that are placed there.
 
-Places are said in MNI coordinates, mm (right, anterior, superior from the anterior commissure); `Ground.at` counts from
-the middle of the brain instead, which in the ICBM152 template lies at `MIDDLE_MNI`.
+Places are said in MNI coordinates, mm (right, anterior, superior from the anterior commissure); `PlacedTissue.at`
+counts from the middle of the brain instead, which in the ICBM152 template lies at `MIDDLE_MNI`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from bids_app.errors import DataError
-from bids_app.synthesis.scanner.physics import Tissue, tissues
+from bids_app.synthesis.heads.labelmaps import LABELS, TISSUE, LabelMap
 
 #: Middle of the ICBM152 brain's bounding box in MNI coordinates, measured on the template that nilearn carries.
 MIDDLE_MNI = (0.0, -17.0, 6.0)
 
 # FreeSurfer labels of each tissue; those that are neither are half of both.
-_FLUID = (4, 5, 14, 15, 24, 43, 44, 72, 136, 137, 163, 164)
-_GREY = (3, 8, 10, 11, 12, 17, 18, 26, 42, 47, 49, 50, 51, 53, 54, 58, 1035, 2035)
-_WHITE = (2, 7, 16, 25, 41, 46, 57)
-_MIXED = (13, 28, 52, 60)
+_GREY = tuple(label for name in ("cortex", "limbic", "thalamus", "striatum") for label in TISSUE[name])
+_WHITE = (*TISSUE["white"], 16)
+_MIXED = (*TISSUE["pallidum"], 28, 60)
 _VENTRICLE = (4, 5, 14, 43, 44, 136, 137, 163, 164)
 
 #: Middle of structures on the right, MNI mm. Deep nuclei and hippocampus: centres of Tzourio-Mazoyer 2002 (NeuroImage
@@ -43,7 +42,7 @@ LEAST_LANDMARKS = 6
 
 
 @dataclass(frozen=True)
-class Ground:
+class PlacedTissue:
     """Where lesions can lie, of one head or a part of it.
 
     Attributes:
@@ -59,100 +58,18 @@ class Ground:
     spacing: float
 
 
-@dataclass(frozen=True)
-class Relaxation:
-    """A pathological tissue at 3 T.
-
-    Attributes:
-        t1_ms, t2_ms, density, diffusivity, gadolinium_mM: as in `physics.Tissue`.
-        like: the healthy tissue with which T1 and T2 change in proportion when the field does.
-    """
-
-    t1_ms: float
-    t2_ms: float
-    density: float
-    diffusivity: float
-    gadolinium_mM: float = 0.0
-    like: str = "grey"
-
-    def at(self, field_tesla: float) -> Tissue:
-        here, reference = tissues(field_tesla)[self.like], tissues(3.0)[self.like]
-        return Tissue(
-            t1_ms=self.t1_ms * here.t1_ms / reference.t1_ms,
-            t2_ms=self.t2_ms * here.t2_ms / reference.t2_ms,
-            density=self.density,
-            diffusivity=self.diffusivity,
-            gadolinium_mM=self.gadolinium_mM,
-        )
-
-
-@dataclass(frozen=True)
-class Compartment:
-    """One kind of pathological tissue.
-
-    Attributes:
-        name: of the tissue.
-        share: of each voxel, in [0, 1], ``(x, y, z)``; later compartments lie over earlier ones.
-        region: position, from 1, of the region in `REGIONS` that it belongs to; 0: not labelled.
-        tissue: its relaxation at 3 T.
-    """
-
-    name: str
-    share: torch.Tensor
-    region: int
-    tissue: Relaxation
-
-    def relaxation(self, field_tesla: float) -> Tissue:
-        return self.tissue.at(field_tesla)
-
-
-@dataclass(frozen=True)
-class Pathology:
-    """What one participant has.
-
-    Attributes:
-        compartments: from the lowest layer to the uppermost.
-        latents: what is known of it: ``lesion_ml`` (labelled), ``count``, ``side`` (-1 left, 1 right, 0 both or none),
-            and what belongs to the kind.
-        shape: of the grid.
-    """
-
-    compartments: tuple[Compartment, ...]
-    latents: dict[str, float]
-    shape: tuple[int, int, int]
-
-    def region_share(self, index: int) -> torch.Tensor:
-        """Share of each voxel that belongs to region ``index``, after later compartments have covered earlier ones."""
-        total = torch.zeros(self.shape)
-        self._cover(total, lambda region: region == index)
-        return total
-
-    def labelled(self) -> torch.Tensor:
-        """As `region_share`, of all regions together."""
-        total = torch.zeros(self.shape)
-        self._cover(total, lambda region: region > 0)
-        return total
-
-    def _cover(self, total: torch.Tensor, counts: Callable[[int], bool]) -> None:
-        begun = False
-        for part in self.compartments:
-            begun = begun or counts(part.region)
-            if begun:
-                total.lerp_(torch.tensor(float(counts(part.region))), part.share)
-
-
 def from_mni(point: Sequence[float]) -> tuple[float, float, float]:
-    """A point in MNI coordinates, mm, as `Ground.at` counts."""
+    """A point in MNI coordinates, mm, as `PlacedTissue.at` counts."""
     return tuple(float(p - m) for p, m in zip(point, MIDDLE_MNI, strict=True))
 
 
-def ground_from_labels(labels: torch.Tensor, spacing: float, at: torch.Tensor) -> Ground:
-    """The ground of a map of FreeSurfer labels, or of a part of one.
+def tissue_of_labels(labels: torch.Tensor, spacing: float, at: torch.Tensor) -> PlacedTissue:
+    """Tissue of a map of FreeSurfer labels, or of a part of one.
 
     Args:
         labels: integers, ``(x, y, z)``; labels that are no brain tissue or its fluid (skull, scalp) count as outside.
         spacing: of the grid, mm.
-        at: as `Ground.at`; `places_of_head` makes it for a whole head.
+        at: as `PlacedTissue.at`; `places_of_head` makes it for a whole head.
 
     Raises:
         DataError: ``at`` does not fit ``labels``, or a label is negative.
@@ -162,15 +79,15 @@ def ground_from_labels(labels: torch.Tensor, spacing: float, at: torch.Tensor) -
     if int(labels.min()) < 0:
         raise DataError(f"a label map has no negative labels; {int(labels.min())} is there")
     table = torch.zeros(4, max(int(labels.max()), max(_GREY)) + 1)
-    for row, members in enumerate((_FLUID, _GREY, _WHITE, _VENTRICLE)):
+    for row, members in enumerate((TISSUE["fluid"], _GREY, _WHITE, _VENTRICLE)):
         table[row, list(members)] = 1.0
     table[1:3, list(_MIXED)] = 0.5
     found = table.index_select(1, labels.flatten().long()).reshape(4, *labels.shape)
-    return Ground(found[:3], found[3], at, float(spacing))
+    return PlacedTissue(found[:3], found[3], at, float(spacing))
 
 
 def places_of_head(labels: np.ndarray, affine: np.ndarray) -> torch.Tensor:
-    """`Ground.at` for a whole map of FreeSurfer labels, any orientation.
+    """`PlacedTissue.at` for a whole map of FreeSurfer labels, any orientation.
 
     The affine map that brings the middles of nuclei, hippocampi, cortex and stem closest to where they are in MNI space
     (least squares); over the label maps it was tried on they come to within 2.5 mm on average.
@@ -210,3 +127,34 @@ def _middles(labels: np.ndarray, wanted: Iterable[int]) -> dict[int, np.ndarray]
     counts = np.bincount(found) if len(found) else np.zeros(0)
     sums = np.stack([np.bincount(found, weights=axis) for axis in where], -1) if len(found) else np.zeros((0, 3))
     return {label: sums[label] / counts[label] for label in wanted if label < len(counts) and counts[label]}
+
+
+@dataclass(frozen=True)
+class PlacedMap:
+    """A label map and where its voxels lie in a head of about MNI size.
+
+    Attributes:
+        origin, steps: mm from the middle of the brain of voxel 0, ``(3,)``, and of a step along each axis, ``(3, 3)``.
+    """
+
+    label_map: LabelMap
+    origin: torch.Tensor
+    steps: torch.Tensor
+
+    def places(self, at: torch.Tensor) -> torch.Tensor:
+        """mm from the middle of the brain, ``(x, y, z, 3)``, of places ``(3, x, y, z)`` in voxels of the map."""
+        return torch.einsum("axyz,ab->xyzb", at, self.steps) + self.origin
+
+
+def place_map(label_map: LabelMap) -> PlacedMap:
+    """Find where a label map's structures are; see `places_of_head`."""
+    affine = np.diag([label_map.spacing] * 3 + [1.0])
+    at = places_of_head(np.array(LABELS)[label_map.labels.numpy()], affine)
+    steps = torch.stack([at[1, 0, 0] - at[0, 0, 0], at[0, 1, 0] - at[0, 0, 0], at[0, 0, 1] - at[0, 0, 0]])
+    return PlacedMap(label_map, at[0, 0, 0].clone(), steps)
+
+
+def around(placed: PlacedMap, middle_mm: Sequence[float]) -> LabelMap:
+    """The map with a place of the head, mm from the middle of the brain, where patches have their middle."""
+    voxel = (torch.tensor(middle_mm) - placed.origin) @ torch.linalg.inv(placed.steps)
+    return replace(placed.label_map, brain=torch.stack([voxel, voxel + 1]).round().long())

@@ -38,7 +38,7 @@ VENTRICLE_CENTRE_MM = (0.0, -14.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Template:
+class TissueMaps:
     """Tissue maps of the template brain.
 
     Attributes:
@@ -128,7 +128,7 @@ class Deformation:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class PhantomHead:
     """One participant. Structures are in participant world; left and right are the participant's own.
 
     Attributes:
@@ -145,7 +145,7 @@ class Anatomy:
     cyst: Ellipsoid | None
     texture_seed: int
 
-    def mirrored(self) -> Anatomy:
+    def mirrored(self) -> PhantomHead:
         """The mirror image: what was left is right."""
         mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
         coefficients = self.deformation.coefficients[:, ::-1].copy()
@@ -165,7 +165,7 @@ class Anatomy:
 
 
 @lru_cache(maxsize=1)
-def load_template() -> Template:
+def load_tissue_maps() -> TissueMaps:
     """Read the tissue maps that nilearn carries, without importing nilearn.
 
     Raises:
@@ -184,7 +184,7 @@ def load_template() -> Template:
     fluid = np.clip(brain - grey - white, 0, 1)
     levels = _levels(maps["t1"][::2, ::2, ::2], grey[::2, ::2, ::2], white[::2, ::2, ::2])
     t1, grey, white = _without_own_habenulae(maps["t1"], grey, white, affine)
-    return Template(t1, grey, white, fluid, brain, affine, levels)
+    return TissueMaps(t1, grey, white, fluid, brain, affine, levels)
 
 
 def _template_file(name: str) -> Path:
@@ -242,14 +242,14 @@ def draw_volumes(rng: np.random.Generator, *, shift: float = 0.0) -> dict[str, f
     return {side: float(max(volume, HABENULA_SMALLEST_MM3)) for side, volume in drawn.items()}
 
 
-def draw_anatomy(
+def draw_head(
     rng: np.random.Generator,
     *,
     volumes: dict[str, float] | None = None,
     widening: float | None = None,
     asymmetry: float = 0.5,
     strength: float = 1.0,
-) -> Anatomy:
+) -> PhantomHead:
     """Draw one participant.
 
     Args:
@@ -272,7 +272,7 @@ def draw_anatomy(
     pineal = _draw_midline(rng, deformation, middle + np.array((0, -5.2, -1.3)), (2.4, 3.2, 2.0), 0.6)
     cyst = _draw_midline(rng, deformation, middle + np.array((0, -5.6, -1.3)), (0.9, 1.3, 0.8), 0.2)
     has_cyst = rng.random() < 0.4
-    return Anatomy(deformation, habenulae, commissure, pineal, cyst if has_cyst else None, int(rng.integers(2**31)))
+    return PhantomHead(deformation, habenulae, commissure, pineal, cyst if has_cyst else None, int(rng.integers(2**31)))
 
 
 def _draw_affine(rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -308,7 +308,7 @@ def _draw_habenula(rng: np.random.Generator, deformation: Deformation, side: str
 
 def _ventricle_wall(y: float, z: float, otherwise: float) -> float:
     """Distance of the third ventricle's wall from the midline at ``(y, z)`` of the template, mm."""
-    template = load_template()
+    template = load_tissue_maps()
     x = np.arange(0.0, 5.0, 0.05)
     points = np.stack([x, np.full_like(x, y), np.full_like(x, z)]) - template.affine[:3, 3:]
     fluid = ndimage.map_coordinates(template.fluid, points, order=1)

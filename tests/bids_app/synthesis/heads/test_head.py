@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bids_app.errors import InputMissing
-from bids_app.synthesis.heads import anatomy
-from bids_app.synthesis.heads.anatomy import Ellipsoid, draw_anatomy, draw_pose, draw_volumes, load_template
+from bids_app.synthesis.heads import head
+from bids_app.synthesis.heads.head import Ellipsoid, draw_head, draw_pose, draw_volumes, load_tissue_maps
 
 
 @pytest.fixture(scope="module")
 def person():
-    return draw_anatomy(np.random.default_rng(3))
+    return draw_head(np.random.default_rng(3))
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,14 @@ def points():
 
 
 def test_same_seed_gives_the_same_participant(person):
-    again = draw_anatomy(np.random.default_rng(3))
+    again = draw_head(np.random.default_rng(3))
     assert np.array_equal(again.habenulae["left"].centre, person.habenulae["left"].centre)
     assert np.array_equal(again.deformation.coefficients, person.deformation.coefficients)
 
 
 def test_habenulae_have_the_volume_that_was_asked_for():
     volumes = {"left": 12.5, "right": 21.0}
-    person = draw_anatomy(np.random.default_rng(0), volumes=volumes)
+    person = draw_head(np.random.default_rng(0), volumes=volumes)
     assert {side: solid.volume for side, solid in person.habenulae.items()} == pytest.approx(volumes)
 
 
@@ -49,14 +49,14 @@ def test_left_habenula_is_on_the_left(person):
 
 def test_habenulae_lie_where_the_atlas_has_them():
     for seed in range(6):
-        person = draw_anatomy(np.random.default_rng(seed))
-        for side, expected in anatomy.HABENULA_CENTRE_MM.items():
+        person = draw_head(np.random.default_rng(seed))
+        for side, expected in head.HABENULA_CENTRE_MM.items():
             found = person.deformation.to_template(person.habenulae[side].centre)
             assert np.linalg.norm(found - expected) < 2.5
 
 
 def test_habenula_borders_on_the_third_ventricle(person):
-    template = load_template()
+    template = load_tissue_maps()
     for side, inward in (("left", 1), ("right", -1)):
         centre = person.deformation.to_template(person.habenulae[side].centre)
         index = np.round(centre + np.array([inward * 2.5, 0, 0]) - template.affine[:3, 3]).astype(int)
@@ -70,14 +70,14 @@ def test_deformation_can_be_inverted(person, points):
 
 def test_deformation_does_not_fold(points):
     for seed in range(3):
-        deformation = draw_anatomy(np.random.default_rng(seed)).deformation
+        deformation = draw_head(np.random.default_rng(seed)).deformation
         steps = [deformation.to_template(points + step) - deformation.to_template(points) for step in 0.1 * np.eye(3)]
         jacobian = np.linalg.det(np.stack(steps, axis=-1) / 0.1)
         assert jacobian.min() > 0.2
 
 
 def test_no_strength_leaves_the_template_as_it_is(points):
-    person = draw_anatomy(np.random.default_rng(1), strength=0, widening=0)
+    person = draw_head(np.random.default_rng(1), strength=0, widening=0)
     assert person.deformation.to_template(points) == pytest.approx(points)
 
 
@@ -110,7 +110,7 @@ def test_pose_is_rigid():
 
 
 def test_template_without_its_own_habenulae_has_no_white_matter_there():
-    template = load_template()
+    template = load_tissue_maps()
     index = tuple(np.round(np.array([3.3, -23.5, 2.6]) - template.affine[:3, 3]).astype(int))
     assert template.white[index] == 0
     assert template.t1[index] <= 172
@@ -118,10 +118,10 @@ def test_template_without_its_own_habenulae_has_no_white_matter_there():
 
 def test_template_is_read_without_importing_nilearn(monkeypatch):
     monkeypatch.setitem(sys.modules, "nilearn.datasets", None)
-    load_template.__wrapped__()
+    load_tissue_maps.__wrapped__()
 
 
 def test_missing_nilearn_is_named(monkeypatch):
-    monkeypatch.setattr(anatomy, "find_spec", lambda name: None)
+    monkeypatch.setattr(head, "find_spec", lambda name: None)
     with pytest.raises(InputMissing, match="nilearn"):
-        load_template.__wrapped__()
+        load_tissue_maps.__wrapped__()
