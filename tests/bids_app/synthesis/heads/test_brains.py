@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bids_app.errors import UsageError
-from bids_app.synthesis.datasets.cohorts import SHAPE, SPACING_MM
 from bids_app.synthesis.heads.brains import draw_brain
+from tests.learned.phantom_cohort import SHAPE, SPACING_MM
 
 
 def brain(family: str, seed: int = 0):
