@@ -180,8 +180,10 @@ def _typed(name: str, value: Any, item: dataclasses.Field, source: str) -> Any:
     else:
         expected, made = str, str
     right = isinstance(value, expected) and not (expected in (int, (int, float)) and isinstance(value, bool))
-    if not right:
-        raise UsageError(f"{source}: {name} = {value!r} is not of the right kind ({kind})")
+    inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    if not right or not all(isinstance(one, str) for one in inside):
+        shown = repr(value) if len(repr(value)) < 100 else f"{repr(value)[:100]}..."
+        raise UsageError(f"{source}: {name} = {shown} is not of the right kind ({kind}); words stand in quotes")
     return made(value)
 
 

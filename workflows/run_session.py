@@ -25,7 +25,7 @@ from bids_app.settings import Settings
 from workflows.failure import NO_MEMORY, find_failure, forget_failures, note_failure, write_page
 from workflows.interfaces.base import peak_rss_mb
 from workflows.record import empty_record, write_record
-from workflows.scratch import clear_work, prepare_work
+from workflows.scratch import clear_work, close_pickles, prepare_work
 from workflows.seal import sealing
 from workflows.wanted import expected_hash, is_prepared, load_recipes, queries_of
 from workflows.wanted import settle as settle_by_size
@@ -212,7 +212,10 @@ def run_graph(
     if settings.write_graph:
         record["warnings"] += write_graph(workflow, logs)
     listen = _listener(settings, status)
-    graph = workflow.run(plugin="Linear", plugin_args={"status_callback": sealing(listen)})
+    try:
+        graph = workflow.run(plugin="Linear", plugin_args={"status_callback": sealing(listen)})
+    finally:
+        close_pickles(work)
     for node in graph.nodes():
         _take_over(node, record, status)
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bids_app.bids.files import told_plainly, write_text
+from bids_app.bids.files import check_private, told_plainly, write_text
 from bids_app.bids.lock import Busy, only_one
 from workflows.seal import clear_damaged
 
@@ -65,19 +65,30 @@ def prepare_work(work: Path) -> list[str]:
         What of it is done again, and why.
 
     Raises:
-        CannotWrite, IOFailure: the work folder cannot be written.
+        CannotWrite, IOFailure: the work folder cannot be written, or others can write into it.
     """
     code, marker, told = code_digest(), work / MARKER, []
     with told_plainly(work):
+        if work.is_dir():
+            check_private(work, inner=True)
         if (work / GRAPH).is_dir():
             if _made_by(marker) == code:
                 told = clear_damaged(work / GRAPH)
             else:
                 told = ["work files of another version of Tandem are thrown away; every stage is done again"]
                 clear_work(work)
-        work.mkdir(parents=True, exist_ok=True)
+        work.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir(mode=0o700, exist_ok=True)
+        check_private(work, inner=True)
     write_text(marker, code)
     return told
+
+
+def close_pickles(folder: Path) -> None:
+    """Let nobody else read or write what Nipype pickled below a folder."""
+    for path in folder.rglob("*.pklz"):
+        with contextlib.suppress(OSError):
+            path.chmod(0o600)
 
 
 def _made_by(marker: Path) -> str:

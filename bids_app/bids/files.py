@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -142,6 +143,27 @@ def _sync_all(folder: Path) -> None:
 def unfinished_name() -> str:
     """A file name that says which process of which computer is writing."""
     return f"{_own_prefix(os.getpid())}{os.urandom(4).hex()}"
+
+
+def check_private(folder: Path, *, inner: bool = False) -> None:
+    """Refuse a work folder in which somebody else could put files: pickles are read from it, and run as programs.
+
+    Args:
+        folder: that is there.
+        inner: it holds the pickles itself, so that neither the group nor another owner may write either, and a folder
+            that everybody may write in but not delete from (``/tmp``) will not do.
+
+    Raises:
+        CannotWrite: with what to do.
+    """
+    found = folder.stat()
+    closed = f"run chmod go-w {folder}, or name another with -w"
+    if found.st_mode & stat.S_IWOTH and (inner or not found.st_mode & stat.S_ISVTX):
+        raise CannotWrite(f"everybody may write into the work folder {folder}, whose content is run: {closed}")
+    if inner and found.st_mode & stat.S_IWGRP:
+        raise CannotWrite(f"others of your group may write into the work folder {folder}: {closed}")
+    if inner and os.geteuid() not in (0, found.st_uid):
+        raise CannotWrite(f"the work folder {folder} belongs to another user: delete it, or name another with -w")
 
 
 def remove_unfinished(folder: Path) -> list[Path]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bids_app.bundle.schema import Calibration, Manifest, MemberPlan, Network, Plans, check_part
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.text import TextError, read_json
 
 SHIPPED = Path(__file__).parents[1] / "bundles"
 WEIGHTS = "weights.safetensors"
@@ -82,6 +83,7 @@ class Bundle:
         if not (self.path / PLAN).is_file():
             return [{}] * members
         plan = _read(self.path / PLAN)
+        check_part(plan, Plans if "members" in plan else MemberPlan, str(self.path / PLAN))
         plans = plan.get("members", [plan] * members)
         if len(plans) != members:
             raise BundleError(f"{self.path / PLAN} has {len(plans)} plans for {members} members; train it again")
@@ -95,10 +97,8 @@ def read_shape(path: Path) -> tuple[dict[str, Any], int]:
         BundleError: damaged, or no such number of members.
     """
     shape = _read(path / "network.json")
-    members = shape.pop("members", 1)
-    if not isinstance(members, int) or members < 1:
-        raise BundleError(f"{path / 'network.json'} says members = {members!r}; it must be a whole number from 1 on")
-    return shape, members
+    check_part(shape, Network, str(path / "network.json"))
+    return shape, shape.pop("members", 1)
 
 
 def join_members(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -148,6 +148,7 @@ def load_bundle(name: str | Path) -> Bundle:
     missing = [part for part in (WEIGHTS, *PARTS) if not (path / part).is_file()]
     if missing:
         raise BundleError(f"the bundle {path} lacks {', '.join(missing)}; fetch or train it again")
+    _check_links(path)
     manifest = _read(path / "manifest.json")
     sha256 = hash_weights(path)
     if manifest.get("weights_sha256") != sha256:
@@ -155,12 +156,41 @@ def load_bundle(name: str | Path) -> Bundle:
             f"the weights in {path} are not those of its manifest (sha256 {sha256[:12]} instead of "
             f"{str(manifest.get('weights_sha256'))[:12]}); fetch or train the bundle again"
         )
+    check_part(manifest, Manifest, str(path / "manifest.json"))
     calibration = _read(path / "calibration.json")
-    read_shape(path)
-    if not 0 < float(calibration.get("threshold", 0)) < 1:
-        raise BundleError(f"{path / 'calibration.json'} has no threshold between 0 and 1")
+    check_part(calibration, Calibration, str(path / "calibration.json"))
     recipe = load_recipe(path / "recipe.toml")
+    _check_fits(read_shape(path)[0], recipe, path)
     return Bundle(path.name, path, recipe, sha256, calibration, manifest, _read(path / "metrics.json"))
+
+
+def _check_links(path: Path) -> None:
+    """A bundle comes from somebody else: a link in it could show any file of this machine to whoever gets the results.
+
+    Raises:
+        BundleError: a part that is a link to a file outside the bundle's folder.
+    """
+    home = path.resolve()
+    for part in (WEIGHTS, PLAN, *PARTS):
+        if (path / part).is_symlink() and home not in (path / part).resolve().parents:
+            raise BundleError(
+                f"{path / part} is a link to a file outside the bundle, which is not followed: copy the bundle with "
+                f"its content (cp -rL)"
+            )
+
+
+def _check_fits(shape: Mapping[str, Any], recipe: Recipe, path: Path) -> None:
+    """Refuse a network for other sequences or regions than the recipe's.
+
+    Raises:
+        BundleError: naming both numbers.
+    """
+    for name, has, wants in (
+        ("sequences", shape["sequences"], len(recipe.sequences)),
+        ("classes", shape["classes"] or len(recipe.regions) + 1, len(recipe.regions) + 1),
+    ):
+        if has != wants:
+            raise BundleError(f"{path / 'network.json'} has {name} = {has}, the recipe beside it needs {wants}")
 
 
 def hash_weights(path: Path) -> str:
@@ -170,8 +200,8 @@ def hash_weights(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content, _ = read_json(path)
+    except (OSError, TextError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path} must hold an object")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_app import __version__
-from bids_app.cli.options import LEVELS, OPTIONS, Option
+from bids_app.cli.options import LEVELS, OPTIONS, Option, amount
 from bids_app.errors import UnknownLevel, UsageError
 from bids_app.settings import Settings, from_plain, read_toml
 
@@ -104,6 +104,8 @@ def parse(argv: list[str]) -> Settings:
             given.pop(name, None)
     config = given.pop("config_file", None)
     plain = read_toml(config) if config else {}
+    if config:
+        check_values(plain, str(config))
     plain.update({name: _plain(name, value) for name, value in given.items()})
     if not config and not {"bids_dir", "output_dir", "levels"} <= set(plain):
         levels = ", ".join(LEVELS[:-1]) + f" or {LEVELS[-1]}"
@@ -114,6 +116,51 @@ def parse(argv: list[str]) -> Settings:
     if plain.get("bundle") and "recipe" not in plain and (Path(plain["bundle"]) / "recipe.toml").is_file():
         plain["recipe"] = [str(Path(plain["bundle"]) / "recipe.toml")]  # a bundle knows what it is for
     return _absolute(from_plain(plain, source=str(config) if config else "command line"))
+
+
+def check_values(plain: dict[str, Any], source: str) -> None:
+    """Hold the values of a configuration file to what the command line takes; a default is always fine.
+
+    Raises:
+        UsageError: an unknown name, a value of the wrong kind or out of range; names the option and the file.
+        UnknownLevel: as `parse`.
+    """
+    folders = {name: plain.get(name, ".") for name in ("bids_dir", "output_dir")}  # may stand on the command line
+    settings = from_plain({**plain, **folders}, source=source)
+    defaults = Settings(settings.bids_dir, settings.output_dir)
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        if option.name in plain and value != getattr(defaults, option.name):
+            _check_value(option, value, source)
+    for name in ("bids_dir", "output_dir"):
+        if plain.get(name) == "":
+            raise UsageError(f"{source}: {name} is empty")
+    if "levels" in plain and not settings.levels:
+        raise UsageError(f"{source}: levels is empty")
+
+
+def _check_value(option: Option, value: Any, source: str) -> None:
+    """One option that is not at its default, by the function that reads it on the command line."""
+    values = list(value) if isinstance(value, tuple) else [value]
+    if isinstance(value, dict):
+        values = [f"{name}={path}" for name, path in value.items()]
+    if not values and isinstance(value, tuple):
+        raise UsageError(f"{source}: {option.name} is an empty list; leave the line out, or name something")
+    for one in values:
+        try:
+            if option.name == "mem_gb":
+                amount(str(one))
+            elif option.is_flag:
+                if isinstance(one, int) and one < 0:
+                    raise ValueError("it cannot be below 0")
+            elif str(one) == "":
+                raise ValueError("it is empty")
+            else:
+                option.kind(str(one))
+        except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
+            raise UsageError(f"{source}: {option.name}: {error}") from error
+        if option.choices and one not in option.choices:
+            raise UsageError(f"{source}: {option.name} = {one!r} is none of {', '.join(option.choices)}")
 
 
 def _plain(name: str, value: Any) -> Any:

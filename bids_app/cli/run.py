@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from bids_app.bids.files import unfinished_name
+from bids_app.bids.files import check_private, unfinished_name
 from bids_app.cli.units import choose_units, run_units
 from bids_app.errors import CannotWrite, InputMissing, UsageError
 from bids_app.settings import Settings
@@ -51,6 +51,8 @@ def check_folders(settings: Settings) -> None:
         return
     for folder in (out,) if settings.levels == ("group",) else (out, work):
         check_writable(folder)
+    if settings.levels != ("group",):
+        check_private(work)
 
 
 def check_writable(folder: Path) -> None:

@@ -100,6 +100,41 @@ def test_a_wrong_configuration_file_is_named(tmp_path, content):
         parse(arguments("--config-file", str(tmp_path / "bad.toml")))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "nprocs = 0", "nprocs = -3", "mem_gb = 0", "mem_gb = nan", "mem_gb = inf", 'device = "tpu"', 'device = ""',
+        'output_spaces = ["moon"]', "output_spaces = []", "recipe = []", 'recipe = [""]', 'skull_strip = "maybe"',
+        "folds = 0", "minutes = -1.0", "minutes = inf", "patience = -1", "steps = 0", 'compare = ["everything"]',
+        'clean_workdir = "always"', "participant_label = [1, 2]", "bundle = 3", "derivatives = { manual = 3 }",
+        'derivatives = { "" = "x" }', 'levels = "participant"', "levels = []", "verbose = -1", "verbose = true",
+        "random_seed = 1.5", "bids_dir = 3", "recipe = [[[]]]", "derivatives = { manual = { a = 1 } }",
+    ],
+)  # fmt: skip
+def test_a_configuration_file_passes_every_check_of_the_command_line(tmp_path, content):
+    (tmp_path / "bad.toml").write_text(content)
+    with pytest.raises(UsageError, match=r"bad\.toml"):
+        parse(arguments("--config-file", str(tmp_path / "bad.toml")))
+
+
+def test_an_unknown_level_in_a_configuration_file_has_its_own_code(tmp_path):
+    (tmp_path / "bad.toml").write_text('bids_dir = "in"\noutput_dir = "out"\nlevels = ["session"]\n')
+    with pytest.raises(UnknownLevel):
+        parse(["--config-file", str(tmp_path / "bad.toml")])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_a_configuration_file_is_read_in_any_encoding(tmp_path, encoding):
+    (tmp_path / "run.toml").write_bytes('derivatives = { manual = "Läsionen" }\r\n'.encode(encoding))
+    settings = parse(arguments("--config-file", str(tmp_path / "run.toml")))
+    assert settings.derivatives["manual"].name == "Läsionen"
+
+
+def test_every_default_may_stand_in_a_configuration_file(tmp_path):
+    write_text(tmp_path / "run.toml", to_toml(parse(arguments())))
+    assert parse(["--config-file", str(tmp_path / "run.toml")]) == parse(arguments())
+
+
 def test_where_and_how_fast_does_not_change_the_result_hash():
     base = parse(arguments())
     assert parse(arguments("--nprocs", "1", "-w", "elsewhere")).result_hash() == base.result_hash()
