@@ -146,7 +146,7 @@ def configure_nipype(settings: Settings) -> None:
     It reads its configuration when it is first imported, so this is called before.
     """
     folder = settings.work / "cache" / "nipype"
-    level = "INFO" if settings.verbose else "ERROR"
+    level = "INFO" if settings.verbose else "CRITICAL"  # what fails is said by its status, or by the error itself
     levels = "".join(f"{name}_level = {level}\n" for name in ("workflow", "utils", "interface"))
     write_text(folder / "nipype.cfg", f"[logging]\n{levels}")
     os.environ["NIPYPE_CONFIG_DIR"] = str(folder)

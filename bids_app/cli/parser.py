@@ -24,6 +24,7 @@ tools beside it:
   tandem recipes [NAME]          what can be segmented; a recipe as TOML, to edit and use
   tandem doctor                  versions, GPU, templates, writable folders
   tandem status OUTPUT_DIR       which sessions are done, failed and why, running
+  tandem hpc-script KIND ...     a Slurm array with one session per task, and again for those that are missing
   tandem bundle ACTION ...       export a bundle for other programs, or evaluate it on a labelled dataset
   tandem train-bundle NAME ...   train a shipped bundle again
 """

@@ -12,6 +12,7 @@ from bids_app import __version__
 from bids_app.bids.lock import Busy, only_one
 from bids_app.cli.bundle import bundle
 from bids_app.cli.demo import demo
+from bids_app.cli.hpc import hpc_script
 from bids_app.cli.options import count
 from bids_app.cli.parser import Parser
 from bids_app.errors import InputMissing, UsageError
@@ -207,6 +208,7 @@ TOOLS = {
     "status": status,
     "train-bundle": train_bundle,
     "bundle": bundle,
+    "hpc-script": hpc_script,
 }
 #: What the program starts itself, as processes of their own.
 INNER = {"session": session, "fold": fold}

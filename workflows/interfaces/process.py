@@ -16,7 +16,7 @@ from bids_app.bids.files import told_plainly
 from bids_app.bids.lock import Busy, only_one
 from bids_app.bids.naming import session_key
 from bids_app.bids.status import log_of, read_status, start_status, write_status
-from bids_app.errors import Stopped
+from bids_app.errors import CannotWrite, IOFailure, Stopped
 from bids_app.settings import Settings, from_plain, read_toml
 from workflows.failure import record_death
 from workflows.stop import PARENT, STOP
@@ -66,7 +66,8 @@ class SessionProcess(SimpleInterface):
         )
         seconds = time.time() - started
         if code != 0:
-            with contextlib.suppress(Busy), only_one(log):  # another run that has the session now reports on it itself
+            # another run that has the session now reports on it itself; a disk that is full ends the run a little later
+            with contextlib.suppress(Busy, CannotWrite, IOFailure, OSError), only_one(log):
                 self._note_end(settings, code, peak_mb=peak_mb, started=started)
         STOP.check()
         self._results = {"exit_code": code, "peak_rss_mb": peak_mb, "seconds": seconds}
