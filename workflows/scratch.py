@@ -38,10 +38,13 @@ def run_folder(work: Path, kind: str) -> Iterator[Path]:
     with told_plainly(work):
         work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=work))
+        old = folder.stat().st_mtime - YOUNG_SECONDS
         for left in work.glob(f"{glob.escape(prefix)}*"):
-            if left.stat().st_mtime < folder.stat().st_mtime - YOUNG_SECONDS:
-                with contextlib.suppress(Busy), only_one(left / OWNER):
-                    shutil.rmtree(left, ignore_errors=True)
+            # in use, or another run that has just begun was quicker
+            with contextlib.suppress(Busy, FileNotFoundError):
+                if left.stat().st_mtime < old:
+                    with only_one(left / OWNER):
+                        shutil.rmtree(left, ignore_errors=True)
     try:
         with only_one(folder / OWNER):
             yield folder

@@ -110,7 +110,7 @@ def train_words(root: Path, nprocs: int) -> list[str]:
         f"{root}/balls.toml",
     ]
     manual = ["-d", f"manual={root}/bids/derivatives/manual"]
-    return [*folders, *manual, "--folds", "2", "--steps", "120", "--nprocs", str(nprocs), "--omp-nthreads", "1"]
+    return [*folders, *manual, "--folds", "2", "--steps", "40", "--nprocs", str(nprocs), "--omp-nthreads", "1"]
 
 
 KINDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.workflows.interrupts import Run
 from tests.workflows.prepared import command, outputs, prepared_dataset
 from workflows.alone import run_alone
 from workflows.failure import failure_of
-from workflows.scratch import lock_of
+from workflows.scratch import lock_of, run_folder
 
 pytestmark = pytest.mark.faults
 
@@ -89,6 +90,43 @@ def test_a_work_folder_that_a_run_into_another_folder_uses_is_refused(tmp_path):
     status = read_status(settings.output_dir, "sub-01")
     assert (status.state, status.exit_code) == ("failed", 75)
     assert "-w" in status.reason
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 96 KB, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_an_output_disk_that_fills_up_and_one_that_turns_read_only(tmp_path, small_disk, capfd):
+    root = prepared_dataset(tmp_path, ["01"])
+    words = command(root, "--nprocs", "1", "--mem", "16G")
+    words[1] = str(small_disk / "out")
+    assert main(words) == 74
+    said = capfd.readouterr()
+    assert "make room and run the same command again" in said.err
+    assert "defect" not in said.err
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert main(words) == 73
+    assert "Read-only" in capfd.readouterr().err
+
+
+def test_what_killed_runs_left_in_the_work_folder_goes_and_what_is_in_use_stays(tmp_path):
+    with run_folder(tmp_path, "cohort") as used:
+        left = used.with_name(used.name + "_of_a_killed_run")
+        left.mkdir()
+        for folder in (used, left):
+            os.utime(folder, (time.time() - 3600,) * 2)
+        with run_folder(tmp_path, "cohort") as own:
+            assert own.is_dir()
+            assert used.is_dir()
+            assert not left.exists()
+    assert not list(tmp_path.glob("cohort_*"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 74), (errno.EROFS, 73), (errno.EIO, 74)])
