@@ -156,7 +156,7 @@ def write_dataset_files(
         IOFailure: no space, or the device failed.
     """
     output_dir, bundles = Path(output_dir), list(bundles)
-    told = _check_owner(output_dir, settings)
+    told = check_owner(output_dir, settings)
     known = [*(bundle.recipe for bundle in bundles), *recipes]
     described = _describe_dataset(output_dir, settings, dataset_links(output_dir, settings, links))
     write_text(output_dir / ".bidsignore", "\n".join(BIDSIGNORE) + "\n")
@@ -187,7 +187,15 @@ def dataset_links(output_dir: Path, settings: Settings, more: dict[str, Path] | 
     return {"raw": Path(settings.bids_dir), **settings.derivatives, **(more or {})}
 
 
-def _check_owner(output_dir: Path, settings: Settings) -> list[str]:
+def check_owner(output_dir: Path, settings: Settings) -> list[str]:
+    """See that an output folder is nobody else's dataset; nothing is written.
+
+    Returns:
+        What a person should know: files of another version, an unusual folder name.
+
+    Raises:
+        CannotWrite: the folder holds another program's dataset.
+    """
     found, wrong, _ = read_description(output_dir)
     if not found and os.path.lexists(output_dir / "dataset_description.json"):
         raise CannotWrite(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bids_app.cli.console import make_console, plain
 from bids_app.cli.units import choose_units, keep_settings, run_units
-from bids_app.errors import TandemError, TrainingError, UsageError
+from bids_app.errors import CannotWrite, TandemError, TrainingError, UsageError
 from bids_app.settings import Settings
 
 #: Seconds between looks at the folds' logs.
@@ -24,9 +25,11 @@ def train(settings: Settings) -> int:
     Raises:
         UsageError: several recipes, or one that learns nothing.
     """
+    from bids_app.cohort.raw import needs_nothing
     from bids_app.judge.course import judge
     from bids_app.predict.predict import resolve_device
     from bids_app.recipes.recipe import load_recipe
+    from bids_app.train.check import check_training
     from bids_app.train.course import set_out
     from workflows.dataset import prepare_dataset
     from workflows.training import run_training, share_out_training
@@ -39,6 +42,8 @@ def train(settings: Settings) -> int:
     settings = settings.replace(device=resolve_device(settings.device))
     if settings.dry_run:
         return preview(settings, recipe)
+    if not needs_nothing(recipe):  # preprocessing takes hours, and would be in vain
+        check_training(settings, recipe)
     told = Told()
     keep_settings(settings, f"train-{recipe.name}.toml")
     for warning in prepare_dataset(settings.replace(levels=("train",))):
@@ -90,14 +95,25 @@ def weighed(settings: Settings, course: Any, told: Told) -> list[Any]:
 
 
 def preview(settings: Settings, recipe: Any) -> int:
-    """What would be trained, with nothing run."""
-    from bids_app.train.arms import arms_of
+    """What would be trained, with nothing run or written; what the run would refuse is refused here."""
+    from bids_app.bids.dataset import check_owner
+    from bids_app.train.check import check_training
 
-    arms = [arm.name for arm in arms_of(recipe, settings.compare, controls=settings.controls)]
-    steps = settings.steps or recipe.learning.steps
+    check_owner(settings.output_dir, settings)
+    for folder in (settings.output_dir, settings.work):
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise CannotWrite(f"{folder} could not be written: {there} may not be written by this user")
+    found = check_training(settings, recipe, images=True)
+    for note in found.notes:
+        print(f"tandem: {note}")
+    folds = sum(len(split.folds) for split in found.splits.values())
+    sessions = found.cohort.sessions
+    people = len({session.participant for session in sessions})
     print(
-        f"tandem: would train {recipe.name}: {len(arms)} arms ({', '.join(arms)}), {settings.folds} folds, "
-        f"{steps} steps each; nothing was run"
+        f"tandem: would train {recipe.name}: {len(found.arms)} arms ({', '.join(arm.name for arm in found.arms)}), "
+        f"{folds} folds, {settings.steps or recipe.learning.steps} steps each, on {len(sessions)} sessions of {people} "
+        f"participants; nothing was run"
     )
     return 0
 

@@ -35,7 +35,7 @@ class CohortSession:
         mask: brain mask on the reference's grid; None for images that are prepared already.
         to_template: reference world to template world, ``(4, 4)``; None as ``mask``.
         labels: dseg or mask; None where nobody labelled this session.
-        lesion: whether anything is labelled; None without labels.
+        regions: indices that are labelled; None without labels.
         targets: one number per target: the position of its level, or the value; NaN where it is not known.
         covariates: one number per covariate, NaN where it is not known.
         site, sex, age, group: from participants.tsv; None or NaN where not known.
@@ -49,7 +49,7 @@ class CohortSession:
     mask: Path | None
     to_template: np.ndarray | None
     labels: Path | None = None
-    lesion: bool | None = None
+    regions: frozenset[int] | None = None
     targets: np.ndarray = field(default_factory=lambda: np.zeros(0))
     covariates: np.ndarray = field(default_factory=lambda: np.zeros(0))
     site: str | None = None
@@ -57,6 +57,11 @@ class CohortSession:
     age: float = float("nan")
     group: str | None = None
     hashes: tuple[str, ...] = ()
+
+    @property
+    def lesion(self) -> bool | None:
+        """Whether anything is labelled; None without labels."""
+        return None if self.regions is None else bool(self.regions)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,12 @@ class Cohort:
     levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     covariate_levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def complete_recipe(self) -> Recipe:
+        """The recipe with the levels that the tables gave its targets."""
+        targets = [t.model_copy(update={"levels": tuple(self.levels.get(t.name, ()))}) for t in self.recipe.targets]
+        return self.recipe.model_copy(update={"targets": tuple(targets)})
 
     def members(self) -> list[Member]:
         """Each participant as a split needs to know them.
@@ -114,6 +125,7 @@ def load_cohort(
     site_column: str | None = None,
     group_column: str | None = None,
     sessions: Sequence[CohortSession] | None = None,
+    images: bool = True,
 ) -> Cohort:
     """Gather every finished session of an output folder that has labels or a target.
 
@@ -126,6 +138,7 @@ def load_cohort(
         site_column: of participants.tsv, instead of the recipe's; it must be there if named here.
         group_column: who must stay together (family, twin pair).
         sessions: images that are prepared already (see `bids_app.cohort.raw`), instead of those in ``output_dir``.
+        images: read and hash them all; False to look at tables and labels alone.
 
     Raises:
         DataError: every wrong or inconsistent label and target, one a line; or nobody left.
@@ -134,7 +147,7 @@ def load_cohort(
     """
     root = _labels_folder(recipe, derivatives)
     sessions, notes = (
-        (list(sessions), []) if sessions is not None else _finished(recipe, Path(output_dir), participants)
+        (list(sessions), []) if sessions is not None else finished_sessions(recipe, Path(output_dir), participants)
     )
     keys: list[Key] = [(session.participant, session.session) for session in sessions]
     tables = read_tables(Path(bids_dir), keys, named_levels(recipe))
@@ -155,7 +168,7 @@ def load_cohort(
     if len(useful) < len(complete):
         idle = [s.key for s in complete if s.labels is None and not np.isfinite(s.targets).any()]
         notes.append(f"{len(idle)} sessions have neither labels nor a target and are left out: {_some(idle)}")
-    hashed, damaged = _hashed(useful, Path(bids_dir), Path(output_dir))
+    hashed, damaged = _hashed(useful, Path(bids_dir), Path(output_dir)) if images else (useful, [])
     if wrong := list(dict.fromkeys(wrong + damaged)):
         lines = "\n".join(f"  {line}" for line in wrong)
         raise DataError(f"the cohort cannot be trained with; mend these, or leave the participants out:\n{lines}")
@@ -208,7 +221,7 @@ def _labels_folder(recipe: Recipe, derivatives: Mapping[str, Path]) -> Path | No
     return Path(derivatives[name])
 
 
-def _finished(
+def finished_sessions(
     recipe: Recipe, output_dir: Path, participants: Iterable[str] | None
 ) -> tuple[list[CohortSession], list[str]]:
     """Sessions that the participant level finished with what the recipe needs, and why others are left out."""
@@ -278,18 +291,19 @@ def _labelled(
     path, trouble = find_labels(recipe, root, session.participant, session.session)
     if path is None:
         return session, [trouble] if trouble else [], []
-    wrong, told, any_there = check_labels(path, recipe, Grid.of(session.images[recipe.reference]))
+    wrong, told, there = check_labels(path, recipe, Grid.of(session.images[recipe.reference]))
     row = {**tables.participants.get(session.participant, {})}
     row |= tables.sessions.get((session.participant, session.session), {})
     structures = [region.name for region in recipe.regions if region.kind == "structure"]
     says = declared(recipe, row, LESION_COLUMN)
-    if any_there is False and structures:
+    empty = there is not None and not there
+    if empty and structures:
         wrong.append(f"{path}: is empty, but everybody has {', '.join(structures)}")
-    elif any_there is False and says:
+    elif empty and says:
         wrong.append(f"{path}: is empty, but the column {LESION_COLUMN} says that there is a lesion")
-    elif any_there and says is False and not structures:
+    elif there and says is False and not structures:
         wrong.append(f"{path}: has labelled voxels, but the column {LESION_COLUMN} says that there is no lesion")
-    return replace(session, labels=path, lesion=any_there), wrong, told
+    return replace(session, labels=path, regions=there), wrong, told
 
 
 def _gaps(recipe: Recipe, sessions: Sequence[CohortSession], levels: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -43,7 +43,7 @@ def find_labels(recipe: Recipe, root: Path, participant: str, session: str | Non
     return (found[0] if found else None), None
 
 
-def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str], list[str], bool | None]:
+def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str], list[str], frozenset[int] | None]:
     """Look for what cannot be right in a label image.
 
     Args:
@@ -52,7 +52,7 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
         reference: grid of the image that was labelled.
 
     Returns:
-        What is wrong, what a person should know, and whether anything is labelled (None where it cannot be read).
+        What is wrong, what a person should know, and the indices that are labelled (None where it cannot be read).
     """
     import nibabel as nib
 
@@ -70,7 +70,8 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
     as_mask = recipe.labels.suffix == "mask" and is_mask(values)
     values = marked(values).astype(np.int64) if as_mask else whole_numbers(values)
     allowed = {1} if recipe.labels.suffix == "mask" else {region.index for region in recipe.regions}
-    strange = sorted(set(np.unique(values).tolist()) - allowed - {0})
+    there = frozenset(np.unique(values).tolist()) - {0}
+    strange = sorted(there - allowed)
     if strange:
         wrong.append(f"{path}: holds {_some(strange)}; the recipe's regions are {_some(sorted(allowed))}")
     share = _share_inside(values, np.asarray(image.affine), reference)
@@ -79,7 +80,7 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
         wrong.append(f"{path}: {what} outside the image: it is in another space than the labelled image")
     elif share < 0.99:
         told.append(f"{path.name}: {100 * (1 - share):.0f} % of its labelled voxels lie outside the image")
-    return wrong, told, bool(values.any())
+    return wrong, told, there
 
 
 def _not_a_label_image(values: np.ndarray, affine: np.ndarray, *, mask: bool) -> str | None:

@@ -29,8 +29,9 @@ from bids_app.predict.vote import fit_familiarity
 from bids_app.scans.scan import Scan, load_scan
 from bids_app.settings import Settings
 from bids_app.train.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, Arm
-from bids_app.train.course import FOLDS, SITES, Course
+from bids_app.train.course import Course
 from bids_app.train.fold import DONE, FULL, LOG, WEIGHTS, FoldTask, subset_folder
+from bids_app.train.splits import FOLDS, SITES
 from bids_app.train.state import read_weights
 
 DESCRIPTIONS = {
@@ -50,7 +51,7 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
     """
     from bids_app.report.training import write_training_report
 
-    recipe = with_levels(course)
+    recipe = course.cohort.complete_recipe
     arms: dict[str, dict[str, Any]] = {
         arm.name: {"description": description_of(arm), "splits": {}} for arm in course.arms
     }
@@ -102,15 +103,6 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
     logs = {arm.name: [Path(t.out) / LOG for t in course.tasks if t.arm["name"] == arm.name] for arm in course.arms}
     page = write_training_report(results, settings.output_dir / f"training_{recipe.name}.html", logs=logs)
     return [*headlines(results), f"bundle: {bundle.path} ({megabytes:.1f} MB)", f"report: {page}"]
-
-
-def with_levels(course: Course) -> Any:
-    """The recipe with the levels that the tables gave its targets."""
-    targets = tuple(
-        target.model_copy(update={"levels": tuple(course.cohort.levels.get(target.name, ()))})
-        for target in course.recipe.targets
-    )
-    return course.recipe.model_copy(update={"targets": targets})
 
 
 def scans_of(course: Course) -> Iterator[Scan]:
@@ -266,7 +258,7 @@ def choose_weights(
 
     Best: the least of (1 - mean Dice) + the targets' mean standardised error, on people of the inner folds' tests.
     """
-    recipe, chosen, tried = with_levels(course), {}, {}
+    recipe, chosen, tried = course.cohort.complete_recipe, {}, {}
     for fold, weight in dict.fromkeys((fold, weight) for fold, weight, _ in inner):
         folders = [Path(task.out) / FULL for f, w, task in inner if (f, w) == (fold, weight)]
         found = evaluate_answers(scans_of(course), folders, recipe)

@@ -95,6 +95,16 @@ def arms_of(recipe: Recipe, compare: Sequence[str] = (), *, controls: bool = Fal
     return arms
 
 
+def check_nested(recipe: Recipe) -> None:
+    """See that ``--nested`` has something to choose.
+
+    Raises:
+        UsageError: a recipe without both regions and targets has nothing to weigh.
+    """
+    if not (recipe.regions and recipe.targets):
+        raise UsageError(f"--nested chooses the weight of targets beside regions; {recipe.name} has not both")
+
+
 def subsets_of(recipe: Recipe, arm: Arm) -> list[tuple[str, ...]]:
     """Every smaller choice of sequences that an arm's network can be asked about, larger ones first."""
     names = list(arm.sequences) or [sequence.name for sequence in recipe.sequences]

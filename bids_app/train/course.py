@@ -8,28 +8,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bids_app.bids.files import write_text
 from bids_app.cohort.cohort import Cohort, CohortSession, load_cohort
 from bids_app.cohort.prepare import prepare_cohort
 from bids_app.cohort.raw import needs_nothing, raw_sessions
-from bids_app.cohort.split import (
-    Fold,
-    Split,
-    check_split,
-    draw_folds,
-    inner_folds,
-    leave_one_site_out,
-    read_split,
-)
-from bids_app.errors import DataError, TrainingError, UsageError
+from bids_app.cohort.split import Fold, Split, inner_folds
+from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import load_scans
 from bids_app.settings import Settings
-from bids_app.train.arms import SEGMENTATION_ONLY, Arm, arms_of, base_arm, subsets_of
+from bids_app.train.arms import SEGMENTATION_ONLY, Arm, arms_of, base_arm, check_nested, subsets_of
+from bids_app.train.check import check_folds
 from bids_app.train.fold import FoldTask, Trial
 from bids_app.train.plan import Plan, check_plan, make_plan, read_plan, write_plan
+from bids_app.train.splits import FOLDS, split_cohort, training_folder
 
-FOLDS, SITES = "folds", "sites"
 #: Weights of the targets that `--nested` tries, beside the segmentation's 1.
 WEIGHTS = (0.1, 0.3, 1.0, 3.0)
 #: Folds inside a training fold for such a choice.
@@ -66,10 +58,6 @@ class Course:
         """One arm's folds of one split."""
         names = {fold.name for fold in self.splits[split].folds}
         return [task for task in self.tasks if task.arm["name"] == arm and task.fold["name"] in names]
-
-
-def training_folder(settings: Settings, recipe: Recipe) -> Path:
-    return settings.output_dir / "training" / recipe.name
 
 
 def gather(settings: Settings, recipe: Recipe, say: Say) -> tuple[Cohort, Path]:
@@ -110,42 +98,6 @@ def lay_scans(settings: Settings, cohort: Cohort, recipe: Recipe, say: Say) -> P
     prepare_cohort(cohort, recipe, folder, jobs=settings.nprocs or 2, told=told)
     say(f"scans are laid at {recipe.grid.spacing_mm:g} mm in {folder}")
     return folder
-
-
-def split_cohort(settings: Settings, cohort: Cohort, folder: Path, say: Say) -> dict[str, Split]:
-    """Folds and, with two sites, one fold per site: drawn once, kept, and checked every time.
-
-    Raises:
-        DataError: the kept split is of other people.
-        LeakageError: see `check_split`.
-    """
-    members, splits = cohort.members(), {}
-    wanted: dict[str, Callable[[], Split | None]] = {
-        FOLDS: lambda: draw_folds(members, settings.folds, seed=settings.random_seed, repeats=settings.repeats),
-        SITES: lambda: leave_one_site_out(members, seed=settings.random_seed),
-    }
-    for name, make in wanted.items():
-        path = folder / f"split_{name}.json"
-        try:
-            split = read_split(path) if path.is_file() else make()
-        except DataError as error:
-            if name == FOLDS or path.is_file():
-                raise
-            say(f"no site is left out: {error}")
-            continue
-        if split is None:
-            continue
-        people = {p for fold in split.folds for p in fold.all_training + fold.test}
-        if name == FOLDS and (people != {m.participant for m in members} or split.how != make().how):
-            raise DataError(
-                f"{path} was drawn for other people or with other options; "
-                f"delete {folder} to begin anew, or choose another output folder"
-            )
-        check_split(split, members)
-        write_text(path, json.dumps(split.to_plain(), indent=1) + "\n")
-        say(f"split {name}: {len(split.folds)} folds, digest {split.digest}")
-        splits[name] = split
-    return splits
 
 
 def plan_folds(
@@ -255,6 +207,10 @@ def set_out(settings: Settings, recipe: Recipe, *, memory_gb: float, threads: in
     cohort, scans = gather(settings, recipe, say)
     splits = split_cohort(settings, cohort, folder, say)
     folds = [fold for split in splits.values() for fold in split.folds]
+    for note in check_folds(cohort, folds):
+        say(note)
+    recipe = cohort.complete_recipe
+    cohort = replace(cohort, recipe=recipe)
     plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb, say)
     spacings = {plan.spacing_mm for plan in plans.values()}
     if spacings != {recipe.grid.spacing_mm}:  # a coarser grid is what fits: lay the scans anew, for all folds alike
@@ -283,9 +239,8 @@ def inner_tasks(course: Course, settings: Settings) -> Iterator[tuple[str, float
     Raises:
         UsageError: a recipe without both regions and targets has nothing to weigh.
     """
+    check_nested(course.recipe)
     arm = base_arm(course.recipe)
-    if not (arm.segmentation and arm.targets):
-        raise UsageError(f"--nested chooses the weight of targets beside regions; {course.recipe.name} has not both")
     members = course.cohort.members()
     for task in course.tasks_of(FOLDS, arm.name):
         outer = Fold(task.fold["name"], *(tuple(task.fold[s]) for s in ("train", "validation", "test")))
