@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_app.cli.options import count, device, named_path
 from bids_app.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from bids_app.cohort.cohort import Cohort
 
 
 def bundle(argv: list[str]) -> int:
@@ -38,32 +42,42 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    """Preprocess what is not, answer for everybody, measure, say so."""
+    """Run the participant level with the bundle, measure what it wrote, say so."""
     from bids_app.bundle.bundle import load_bundle
     from bids_app.cli.run import check_folders
-    from bids_app.cli.train import preprocess
+    from bids_app.cli.units import choose_units, run_units
+    from bids_app.cohort.cohort import load_cohort
+    from bids_app.cohort.raw import expected_sessions
     from bids_app.judge.course import summary_lines
-    from bids_app.judge.external import evaluate_bundle
+    from bids_app.judge.external import evaluate_bundle, refuse_participants
     from bids_app.predict.predict import resolve_device
     from bids_app.settings import Settings
-    from bids_app.train.course import gather
 
     chosen = load_bundle(options.bundle)
     settings = Settings(
         bids_dir=options.bids_dir.absolute(),
         output_dir=options.output_dir.absolute(),
-        levels=("train",),
+        levels=("participant",),
         recipe=(str(chosen.path / "recipe.toml"),),
+        bundle=chosen.path,
         nprocs=options.nprocs,
         work_dir=options.work_dir,
         derivatives={name: path.absolute() for name, path in options.derivatives},
         device=resolve_device(options.device),
     )
     check_folders(settings)
-    preprocess(settings, chosen.recipe)
-    cohort, scans = gather(settings, chosen.recipe, lambda text: print(f"tandem: {text}", flush=True))
+
+    def gathered() -> Cohort:
+        sessions, notes = expected_sessions(settings, chosen.recipe)
+        for note in notes:
+            print(f"tandem: {note}", flush=True)
+        folders = settings.bids_dir, settings.derivatives, settings.output_dir
+        return load_cohort(chosen.recipe, *folders, sessions=sessions)
+
+    refuse_participants(chosen, gathered())  # before hours of work
+    run_units(settings, choose_units(settings))  # sessions that fail have no answer, and are named
     out = settings.output_dir / "evaluation" / chosen.name
-    results = evaluate_bundle(chosen, cohort, scans, out, device=settings.device, seed=settings.random_seed)
+    results = evaluate_bundle(chosen, gathered(), settings.output_dir, out, seed=settings.random_seed)
     for line in summary_lines(results["summary"], f"{chosen.name}, people it never saw"):
         print(f"tandem: {line}")
     for line in results["abstained"] + results["notes"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,16 @@ EMPTY_RULE = (
     "image's diagonal as HD95). Where nothing is there, an answer's volume is false-positive volume, and no answer is "
     "a true negative. A lesion is found, and an answer right, by any overlap."
 )
+
+
+class Person(Protocol):
+    """Whose session a row is of."""
+
+    key: str
+    participant: str
+    site: str | None
+    sex: str | None
+    age: float
 
 
 @dataclass(frozen=True)
@@ -145,11 +155,29 @@ def region_rows(
     scan: Scan, probability: np.ndarray, recipe: Recipe, *, threshold: float | Mapping[str, float], tolerance_mm: float
 ) -> list[dict[str, Any]]:
     """Per region: who, every field of `MaskComparison`; for lesions ``detection`` too, and ``f1`` of this session."""
-    decided, spacing = decide(probability.astype(np.float32), recipe, threshold), (float(scan.spacing),) * 3
+    decided = decide(probability.astype(np.float32), recipe, threshold)
+    return label_rows(scan, decided, scan.labels, recipe, (float(scan.spacing),) * 3, tolerance_mm=tolerance_mm)
+
+
+def label_rows(
+    whose: Person,
+    answered: np.ndarray,
+    true: np.ndarray,
+    recipe: Recipe,
+    spacing: Sequence[float],
+    *,
+    tolerance_mm: float,
+) -> list[dict[str, Any]]:
+    """`region_rows` from two label maps on one grid.
+
+    Args:
+        answered, true: position of each voxel's region in the recipe's list, from 1; 0 for none; ``(x, y, z)``.
+        spacing: voxel sizes, mm, three numbers.
+    """
     rows = []
     for position, region in enumerate(recipe.regions, 1):
-        answer, truth = decided == position, scan.labels == position
-        row = {**_who(scan), "region": region.name, "kind": region.kind}
+        answer, truth = answered == position, true == position
+        row = {**who(whose), "region": region.name, "kind": region.kind}
         row |= asdict(compare_masks(answer, truth, spacing, tolerance_mm=tolerance_mm))
         if region.kind == "lesion":
             found = detect(answer, truth, spacing)
@@ -168,7 +196,7 @@ def target_rows(
         logits = parts.get(f"target_{target.name}")
         if logits is None:
             continue
-        row = {**_who(scan), "target": target.name, "kind": target.kind, "truth": float(truth)}
+        row = {**who(scan), "target": target.name, "kind": target.kind, "truth": float(truth)}
         kind = target.behaviour
         if not kind.has_levels:
             rows.append({**row, "answer": float(logits[0]), "probability": None})
@@ -319,14 +347,9 @@ def _rates(totals: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(row, name) for row in rows]) for name in ("precision", "recall", "f1")}
 
 
-def _who(scan: Scan) -> dict[str, Any]:
-    return {
-        "key": scan.key,
-        "participant": scan.participant,
-        "site": scan.site,
-        "sex": scan.sex,
-        "age": scan.age,
-    }
+def who(whose: Person) -> dict[str, Any]:
+    """What every row says of its session."""
+    return {name: getattr(whose, name) for name in ("key", "participant", "site", "sex", "age")}
 
 
 def _same_grid(probability: np.ndarray, scan: Scan, path: Path) -> None:

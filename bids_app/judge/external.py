@@ -3,61 +3,84 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bids_app.bids.files import write_arrays, write_text
+from bids_app.bids.files import write_text
+from bids_app.bids.record import read_session
 from bids_app.bundle.bundle import Bundle
 from bids_app.bundle.manifest import refuse_trained, was_trained_on
-from bids_app.cohort.cohort import Cohort, describe
-from bids_app.errors import DataError
-from bids_app.judge.answers import evaluate_answers, summarise
-from bids_app.predict.predict import predict_vote
-from bids_app.predict.targets import predict_targets
-from bids_app.scans.scan import Scan, load_scan
+from bids_app.cohort.cohort import Cohort, CohortSession, describe
+from bids_app.errors import DataError, InputMissing, TrainingError
+from bids_app.imaging.stacking import Grid
+from bids_app.judge.answers import Evaluation, label_rows, summarise, who
+from bids_app.recipes.recipe import Recipe, Target
+from bids_app.scans.lay import lay_labels
+
+#: Surfaces this close count as equal in NSD, mm.
+TOLERANCE_MM = 1.0
 
 
-def evaluate_bundle(
-    bundle: Bundle, cohort: Cohort, scans: Path, out: Path, *, device: str = "cpu", seed: int = 0
-) -> dict[str, Any]:
-    """Every session of a cohort by all members of a bundle, measured as the folds of its training were.
+def refuse_participants(bundle: Bundle, cohort: Cohort) -> None:
+    """Refuse a cohort that the bundle must not be evaluated on.
+
+    Raises:
+        LeakageError: an image of this cohort trained the bundle; named.
+        DataError: the cohort has other levels of a target than the bundle.
+    """
+    refuse_trained(bundle, (), [image for session in cohort.sessions for image in session.hashes])
+    for target in bundle.recipe.targets:
+        levels = tuple(cohort.levels.get(target.name, ()))
+        if levels != tuple(target.levels):
+            raise DataError(
+                f"{target.name} has the levels {', '.join(levels) or 'none'} in this cohort and "
+                f"{', '.join(target.levels)} in the bundle {bundle.name}: give the JSON beside the table the bundle's"
+            )
+
+
+def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path, *, seed: int = 0) -> dict[str, Any]:
+    """Measure what the participant level wrote for every session of a cohort.
+
+    The masks and scores that are measured are those that a person gets: nothing is predicted here.
 
     Args:
-        cohort: gathered with the bundle's own recipe.
-        scans: folder of the cohort's prepared scans.
-        out: gets ``answers/KEY.npz`` and ``results.json``.
+        cohort: gathered with the bundle's own recipe; checked by `refuse_participants`.
+        output_dir: of the participant level.
+        out: gets ``results.json``.
         seed: of the intervals.
 
     Returns:
         ``summary`` as `bids_app.judge.answers.summarise` has it, ``abstained``, ``cohort``, ``notes``.
 
     Raises:
-        LeakageError: an image of this cohort trained the bundle; named.
-        DataError: the cohort has other levels of a target than the bundle.
+        TrainingError: no session has an answer.
     """
-    sessions = cohort.sessions
-    refuse_trained(bundle, (), [image for session in sessions for image in session.hashes])
-    _same_levels(bundle, cohort)
-    answers = out / "answers"
-    shutil.rmtree(answers, ignore_errors=True)
-    answers.mkdir(parents=True)
-    abstained = []
-    for session in sessions:
-        scan = load_scan(scans / f"{session.key}.npz")
-        parts, why = _answer(bundle, scan, device)
-        if why:
-            abstained.append(f"{session.key}: {why}")
-        write_arrays(answers / f"{session.key}.npz", parts, compressed=True)
-    thresholds = bundle.calibration.get("thresholds") or bundle.calibration["threshold"]
-    loaded: Iterable[Scan] = (load_scan(scans / f"{session.key}.npz") for session in sessions)
-    found = evaluate_answers(loaded, answers, bundle.recipe, threshold=thresholds)
-    same_names = was_trained_on(bundle, {session.participant for session in sessions})
-    notes = list(cohort.notes)
-    if same_names:
+    regions, targets, abstained, unanswered = [], [], [], []
+    for session in cohort.sessions:
+        try:
+            record = read_session(output_dir, session.key)
+        except InputMissing:  # its process never began
+            record = {}
+        dseg = ((record.get("files") or {}).get("dseg") or {}).get(bundle.recipe.name)
+        scores = next((row for row in record.get("scores") or [] if row.get("recipe") == bundle.recipe.name), None)
+        if not dseg and not scores:
+            unanswered.append(session.key)
+        if dseg and session.labels is not None:
+            regions += region_rows(session, output_dir / dseg, bundle.recipe)
+        for place, target in enumerate(bundle.recipe.targets if scores else ()):
+            answer = scores["targets"][target.name]
+            if answer.get("abstained"):
+                abstained.append(f"{session.key}: {answer.get('reason') or 'abstained'}")
+            else:
+                targets.append(target_row(session, target, session.targets[place], answer))
+    if not regions and not targets:
+        raise TrainingError("no session has both an answer and something known to compare it with")
+    found = Evaluation(regions, targets, tuple(unanswered), TOLERANCE_MM)
+    notes = [*cohort.notes, *(f"{key} has no answer and is left out" for key in unanswered)]
+    if same_names := was_trained_on(bundle, {session.participant for session in cohort.sessions}):
         notes.append(
             f"the bundle's training had participants of the names {', '.join(same_names)}, with other images: if they "
             f"are the same people, leave them out"
@@ -68,37 +91,31 @@ def evaluate_bundle(
         "weights_sha256": bundle.sha256,
         "cohort": describe(cohort),
         "summary": summarise(found, bundle.recipe, seed),
-        "abstained": abstained,
+        "abstained": list(dict.fromkeys(abstained)),
         "notes": notes,
     }
     write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
     return results
 
 
-def _answer(bundle: Bundle, scan: Scan, device: str) -> tuple[dict[str, np.ndarray], str | None]:
-    """What an answer's file holds, with the bundle's temperatures in it; and why no score is given, if none is."""
-    parts, why = {}, None
-    if bundle.recipe.regions:
-        parts["probability"] = predict_vote(bundle, scan.stack, scan.present, device=device).mean.astype(np.float16)
-    known = dict(zip(bundle.recipe.learning.covariates, map(float, scan.covariates), strict=True))
-    said = predict_targets(bundle, scan.stack, scan.present, known, device=device) if bundle.recipe.targets else {}
-    for target in bundle.recipe.targets:
-        one = said[target.name]
-        if one.get("abstained"):
-            why = one.get("reason") or "abstained"
-        elif target.behaviour.has_levels:
-            p = np.array([one["levels"][level] for level in target.levels])
-            parts[f"target_{target.name}"] = target.behaviour.logits(p).astype(np.float32)
-        else:
-            parts[f"target_{target.name}"] = np.array([one["value"]], np.float32)
-    return parts, why
+def region_rows(session: CohortSession, dseg: Path, recipe: Recipe) -> list[dict[str, Any]]:
+    """Rows of a session's regions from the image that was written, on its own grid."""
+    import nibabel as nib
+
+    grid = Grid.of(dseg)
+    values = np.asarray(nib.load(dseg).dataobj).reshape(grid.shape)
+    answered = np.zeros(grid.shape, np.uint8)
+    for position, region in enumerate(recipe.regions, 1):
+        answered[values == region.index] = position
+    true = lay_labels(session.labels, recipe, grid)
+    return label_rows(session, answered, true, recipe, tuple(grid.spacing), tolerance_mm=TOLERANCE_MM)
 
 
-def _same_levels(bundle: Bundle, cohort: Cohort) -> None:
-    for target in bundle.recipe.targets:
-        levels = tuple(cohort.levels.get(target.name, ()))
-        if levels != tuple(target.levels):
-            raise DataError(
-                f"{target.name} has the levels {', '.join(levels) or 'none'} in this cohort and "
-                f"{', '.join(target.levels)} in the bundle {bundle.name}: give the JSON beside the table the bundle's"
-            )
+def target_row(session: CohortSession, target: Target, truth: float, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """A target's row from the score that was written."""
+    row = {**who(session), "target": target.name, "kind": target.kind, "truth": float(truth)}
+    if not target.behaviour.has_levels:
+        return {**row, "answer": float(answer["value"]), "probability": None}
+    probability = np.array([answer["levels"][level] for level in target.levels], np.float64)
+    probability /= probability.sum()  # they are written with five digits
+    return {**row, "answer": float(target.behaviour.decide(probability)), "probability": probability.tolist()}

@@ -105,14 +105,6 @@ class TargetKind(ABC):
         """
 
     @abstractmethod
-    def logits(self, probability: np.ndarray) -> np.ndarray:
-        """The logits ``(outputs,)`` that `probabilities` turns into these, shape ``(levels,)``.
-
-        Raises:
-            DataError: a kind with a value has none.
-        """
-
-    @abstractmethod
     def decide(self, probability: np.ndarray) -> np.ndarray:
         """Position of the level that is answered, ``(...)``, from ``(..., levels)``.
 

@@ -12,7 +12,7 @@ from bids_app.measure.calibration import calibration_intercept, fit_ordinal_temp
 from bids_app.measure.scores import Cut, Scores, ordinal_errors
 from bids_app.measure.weighted import weighted_kappa, weighted_mean, weighted_recall
 from bids_app.targets.kind import Statistic, TargetKind
-from bids_app.targets.levelled import SUREST, Levelled
+from bids_app.targets.levelled import Levelled
 from bids_app.targets.linear import logistic
 from bids_app.targets.valued import Valued
 
@@ -44,9 +44,6 @@ class Categorical(Levelled):
         from scipy.special import softmax
 
         return softmax(np.asarray(logits, np.float64) / temperature, axis=-1)
-
-    def logits(self, probability: np.ndarray) -> np.ndarray:
-        return np.log(np.clip(probability, SUREST, 1 - SUREST))
 
     def decide(self, probability: np.ndarray) -> np.ndarray:
         """The likeliest level."""
@@ -148,11 +145,6 @@ class Ordinal(Levelled):
         beyond = np.minimum.accumulate(expit(np.asarray(logits, np.float64) / temperature), axis=-1)
         edge = np.ones_like(beyond[..., :1])
         return -np.diff(np.concatenate([edge, beyond, 0 * edge], -1), axis=-1)
-
-    def logits(self, probability: np.ndarray) -> np.ndarray:
-        p = np.clip(probability, SUREST, 1 - SUREST)
-        beyond = np.clip(1 - np.cumsum(p / p.sum())[:-1], SUREST, 1 - SUREST)
-        return np.log(beyond / (1 - beyond))
 
     def decide(self, probability: np.ndarray) -> np.ndarray:
         """The median of the levels' distribution, which has the least expected distance to the truth."""

@@ -14,8 +14,6 @@ from bids_app.targets.kind import Statistic, TargetKind
 
 #: Fewer participants than these, and no temperature is fitted.
 FEWEST = 10
-#: Probabilities are kept this far from 0 and 1 where they become logits.
-SUREST = 1e-7
 
 
 class Levelled(TargetKind):

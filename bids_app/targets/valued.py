@@ -66,9 +66,6 @@ class Valued(TargetKind):
     def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> NoReturn:
         raise self._no_levels()
 
-    def logits(self, probability: np.ndarray) -> NoReturn:
-        raise self._no_levels()
-
     def decide(self, probability: np.ndarray) -> NoReturn:
         raise self._no_levels()
 

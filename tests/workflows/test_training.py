@@ -6,11 +6,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from bids_app.bundle.bundle import load_bundle
 from bids_app.cli.main import main
 from bids_app.errors import DataError, LeakageError, UsageError
+from bids_app.measure.overlap import dice
 from bids_app.settings import from_plain
 from bids_app.train.course import set_out
 from tests.workflows.small_cohort import small_recipe, write_small_cohort
@@ -102,6 +105,25 @@ def test_a_bundle_is_evaluated_on_others(trained, tmp_path, capfd):
     assert found["summary"]["participants"] == 6
     assert found["summary"]["targets"]["outcome"]["measures"]["brier"]["value"] is not None
     assert "sub-00" in " ".join(found["notes"]) or "00" in " ".join(found["notes"])
+
+
+def test_what_is_evaluated_is_the_mask_that_a_person_gets(trained, tmp_path):
+    others = write_small_cohort(tmp_path, 4, seed=7)
+    folder = str(trained / "out" / "training" / "balls" / "bundle")
+    assert main(evaluation(trained, others, tmp_path / "judged")) == 0
+    out = tmp_path / "applied"
+    arguments = [str(others / "bids"), str(out), "participant", "--bundle", folder, "-w", str(tmp_path / "w")]
+    assert main(arguments) == 0
+    dice_of = []
+    for mask in sorted(out.rglob("*_dseg.nii.gz")):
+        (same,) = (tmp_path / "judged").rglob(mask.name)
+        answered = nib.load(mask).get_fdata() == 1
+        assert np.array_equal(answered, nib.load(same).get_fdata() == 1)
+        (truth,) = (others / "bids" / "derivatives").rglob(f"{mask.name.split('_')[0]}_*_mask.nii.gz")
+        dice_of.append(dice(answered, nib.load(truth).get_fdata() == 1))
+    found = json.loads((tmp_path / "judged" / "evaluation" / "bundle" / "results.json").read_text())
+    assert len(dice_of) == 4
+    assert found["summary"]["regions"]["ball"]["dice"]["value"] == pytest.approx(np.mean(dice_of))
 
 
 def test_the_same_command_trains_nothing_again(trained, capfd):

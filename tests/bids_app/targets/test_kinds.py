@@ -82,14 +82,6 @@ def test_a_name_is_taken_once():
 
 
 @pytest.mark.parametrize("name", ["binary", "categorical", "ordinal"])
-def test_logits_of_probabilities_give_the_probabilities_back(name):
-    kind = kind_of(name)
-    p = np.array([0.2, 0.8]) if name == "binary" else np.array([0.2, 0.5, 0.3])
-    assert kind.probabilities(kind.logits(p)) == pytest.approx(p, abs=1e-6)
-    assert len(kind.logits(p)) == kind.outputs(len(p))
-
-
-@pytest.mark.parametrize("name", ["binary", "categorical", "ordinal"])
 def test_the_exported_link_is_the_one_that_predicts(name):
     kind = kind_of(name)
     logits = np.random.default_rng(0).normal(0, 2, (6, kind.outputs(4)))
@@ -104,7 +96,7 @@ def test_the_exported_link_of_a_value_is_in_its_unit():
 
 
 def test_a_value_has_no_levels_to_decide_between():
-    for ask in (kind_of("continuous").decide, kind_of("continuous").logits):
+    for ask in (kind_of("continuous").decide, kind_of("continuous").probabilities):
         with pytest.raises(DataError, match="not probabilities"):
             ask(np.array([0.5, 0.5]))
 
