@@ -8,7 +8,7 @@ from typing import Any
 
 from bids_app.bids.files import write_text
 from bids_app.settings import Settings, to_toml
-from bids_app.train.fold import TASK, FoldTask, is_done
+from bids_app.train.task import TASK, FoldTask, is_done
 from workflows.cohort import POLL_SECONDS, configure_nipype, run_graph
 from workflows.resources import Resources, available_cpus, available_memory_gb
 from workflows.scratch import run_folder

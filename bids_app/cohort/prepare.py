@@ -65,8 +65,9 @@ def prepare_cohort(
 def _prepare(session: CohortSession, recipe: Recipe, folder: Path) -> str | None:
     """Lay one session; what is wrong with it, or None."""
     path, note = folder / f"{session.key}.npz", folder / f"{session.key}.json"
-    digest = _digest(session, recipe)
-    if path.is_file() and _noted(note) == digest:
+    parts = _parts(session, recipe)
+    digest = _hash(parts)
+    if path.is_file() and _noted(note).get("digest") == digest:
         return None
     margin = MARGIN_MM if recipe.grid.kind == "region" else 0.0
     try:
@@ -92,41 +93,47 @@ def _prepare(session: CohortSession, recipe: Recipe, folder: Path) -> str | None
     )
     with told_plainly(path):
         save_scan(scan, folder)
-    write_text(note, json.dumps({"digest": digest}) + "\n")
+    write_text(note, json.dumps({"digest": digest, "parts": parts}) + "\n")
     return None
 
 
-def _digest(session: CohortSession, recipe: Recipe) -> str:
-    """Hash of everything a scan is made from."""
+def scan_parts(folder: Path, key: str) -> dict[str, str]:
+    """What a scan that `prepare_cohort` made holds, a digest by part: images, labels, targets, covariates."""
+    parts = _noted(folder / f"{key}.json").get("parts") or {}
+    return {name: parts[name] for name in ("images", "labels", "targets", "covariates")}
+
+
+def _parts(session: CohortSession, recipe: Recipe) -> dict[str, str]:
+    """Hash of everything a scan is made from, by part."""
     files = {name: sha256_of(path) for name, path in sorted(session.images.items())}
-    files |= {name: sha256_of(path) for name, path in (("mask", session.mask), ("labels", session.labels)) if path}
-    parts: list[Any] = [
-        LAYOUT,
-        files,
-        None if session.to_template is None else np.asarray(session.to_template).tolist(),
-        recipe.grid.model_dump(),
-        [s.name for s in recipe.sequences],
-        [r.index for r in recipe.regions],
-        recipe.labels.suffix,
-        np.asarray(session.targets).tolist(),
-        np.asarray(session.covariates).tolist(),
-        session.site,
-        session.sex,
-        session.age,
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    files |= {"mask": sha256_of(session.mask)} if session.mask else {}
+    place = None if session.to_template is None else np.asarray(session.to_template).tolist()
+    labels = sha256_of(session.labels) if session.labels else None
+    return {
+        "images": _hash([LAYOUT, files, place, recipe.grid.model_dump(), [s.name for s in recipe.sequences]]),
+        "labels": _hash([labels, [r.index for r in recipe.regions], recipe.labels.suffix]),
+        "targets": _hash(np.asarray(session.targets).tolist()),
+        "covariates": _hash(np.asarray(session.covariates).tolist()),
+        "person": _hash([session.site, session.sex, session.age]),
+    }
 
 
-def _noted(path: Path) -> str | None:
+def _hash(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:32]
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """What lies beside a scan; empty where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _forget_others(folder: Path, keys: set[str]) -> None:
     """Delete scans that this module made of sessions that are no longer in the cohort."""
     for note in folder.glob("sub-*.json"):
-        if note.stem not in keys and _noted(note):
+        if note.stem not in keys and "digest" in _noted(note):
             note.with_suffix(".npz").unlink(missing_ok=True)
             note.unlink()

@@ -30,9 +30,9 @@ from bids_app.scans.scan import Scan, load_scan
 from bids_app.settings import Settings
 from bids_app.train.arms import FROZEN, MULTI, PERMUTED, SEGMENTATION_ONLY, TARGET_ONLY, Arm
 from bids_app.train.course import Course
-from bids_app.train.fold import DONE, FULL, LOG, WEIGHTS, FoldTask, subset_folder
 from bids_app.train.splits import FOLDS, SITES
 from bids_app.train.state import read_weights
+from bids_app.train.task import DONE, FULL, LOG, WEIGHTS, FoldTask, digest_of, is_done, subset_folder
 
 DESCRIPTIONS = {
     MULTI: "regions and targets are learned together, from one encoder",
@@ -112,7 +112,8 @@ def scans_of(course: Course) -> Iterator[Scan]:
 
 
 def done(tasks: Sequence[FoldTask]) -> list[FoldTask]:
-    return [task for task in tasks if (Path(task.out) / DONE).is_file()]
+    """Those that were trained, and answered for all that is asked."""
+    return [task for task in tasks if is_done(task)]
 
 
 def repeat_of(name: str) -> str:
@@ -351,12 +352,6 @@ def split_facts(split: Split) -> dict[str, Any]:
 def facts_in(path: Path) -> dict[str, Any] | None:
     """What a JSON file holds; None where it was not written."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def digest_of(plain: Any) -> str:
-    import hashlib
-
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def command_line() -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bids_app.cohort.cohort import Cohort, CohortSession, load_cohort
-from bids_app.cohort.prepare import prepare_cohort
+from bids_app.cohort.prepare import prepare_cohort, scan_parts
 from bids_app.cohort.raw import needs_nothing, raw_sessions
 from bids_app.cohort.split import Fold, Split, inner_folds
 from bids_app.errors import TrainingError
@@ -18,9 +18,10 @@ from bids_app.scans.scan import load_scans
 from bids_app.settings import Settings
 from bids_app.train.arms import SEGMENTATION_ONLY, Arm, arms_of, base_arm, check_nested, subsets_of
 from bids_app.train.check import check_folds
-from bids_app.train.fold import FoldTask, Trial
+from bids_app.train.fold import Trial
 from bids_app.train.plan import Plan, check_plan, make_plan, read_plan, write_plan
 from bids_app.train.splits import FOLDS, split_cohort, training_folder
+from bids_app.train.task import FoldTask, changes
 
 #: Weights of the targets that `--nested` tries, beside the segmentation's 1.
 WEIGHTS = (0.1, 0.3, 1.0, 3.0)
@@ -162,31 +163,43 @@ def make_tasks(
 ) -> list[FoldTask]:
     """Every arm on every fold, all from the same seed and with the same number of steps."""
     recipe, tasks = cohort.recipe, []
+    parts = {session.key: scan_parts(scans, session.key) for session in cohort.sessions}
     for split in splits.values():
         for fold, plain in zip(split.folds, split.to_plain()["folds"], strict=True):
+            made: dict[str, FoldTask] = {}
             for arm in arms:
                 start = folder / "arms" / SEGMENTATION_ONLY / fold.name if arm.frozen else None
                 subsets = subsets_of(recipe, arm) if "sequences" in settings.compare and not arm.sequences else []
-                tasks.append(
-                    FoldTask(
-                        recipe=recipe.model_dump(mode="json"),
-                        levels={k: list(v) for k, v in cohort.levels.items()},
-                        plan=plain_plan(plans[fold.name]),
-                        fold=plain,
-                        split=split.digest,
-                        arm=arm.to_plain(),
-                        scans=str(scans),
-                        out=str(folder / "arms" / arm.name / fold.name),
-                        seed=settings.random_seed,
-                        steps=plans[fold.name].steps,
-                        minutes=settings.minutes,
-                        patience=settings.patience,
-                        device=settings.device,
-                        subsets=[list(s) for s in subsets],
-                        start=str(start) if start else None,
-                    )
+                made[arm.name] = FoldTask(
+                    recipe=recipe.model_dump(mode="json"),
+                    levels={k: list(v) for k, v in cohort.levels.items()},
+                    plan=plain_plan(plans[fold.name]),
+                    fold=plain,
+                    split=split.digest,
+                    arm=arm.to_plain(),
+                    scans=str(scans),
+                    out=str(folder / "arms" / arm.name / fold.name),
+                    seed=settings.random_seed,
+                    steps=plans[fold.name].steps,
+                    minutes=settings.minutes,
+                    patience=settings.patience,
+                    device=settings.device,
+                    subsets=[list(s) for s in subsets],
+                    start=str(start) if start else None,
+                    start_digest=made[SEGMENTATION_ONLY].digest if arm.frozen else None,
+                    data=data_of(fold, cohort, parts),
                 )
+            tasks += made.values()
     return tasks
+
+
+def data_of(fold: Fold, cohort: Cohort, parts: Mapping[str, dict[str, str]]) -> dict[str, dict[str, dict[str, str]]]:
+    """What is read of each scan on either side of a fold; see `FoldTask.data`."""
+    sides = {"training": set(fold.all_training), "test": set(fold.test)}
+    return {
+        side: {s.key: parts[s.key] for s in cohort.sessions if s.participant in people}
+        for side, people in sides.items()
+    }
 
 
 def plain_plan(plan: Plan) -> dict[str, Any]:
@@ -224,6 +237,8 @@ def set_out(settings: Settings, recipe: Recipe, *, memory_gb: float, threads: in
     for why in plans[folds[0].name].why:
         say(f"plan: {why}")
     tasks = make_tasks(settings, cohort, splits, plans, arms, scans, folder)
+    for line in changes(tasks):
+        say(line)
     if not (Path(tasks[0].out) / "state.pt").is_file():
         tried = try_plan(replace(tasks[0], threads=threads), say)
         write_plan(tried, folder / "plan.json")
@@ -244,8 +259,9 @@ def inner_tasks(course: Course, settings: Settings) -> Iterator[tuple[str, float
     members = course.cohort.members()
     for task in course.tasks_of(FOLDS, arm.name):
         outer = Fold(task.fold["name"], *(tuple(task.fold[s]) for s in ("train", "validation", "test")))
+        parts = task.data["training"]
         inner = inner_folds(outer, members, INNER, seed=settings.random_seed)
-        for plain in inner.to_plain()["folds"]:
+        for inside, plain in zip(inner.folds, inner.to_plain()["folds"], strict=True):
             plan = make_plan(
                 course.recipe,
                 load_scans(course.scans, plain["train"]),
@@ -269,5 +285,6 @@ def inner_tasks(course: Course, settings: Settings) -> Iterator[tuple[str, float
                         arm=own.to_plain(),
                         out=str(out),
                         subsets=[],
+                        data=data_of(inside, course.cohort, parts),
                     ),
                 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
-import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from bids_app.bids.files import write_arrays, write_text
 from bids_app.cohort.split import Fold
-from bids_app.errors import TrainingError, UsageError
+from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan, load_scans
 from bids_app.text import read_json
@@ -26,76 +25,25 @@ from bids_app.train.loop import JOINT, Course, Worker, fit, keep_weights, mixed_
 from bids_app.train.memory import peak_gb
 from bids_app.train.plan import parse_plan, standardise
 from bids_app.train.state import State, read_weights
+from bids_app.train.task import (
+    DONE,
+    FULL,
+    LOG,
+    STATE,
+    TASK,
+    WEIGHTS,
+    FoldTask,
+    is_done,
+    is_trained,
+    subset_folder,
+    unanswered,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from bids_app.networks.losses import TaskLosses
     from bids_app.train.augment import Augmentation
-
-STATE, LOG, DONE, TASK, WEIGHTS = "state.pt", "log.csv", "done.json", "task.json", "weights.pt"
-FULL = "answers"
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """All that one training process is told; kept as ``task.json`` in its folder.
-
-    Attributes:
-        recipe: as `Recipe.model_dump` gives it.
-        levels: of every target, in the order of their codes; empty for a continuous one.
-        plan: as `Plan.to_plain` gives it.
-        fold: as `Split.to_plain` gives it.
-        split: digest of the split.
-        arm: as `Arm.to_plain` gives it.
-        scans: folder of prepared scans.
-        out: where checkpoint, log and answers go.
-        seed: of weights, order and augmentation; the same for every arm.
-        steps, minutes, patience: see `Course`.
-        device, threads: where it runs.
-        subsets: choices of sequences for which the test is answered too, the others taken away.
-        start: folder of the fold whose encoder is frozen.
-        answer: False for a training whose test has nobody (the final bundle).
-    """
-
-    recipe: dict[str, Any]
-    levels: dict[str, list[str]]
-    plan: dict[str, Any]
-    fold: dict[str, Any]
-    split: str
-    arm: dict[str, Any]
-    scans: str
-    out: str
-    seed: int = 0
-    steps: int = 1000
-    minutes: float | None = None
-    patience: int = 0
-    device: str = "cpu"
-    threads: int = 1
-    subsets: list[list[str]] = field(default_factory=list)
-    start: str | None = None
-    answer: bool = True
-
-    @property
-    def digest(self) -> str:
-        """Of what decides the weights: another checkpoint is not gone on from."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("scans", "out", "device", "threads", "subsets")}
-        # what a plan says of memory depends on what is free at the moment
-        kept["plan"] = {k: v for k, v in self.plan.items() if k not in ("why", "memory_gb", "checked")}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
-    def write(self) -> Path:
-        path = Path(self.out) / TASK
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
-        return path
-
-    @classmethod
-    def read(cls, path: Path) -> FoldTask:
-        try:
-            return cls(**read_json(path)[0])
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(f"{path} does not say what to train: {error}") from error
 
 
 class Trial:
@@ -229,15 +177,6 @@ class Trial:
         return target.behaviour.outputs(len(self.task.levels.get(target.name) or ()))
 
 
-def is_done(task: FoldTask) -> bool:
-    """Whether this very task was trained and answered for: not another plan, seed or number of steps in its folder."""
-    try:
-        facts, _ = read_json(Path(task.out) / DONE)
-    except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and facts.get("digest") == task.digest
-
-
 def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     """Train, or go on, and answer for the test side; a fold that is done is left as it is.
 
@@ -252,13 +191,18 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     if is_done(task):
         return out
     torch.set_num_threads(task.threads)
+    if is_trained(task):
+        if int(os.environ.get("RANK", "0")) == 0:
+            answer_again(Trial(task))
+        return out
     worker, trial = join(task.device), Trial(task)
-    out.mkdir(parents=True, exist_ok=True)
     side = trial.fold.train if task.patience else trial.fold.all_training
     scans = load_scans(Path(task.scans), side)
     state, patches = trial.state(), trial.patches(scans)
     if (out / STATE).is_file():
         state.load(out / STATE)
+    if worker.rank == 0:
+        task.keep_made_of()
     per_epoch = max(1, len(scans) // trial.plan.batch)
     course = Course(
         task.steps,
@@ -298,14 +242,9 @@ def finish(trial: Trial, state: State, scans: int) -> None:
     if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
         network.load_state_dict(read_weights(best))
     keep_weights(network, out / WEIGHTS)
-    network.to(task.device)
-    if task.answer:
-        test = load_scans(Path(task.scans), trial.fold.test)
-        write_answers(trial, network, test, out / FULL)
-        for subset in task.subsets:
-            write_answers(trial, network, test, out / subset_folder(subset), keep=subset)
     facts = {
         "digest": task.digest,
+        "answers": answer(trial, network, list(task.wanted())),
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "scans": scans,
@@ -314,6 +253,36 @@ def finish(trial: Trial, state: State, scans: int) -> None:
         "shape": network.shape.to_plain(),
     }
     write_text(out / DONE, json.dumps(facts, indent=1) + "\n")
+
+
+def answer_again(trial: Trial) -> None:
+    """Answer, from the weights that are kept, for what is not answered yet or was answered for other scans."""
+
+    task, out = trial.task, Path(trial.task.out)
+    network = trial.state().mean.eval()
+    network.load_state_dict(read_weights(out / WEIGHTS))
+    facts, _ = read_json(out / DONE)
+    facts["answers"] = {**(facts.get("answers") or {}), **answer(trial, network, unanswered(task))}
+    task.keep_made_of()
+    write_text(out / DONE, json.dumps(facts, indent=1) + "\n")
+
+
+def answer(trial: Trial, network: torch.nn.Module, folders: Sequence[str]) -> dict[str, str]:
+    """Answer for the test side, with all sequences or with some.
+
+    Args:
+        folders: of `FoldTask.wanted`.
+
+    Returns:
+        Each folder, with the digest of what decided its answers.
+    """
+    task, wanted = trial.task, trial.task.wanted()
+    test = load_scans(Path(task.scans), trial.fold.test) if folders else []
+    network.to(task.device)
+    subsets = {FULL: None, **{subset_folder(subset): subset for subset in task.subsets}}
+    for folder in folders:
+        write_answers(trial, network, test, Path(task.out) / folder, keep=subsets[folder])
+    return {folder: wanted[folder] for folder in folders}
 
 
 def write_answers(
@@ -402,8 +371,3 @@ def leave() -> None:
     if dist.is_available() and dist.is_initialized():
         gc.collect()
         dist.destroy_process_group()
-
-
-def subset_folder(subset: Sequence[str]) -> str:
-    """Where the answers for a choice of sequences lie."""
-    return f"{FULL}_{'+'.join(subset)}"
