@@ -10,6 +10,7 @@ import numpy as np
 from bids_app.errors import ImageError
 from bids_app.imaging.stacking import Grid, box_of
 from bids_app.imaging.templates import Template
+from bids_app.measure.volumes import largest_piece
 
 #: What tells a stripped brain from a head, each measured at 3 mm on 24 stripped and 18 whole images.
 BLANK_AT_LEAST = 0.3  # share of the box that has one and the same value
@@ -43,7 +44,7 @@ def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
     blank = float(counts.max() / small.size)
     small = small - values[counts.argmax()]
     bright = small > 0.12 * np.percentile(small[small > 0.02 * small.max()], 95)
-    solid = largest_piece(ndimage.binary_opening(ndimage.binary_fill_holes(bright)))
+    solid = largest_piece(ndimage.binary_opening(ndimage.binary_fill_holes(bright)), corners=False)
     ml = float(solid.sum() * np.prod(spacing) / 1000)
     depth = ndimage.distance_transform_edt(np.pad(solid, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     shell = (depth > 3) & (depth <= 9)
@@ -158,19 +159,9 @@ def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
     rough = array > level
     box = box_of(rough)
     part = ndimage.binary_opening(rough[box], iterations=1)
-    part = largest_piece(part)
+    part = largest_piece(part, corners=False)
     part = ndimage.binary_dilation(part, iterations=2) & rough[box]
     part = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(part, 3), iterations=2))[3:-3, 3:-3, 3:-3]
     mask = np.zeros(array.shape, bool)
     mask[box] = part
     return mask
-
-
-def largest_piece(mask: np.ndarray) -> np.ndarray:
-    """The largest connected piece (6 neighbours) of a mask."""
-    from scipy import ndimage
-
-    found, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    return found == np.bincount(found.ravel())[1:].argmax() + 1

@@ -11,8 +11,6 @@ import numpy as np
 DRAWS = 2000
 PERMUTATIONS = 9999
 LEVEL = 0.95
-#: Up to so many participants every choice of signs is looked at (4096 of them).
-EXACT = 12
 #: Numbers held at once in a bootstrap.
 AT_ONCE = 4_000_000
 #: An interval needs this part of the draws to be defined.
@@ -106,24 +104,26 @@ def sign_flip(differences: np.ndarray, *, draws: int = PERMUTATIONS, seed: int =
 
     Args:
         differences: one per participant (see `by_participant`), NaN left out.
-        draws: random choices of signs; up to `EXACT` participants all are looked at instead.
+        draws: random choices of signs; all are looked at instead where there are no more.
 
     Returns:
         NaN without participants. Never 0: the data themselves count as one choice (Phipson and Smyth 2010).
     """
+    from scipy.stats import permutation_test
+
     values = np.asarray(differences, np.float64)
     values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan")
-    seen = abs(values.sum()) - 1e-12 * np.abs(values).sum()
-    if len(values) <= EXACT:
-        bits = np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1
-        return float((np.abs((2 * bits - 1) @ values) >= seen).mean())
-    rng, beyond = np.random.default_rng(seed), 0
-    for part in _parts(draws, len(values)):
-        signs = 2 * rng.integers(0, 2, (part, len(values)), dtype=np.int8) - 1
-        beyond += int((np.abs(signs @ values) >= seen).sum())
-    return (1 + beyond) / (1 + draws)
+    if len(values) < 2:  # of one participant both choices are as far from zero
+        return 1.0 if len(values) else float("nan")
+    found = permutation_test(
+        (values,),
+        np.sum,
+        permutation_type="samples",
+        n_resamples=draws,
+        batch=max(1, AT_ONCE // len(values)),
+        random_state=np.random.default_rng(seed),
+    )
+    return min(float(found.pvalue), 1.0)
 
 
 @dataclass(frozen=True)
@@ -171,31 +171,14 @@ def delong(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p: as many tests as are not NaN (Scand J Stat 6 (1979) 65-70). NaN stays NaN."""
+    from statsmodels.stats.multitest import multipletests
+
     raw = np.asarray(p_values, np.float64)
-    order = np.argsort(raw)[: int(np.isfinite(raw).sum())]  # NaN sorts last
-    steps = raw[order] * (len(order) - np.arange(len(order)))
+    tested = np.isfinite(raw)
     adjusted = np.full(len(raw), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
+    if tested.any():
+        adjusted[tested] = multipletests(raw[tested], method="holm")[1]
     return adjusted.tolist()
-
-
-def corrected_t(differences: Sequence[float], train: float, test: float) -> tuple[float, float]:
-    """t and two-sided p of differences between folds, whose training sides overlap.
-
-    Args:
-        differences: one per fold (and repeat).
-        train, test: participants on either side of a fold.
-
-    Nadeau and Bengio, Machine Learning 52 (2003) 239-281: the variance is multiplied by 1/folds + test/train.
-    """
-    from scipy import stats
-
-    values = np.asarray(differences, np.float64)
-    spread = values.var(ddof=1) if len(values) > 1 else 0.0
-    if not spread > 0:
-        return float("nan"), float("nan")
-    t = float(values.mean() / np.sqrt(spread * (1 / len(values) + test / train)))
-    return t, float(2 * stats.t.sf(abs(t), len(values) - 1))
 
 
 def plain(value: Any) -> Any:

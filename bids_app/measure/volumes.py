@@ -47,14 +47,13 @@ def centroid_mm(weights: np.ndarray, affine: np.ndarray) -> np.ndarray:
         weights: shape ``(x, y, z)``, not negative.
         affine: voxel to world, mm, shape ``(4, 4)``.
     """
+    from scipy.ndimage import center_of_mass
+
     weights = np.asarray(weights, dtype=np.float64)
-    total = weights.sum()
-    if total <= 0:
+    if weights.sum() <= 0:
         return np.full(3, np.nan)
-    index = [
-        weights.sum(tuple(a for a in range(3) if a != axis)) @ np.arange(n) for axis, n in enumerate(weights.shape)
-    ]
-    return np.asarray(affine)[:3, :3] @ (np.array(index) / total) + np.asarray(affine)[:3, 3]
+    index = np.array(center_of_mass(weights))
+    return np.asarray(affine)[:3, :3] @ index + np.asarray(affine)[:3, 3]
 
 
 def pieces(mask: np.ndarray, *, corners: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +78,12 @@ def pieces(mask: np.ndarray, *, corners: bool = True) -> tuple[np.ndarray, np.nd
 
 
 def largest_piece(mask: np.ndarray, *, corners: bool = True) -> np.ndarray:
-    """Only the largest connected piece of a mask; nothing of an empty one."""
-    return pieces(mask, corners=corners)[0] == 1
+    """Only the largest connected piece of a mask; nothing of an empty one. Arguments as in `pieces`."""
+    from scipy import ndimage
+
+    mask = np.asarray(mask) != 0
+    found, count = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim if corners else 1))
+    return mask if count < 2 else found == np.bincount(found.ravel())[1:].argmax() + 1
 
 
 def _checked(probability: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ import numpy as np
 
 from bids_app.bundle.bundle import Bundle, load_bundle, shipped
 from bids_app.errors import ImageError
-from bids_app.imaging.brain import BRAIN_ML, CUT_AT_MOST, largest_piece
+from bids_app.imaging.brain import BRAIN_ML, CUT_AT_MOST
 from bids_app.imaging.stacking import Grid, box_of, part_of, to_grid, transform_points
+from bids_app.measure.volumes import largest_piece
 from bids_app.predict.predict import predict
 from bids_app.predict.regions import measure_regions
 from bids_app.recipes.recipe import Recipe
@@ -207,8 +208,8 @@ def _keep_one_piece(labels: np.ndarray, probability: np.ndarray) -> float:
     if not total:
         labels[:] = 0
         return 0.0
-    main = largest_piece(brain)
-    inside = largest_piece(main | (labels == FLUID))
+    main = largest_piece(brain, corners=False)
+    inside = largest_piece(main | (labels == FLUID), corners=False)
     labels[~inside] = 0
     outside = ~ndimage.binary_dilation(inside, iterations=KEPT_VOXELS)
     for values in probability:
@@ -271,7 +272,7 @@ def _solid(mask: np.ndarray) -> np.ndarray:
         return mask
     box = box_of(mask, 1)
     solid = np.zeros_like(mask)
-    solid[box] = ndimage.binary_fill_holes(largest_piece(mask[box]))
+    solid[box] = ndimage.binary_fill_holes(largest_piece(mask[box], corners=False))
     return solid
 
 
