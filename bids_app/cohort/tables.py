@@ -158,7 +158,7 @@ def _levels(path: Path, table: str, tables: Tables) -> None:
 
 
 @dataclass(frozen=True)
-class Known:
+class CodedSessions:
     """What tables say of a cohort's sessions.
 
     Attributes:
@@ -181,7 +181,7 @@ def named_levels(recipe: Recipe) -> dict[tuple[str, str], tuple[str, ...]]:
     return {(target.table, target.column or target.name): target.levels for target in recipe.targets}
 
 
-def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> Known:
+def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> CodedSessions:
     """Every target and covariate of a recipe, as `code_target` and `code_covariates` give them."""
     wrong, told, levels = list(tables.wrong), list(tables.told), {}
     targets = np.full((len(keys), len(recipe.targets)), np.nan)
@@ -191,7 +191,7 @@ def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> Known:
     covariates, words, trouble = code_covariates(recipe, tables, keys)
     for name, order in words.items():
         told.append(f"covariate {name}: " + ", ".join(f"{word} is {number}" for number, word in enumerate(order)))
-    return Known(targets, covariates, levels, words, wrong + trouble, told)
+    return CodedSessions(targets, covariates, levels, words, wrong + trouble, told)
 
 
 def code_target(

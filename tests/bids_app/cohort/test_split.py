@@ -106,7 +106,7 @@ def test_each_site_is_left_out_once():
     assert [fold.name for fold in split.folds] == ["site-A1", "site-B"]
     assert split.folds[0].test == ("00", "03", "06", "09")
     assert set(split.folds[0].all_training) == {m.participant for m in members if m.site != "A 1"}
-    assert (split.how["kind"], split.how["sites"]) == ("leave-one-site-out", ["A 1", "B"])
+    assert split.how == {"kind": "leave-one-site-out", "sites": ["A 1", "B"], "seed": 0, "validation": 0.15}
 
 
 def test_one_site_is_none_to_leave_out():
