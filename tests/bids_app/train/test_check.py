@@ -59,8 +59,8 @@ def test_a_column_that_is_not_there_stops_it_before_anything_is_preprocessed(tmp
 
 def test_labels_of_another_recipe_are_refused_before(tmp_path):
     root = write_small_cohort(tmp_path, 6)
-    relabel(root, "sub-02", 7)
-    with pytest.raises(DataError, match=r"sub-02.*holds 7"):
+    relabel(root, "sub-02", np.arange(16) // 8 + 6)
+    with pytest.raises(DataError, match=r"sub-02.*holds 6, 7"):
         checked(root, small_recipe(**CORRECTED))
 
 
