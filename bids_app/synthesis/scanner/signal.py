@@ -33,6 +33,8 @@ FINE_MM = {"left": 0.125, "right": 0.125}
 COARSE_MM = 0.33
 MOST_CELLS = 24
 HEAD_GRID_MM = 2.0
+#: Share of compact bone's signal that is left at the echo; a round number chosen here.
+BONE_LEFT = 0.2
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,11 @@ def _outline(whole_head: bool) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def head_tissues() -> dict[str, np.ndarray]:
-    """Skull, marrow, fat, muscle and outer fluid around the template brain, on a 2 mm grid.
+    """Shares of what lies around the template brain on a 2 mm grid: ``fluid``, ``bone``, ``marrow``, ``fat``,
+    ``muscle``, ``cord``; beside them ``inside`` (the head, 0 or 1) and ``affine`` (voxel to template mm).
 
-    Layers follow the distance from the closed brain; a face and a neck are simple solids. Coarse on purpose: enough
-    for bias correction, brain extraction and registration to have a head to deal with.
+    Skull and scalp follow the distance from the closed brain; face, neck, spine, airways and eyes are simple solids.
+    Coarse on purpose: enough for bias correction, brain extraction and registration to have a head to deal with.
     """
     template = load_tissue_maps()
     pad = 12
@@ -161,21 +164,40 @@ def head_tissues() -> dict[str, np.ndarray]:
     face = (x / 62) ** 2 + ((y - 30) / 62) ** 2 + ((z + 55) / 62) ** 2 < 1
     inside = (away < 14) | neck | face
     depth = ndimage.distance_transform_edt(inside) * HEAD_GRID_MM
-    eyes = ((abs(x) - 33) / 12) ** 2 + ((y - 68) / 12) ** 2 + ((z + 36) / 12) ** 2 < 1
-    sinus = (x / 14) ** 2 + ((y - 55) / 22) ** 2 + ((z + 52) / 14) ** 2 < 1
-    smooth = {
-        "fluid": (away < 2.0) | eyes,
-        "bone": (away >= 2.0) & (away < 4.0) | (away >= 6.0) & (away < 8.0),
-        "marrow": (away >= 4.0) & (away < 6.0),
-        "air": sinus,
-    }
-    taken = smooth["fluid"] | smooth["bone"] | smooth["marrow"] | smooth["air"]
-    smooth["fat"] = inside & ~taken & (depth < 6) & (depth > 1.5)
-    smooth["muscle"] = inside & ~taken & ~smooth["fat"]
-    tissues = {name: ndimage.gaussian_filter((m & inside).astype(np.float32), 0.5) for name, m in smooth.items()}
-    tissues["inside"] = inside.astype(np.float32)
-    tissues["affine"] = affine
+    tissues = {"affine": affine, "inside": inside.astype(np.float32)}
+    free = inside.copy()
+    for name, where in _around_the_brain(x, y, z, away, depth):
+        mine = where & free
+        free &= ~mine
+        tissues[name] = tissues.get(name, 0) + ndimage.gaussian_filter(mine.astype(np.float32), 0.5)
     return tissues
+
+
+def _around_the_brain(x, y, z, away, depth) -> list[tuple[str, np.ndarray]]:
+    """Tissues by name, those that come first lying over the others; ``away`` and ``depth``: mm from brain and skin."""
+    canal = ((x / 9) ** 2 + ((y + 48) / 8) ** 2 < 1) & (z < -66)
+    cord = ((x / 6) ** 2 + ((y + 48) / 4.5) ** 2 < 1) & (z < -66)
+    spine = ((x / 13) ** 2 + ((y + 29) / 10) ** 2 < 1) & (z < -74)
+    pharynx = ((x / 10) ** 2 + ((y + 4) / 7) ** 2 < 1) & (z < -48)
+    nose = (((abs(x) - 7) / 5) ** 2 + ((y - 45) / 32) ** 2 + ((z + 50) / 15) ** 2 < 1) & (away > 8)
+    antrum = ((abs(x) - 28) / 12) ** 2 + ((y - 52) / 13) ** 2 + ((z + 62) / 13) ** 2 < 1
+    eyes = ((abs(x) - 33) / 12) ** 2 + ((y - 68) / 12) ** 2 + ((z + 36) / 12) ** 2 < 1
+    orbits = ((abs(x) - 30) / 15) ** 2 + ((y - 55) / 26) ** 2 + ((z + 36) / 15) ** 2 < 1
+    petrous = (((abs(x) - 40) / 20) ** 2 + ((y + 28) / 11) ** 2 + ((z + 44) / 10) ** 2 < 1) & (away > 2)
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(away.shape, dtype=np.float32), 2.5)
+    return [
+        ("cord", cord & (away > 0)),
+        ("fluid", canal | (away < 2) | eyes & (away >= 8)),
+        ("bone", (away < 4) | (away >= 6) & (away < 8) | petrous),
+        ("marrow", away < 6),
+        ("air", nose | antrum | pharynx),
+        ("fat", orbits | (depth > 1.5) & (depth < 6)),
+        ("bone", spine & (z % 18 < 4)),
+        ("marrow", spine),
+        # fat fills the gaps between muscles: sheets where smooth noise crosses zero
+        ("fat", abs(noise) < 0.15 * noise.std()),
+        ("muscle", away >= 0),
+    ]
 
 
 def fractions(head: PhantomHead, look: Look) -> dict[str, tuple[tuple[slice, ...], np.ndarray]]:
@@ -324,10 +346,13 @@ def _upsample(nodes: np.ndarray, rows: range, shape: tuple[int, ...], offset) ->
 
 def _outer_signal(signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     tissues = head_tissues()
-    levels = {tissue: signal[tissue] for tissue in ("fluid", "bone", "fat", "muscle")}
+    levels = {tissue: signal[tissue] for tissue in ("fluid", "fat", "muscle")}
     # Fat is shifted and partly suppressed on real scans; its full signal would dwarf the brain.
     levels["fat"] = min(levels["fat"], 1.1)
     levels["marrow"] = 0.45 * levels["fat"]
+    levels["cord"] = (signal["grey"] + signal["white"]) / 2
+    # the equations take an echo as short beside T2*, and compact bone has none left (T2* below 1 ms)
+    levels["bone"] = BONE_LEFT * signal["bone"]
     return sum(np.float32(level) * tissues[name] for name, level in levels.items()), tissues["affine"]
 
 
