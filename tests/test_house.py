@@ -36,6 +36,34 @@ FLOORS = {
 }
 #: Floors inside `synthesis`: a part imports from itself and from lower floors only.
 SYNTHESIS = {"datasets": 5, "habenula": 4, "bold": 4, "pathology": 3, "scanner": 2, "heads": 1, "fields": 0}
+#: Modules that no test imports, by how they are tested nevertheless. Keep it short: a new module has a test of its own.
+UNNAMED = {
+    "typed as commands in tests/bids_app/cli": ("cli.again", "cli.bundle", "cli.hpc", "cli.options"),
+    "read by every bundle in tests/bids_app/bundle": ("bundle.schema",),
+    "bases and protocols, tested through what fills them": (
+        "imaging.registrar",
+        "targets.kind",
+        "targets.levelled",
+        "workflows.interfaces.base",
+    ),
+    "through their callers: records, brain masks, a bundle's evaluation, the export of the habenula": (
+        "bids.record",
+        "imaging.head",
+        "judge.external",
+        "lessons.export_habenula",
+    ),
+    "nodes and graphs, run by tests/workflows": (
+        "workflows.diffusion",
+        "workflows.interfaces.anatomy",
+        "workflows.interfaces.outputs",
+        "workflows.interfaces.prediction",
+        "workflows.interfaces.training",
+        "workflows.outputs",
+        "workflows.plugin",
+        "workflows.record",
+        "workflows.stop",
+    ),
+}
 FILES = sorted(p for package in ("bids_app", "workflows") for p in (ROOT / package).rglob("*.py"))
 
 
@@ -88,6 +116,15 @@ def test_no_circle_of_files_or_of_rooms():
             rooms.setdefault(here, set()).update(there for t in targets if (there := room(t)) and there != here)
     for graph in (files, rooms):
         TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_every_module_is_imported_by_a_test_or_stands_on_the_list():
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if "benchmarks" not in path.parts]
+    named = set().union(*(imported(path) for path in tests))
+    listed = {name for names in UNNAMED.values() for name in names}
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if "__" not in path.stem}
+    assert sorted(m for m in modules - named if m.removeprefix("bids_app.") not in listed) == []
+    assert sorted(listed - {m.removeprefix("bids_app.") for m in modules}) == []  # the list names what is there
 
 
 def test_the_style_check_is_clean():
