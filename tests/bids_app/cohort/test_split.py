@@ -63,10 +63,20 @@ def test_strata_and_sites_come_out_even():
         assert Counter(site[p] for p in fold.test) == {"A": 4, "B": 4}
 
 
-def test_a_rare_mark_is_spread_before_a_common_one():
-    members = people(30, strata=lambda k: ("rare" if k < 3 else "usual", "AB"[k % 2]))
-    hands = deal({m.participant: [m] for m in members}, 3, seed=0)
-    assert [sum(m.strata[0] == "rare" for group in hand for m in group) for hand in hands] == [1, 1, 1]
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rare_mark_is_spread_before_a_common_one(seed):
+    members = people(40, strata=lambda k: ("rare" if k < 4 else "usual", "AB"[k % 2], "xyz"[k % 3]))
+    hands = deal({m.participant: [m] for m in members}, 4, seed=seed)
+    assert [sum(m.strata[0] == "rare" for group in hand for m in group) for hand in hands] == [1, 1, 1, 1]
+
+
+def test_people_who_are_all_unlike_are_dealt_evenly():
+    members = people(9, strata=lambda k: (f"a kind of {k}",))
+    assert [len(hand) for hand in deal({m.participant: [m] for m in members}, 3, seed=0)] == [3, 3, 3]
+
+
+def test_five_folds_are_drawn_where_nothing_is_said():
+    assert len(draw_folds(people(10)).folds) == 5
 
 
 def test_large_families_are_dealt_first_so_that_sizes_come_out_even():
