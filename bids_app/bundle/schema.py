@@ -28,8 +28,10 @@ class _Open(BaseModel):
 
 
 class TargetFit(_Strict):
-    """What `bids_app.targets` fitted for one target."""
+    """What `bids_app.targets` fitted for one target, of which kind, on how many participants."""
 
+    kind: Annotated[str, Field(min_length=1, max_length=50)] | None = None
+    fitted_on: Count | None = None
     temperature: Annotated[float, Field(ge=0.01, le=100)] | None = None
     half_width: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     coverage: Share | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from bids_app.bundle.schema import Calibration, check_part
 from bids_app.errors import TrainingError
 from bids_app.judge.out_of_fold import calibrate_out_of_fold
 from bids_app.measure.calibration import fit_ordinal_temperature, fit_temperature
@@ -93,6 +96,14 @@ def test_every_region_and_target_gets_its_own(tmp_path):
     assert calibration["targets"]["group"]["temperature"] > 0
     assert calibration["targets"]["age"]["half_width"] == pytest.approx(5 * 1.96, rel=0.5)
     assert calibration["notes"] == []
+
+
+@pytest.mark.parametrize("people", [4, 24])
+def test_a_bundle_takes_every_calibration_that_is_fitted(tmp_path, people):
+    recipe, paths, scans = cohort(tmp_path, people=people)
+    check_part(calibrate_out_of_fold(recipe, paths, scans), Calibration, "calibration.json")
+    nobody = [replace(scan, targets=np.full(3, np.nan)) for scan in scans]
+    check_part(calibrate_out_of_fold(recipe, paths, nobody), Calibration, "calibration.json")
 
 
 def test_what_a_lesions_threshold_favours_is_noted(tmp_path):
