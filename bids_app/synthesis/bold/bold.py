@@ -1,5 +1,5 @@
-"""A resting-state BOLD run of a person who never was: networks, breathing, heartbeat, drift, motion, and one region
-whose activity is altered in known amounts.
+"""A simulated resting-state BOLD run: networks, breathing, heartbeat, drift, motion, and one region whose activity is
+altered in known amounts.
 
 Cortex and nuclei are cut into parcels, left and right alike; a network holds several of them. In a parcel each voxel
 fluctuates between 0.01 and 0.1 Hz as
@@ -13,6 +13,7 @@ region can be altered in each of them apart. Research use only: simulated people
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -153,7 +154,7 @@ def draw_bold(
     alone = (1 - _padded(coherence, 0.0) ** 2).sqrt() * everywhere
     motion = draw_motion(how, generator)
     frames, rates = _scan(brain, spacing, how, parcels, shared, alone, motion, generator)
-    mask = parcels == region
+    mask, dials = parcels == region, (float(coherence[region - 1]), float(coupling[region - 1]))
     return Bold(
         frames,
         spacing,
@@ -165,16 +166,22 @@ def draw_bold(
         mask & (alteration is not None),
         courses,
         motion,
-        {
-            "region_ml": float(mask.sum()) * spacing**3 / 1000,
-            "region_network": float(belongs[region - 1]),
-            "alff": alteration.alff if alteration else 1.0,
-            "coherence": round(float(coherence[region - 1]), 6),
-            "coupling": round(float(coupling[region - 1]), 6),
-            "displacement_mm": float(displacement_mm(motion).mean()),
-            **rates,
-        },
+        _latents(float(mask.sum()) * spacing**3 / 1000, int(belongs[region - 1]), alteration, dials, motion) | rates,
     )
+
+
+def _latents(
+    region_ml: float, network: int, alteration: Alteration | None, dials: Sequence[float], motion: torch.Tensor
+) -> dict[str, float]:
+    """What is known of a run; ``dials``: coherence and coupling of the region."""
+    return {
+        "region_ml": region_ml,
+        "region_network": float(network),
+        "alff": alteration.alff if alteration else 1.0,
+        "coherence": round(dials[0], 6),
+        "coupling": round(dials[1], 6),
+        "displacement_mm": float(displacement_mm(motion).mean()),
+    }
 
 
 def _check(how: BoldSettings, alteration: Alteration | None) -> None:

@@ -175,34 +175,34 @@ def _write_session(root: Path, index: int, person: _Person, number: int, session
         grid = signal.acquisition_grid(
             person.head, moved, spacing=plan.spacing, axes=axes, oblique_deg=oblique, whole_head=person.whole_head
         )
-        gain = float(np.exp(rng.normal(np.log(700), 0.3)))
-        look = signal.Look(sequence, grid, moved, person.whole_head, plan.noise, float(rng.uniform(0.05, 0.15)), gain)
+        gain, bias = float(np.exp(rng.normal(np.log(700), 0.3))), float(rng.uniform(0.05, 0.15))
+        scan = signal.PhantomScan(sequence, grid, moved, person.whole_head, plan.noise, bias, gain)
         path = folder / f"{stem}_{sequence}.nii.gz"
-        image = np.round(signal.render(person.head, look, rng)).astype(np.int16)
+        image = np.round(signal.render(person.head, scan, rng)).astype(np.int16)
         fields = scanner_fields(signal.FIELD_TESLA, physics.pulse_sequence(sequence, signal.FIELD_TESLA))
         write_json(save_image(root / path, image, grid.affine), {**fields, "SkullStripped": not person.whole_head})
         scans.append(path.as_posix())
         if position == 0:
-            truth = _write_truth(root / TRUTH / folder, stem, person, look, truth_fields(path.as_posix()))
+            truth = _write_truth(root / TRUTH / folder, stem, person, scan, truth_fields(path.as_posix()))
     return scans, [{"participant": person.label, "session": session, **row} for row in truth]
 
 
-def _write_truth(folder: Path, stem: str, person: _Person, look: signal.Look, fields: dict) -> list[dict]:
-    shares = signal.fractions(person.head, look)
-    soft = np.zeros((*look.grid.shape, 2), dtype=np.float32, order="F")
-    hard = np.zeros(look.grid.shape, dtype=np.uint8)
-    rows, voxel = [], float(np.prod(look.grid.spacing))
+def _write_truth(folder: Path, stem: str, person: _Person, scan: signal.PhantomScan, fields: dict) -> list[dict]:
+    shares = signal.fractions(person.head, scan)
+    soft = np.zeros((*scan.grid.shape, 2), dtype=np.float32, order="F")
+    hard = np.zeros(scan.grid.shape, dtype=np.uint8)
+    rows, voxel = [], float(np.prod(scan.grid.spacing))
     for side, index, title, *_ in REGIONS:
         box, share = shares[side]
         soft[(*box, index - 1)] = share
         hard[box][share >= 0.5] = index
-        solid = person.head.habenulae[side].moved(look.pose)
+        solid = person.head.habenulae[side].moved(scan.pose)
         sums = float(soft[..., index - 1].sum(dtype=float)) * voxel, int((share >= 0.5).sum()) * voxel
         row = {"index": index, "name": title, "volume_mm3": round(solid.volume, 4), "soft_mm3": round(sums[0], 4)}
         row |= {"hard_mm3": round(sums[1], 4), "space": "orig"}
         rows.append(row | {f"centre_{a}_mm": round(float(c), 4) for a, c in zip("xyz", solid.centre, strict=True)})
     start, names = folder / f"{stem}_space-orig_seg-habenula", [short for *_, short, _ in REGIONS]
-    write_labels(start, hard, soft, names, look.grid.affine, {**fields, "Manual": True})
+    write_labels(start, hard, soft, names, scan.grid.affine, {**fields, "Manual": True})
     table = write_table(folder / f"{stem}_desc-habenula_volumes.tsv", rows)
     write_json(table.with_suffix(".json"), VOLUME_COLUMNS)
     return rows

@@ -19,7 +19,7 @@ from bids_app.synthesis.habenula.sources import SPACING_MM
 from bids_app.synthesis.scanner.acquisition import (
     Placed,
     PointSpread,
-    Step,
+    ScannerStep,
     Stretched,
     acquire,
     draw_exponent,
@@ -157,7 +157,7 @@ def draw_scan(
     if again:
         scanner = torch.Generator().manual_seed(seed * 1009 + again)
         at = _moved(at, scanner)
-    steps: list[Step] = []
+    steps: list[ScannerStep] = []
     if sources.kinds[number] == "labels":
         clean, parts = _paint(sources, number, at, generator, wild=fields.chance(generator, how.wild))
         steps = draw_scanner(clean, scanner, how.finest_mm, how.coarsest_mm, how.noise)
@@ -177,7 +177,7 @@ def draw_scan(
 
 def draw_scanner(
     clean: torch.Tensor, generator: torch.Generator, finest: float, coarsest: float, noise: float
-) -> list[Step]:
+) -> list[ScannerStep]:
     """A turned and shifted grid of ``finest`` to ``coarsest`` mm, its resolution and noise, and the way back.
 
     Half of the scans have voxels of equal sides; the others have one axis up to 1.6 times the finest, unless only one

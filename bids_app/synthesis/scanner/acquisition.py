@@ -20,10 +20,10 @@ from bids_app.synthesis.fields import blur, normal, read
 SIGMA_PER_FWHM = 0.4247
 
 #: One effect: image ``(x, y, z)`` to image.
-Step = Callable[[torch.Tensor], torch.Tensor]
+ScannerStep = Callable[[torch.Tensor], torch.Tensor]
 
 
-def acquire(image: torch.Tensor, steps: Iterable[Step]) -> torch.Tensor:
+def acquire(image: torch.Tensor, steps: Iterable[ScannerStep]) -> torch.Tensor:
     """The image ``(x, y, z)`` after all steps, in order."""
     for step in steps:
         image = step(image)

@@ -31,7 +31,7 @@ from bids_app.synthesis.scanner.acquisition import (
     Ghost,
     PointSpread,
     Resized,
-    Step,
+    ScannerStep,
     Stretched,
     acquire,
     draw_exponent,
@@ -358,7 +358,7 @@ def scan(
     return torch.where(keep, torch.where(image == 0, 1e-4, image), 0.0)
 
 
-def draw_scanner(shape: Sequence[int], spacing: float, how: Ranges, generator: torch.Generator) -> list[Step]:
+def draw_scanner(shape: Sequence[int], spacing: float, how: Ranges, generator: torch.Generator) -> list[ScannerStep]:
     """Resolution, slice thickness, noise and ghost of one sequence."""
     voxel = uniform(generator, 0.7, how.coarsest_mm if chance(generator, 0.6) else 1.1).repeat(3)
     if chance(generator, how.thick):
@@ -368,14 +368,14 @@ def draw_scanner(shape: Sequence[int], spacing: float, how: Ranges, generator: t
     widths = tuple(max(float(v) * sharp, spacing) / spacing for v in voxel)
     counts = tuple(max(4, round(n * spacing / max(float(v), spacing))) for n, v in zip(shape, voxel, strict=True))
     noise = draw_noise(generator, counts, float(uniform(generator, 0.0, how.noise)), of_range=True)
-    steps: list[Step] = [PointSpread(widths), Resized(counts), replace(noise, folded=chance(generator, 0.5))]
+    steps: list[ScannerStep] = [PointSpread(widths), Resized(counts), replace(noise, folded=chance(generator, 0.5))]
     if chance(generator, how.ghost):
         axis, share = int(torch.randint(3, (), generator=generator)), float(uniform(generator, 0.05, 0.25))
         steps.append(Ghost(axis, int(torch.randint(2, max(3, counts[axis] // 2), (), generator=generator)), share))
     return [*steps, Resized(tuple(shape))]
 
 
-def draw_finish(how: Ranges, generator: torch.Generator, keep: torch.Tensor | None) -> list[Step]:
+def draw_finish(how: Ranges, generator: torch.Generator, keep: torch.Tensor | None) -> list[ScannerStep]:
     """Coil shading, stripping to ``keep`` (where given) and gamma; what comes out lies in [0, 1]."""
     nodes = int(torch.randint(3, 6, (), generator=generator))
     shading = draw_shading(generator, nodes, float(uniform(generator, 0, how.bias)))

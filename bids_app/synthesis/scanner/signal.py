@@ -51,7 +51,7 @@ class ScanGrid:
 
 
 @dataclass(frozen=True)
-class Look:
+class PhantomScan:
     """How one scan is acquired.
 
     Attributes:
@@ -200,7 +200,7 @@ def _around_the_brain(x, y, z, away, depth) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def fractions(head: PhantomHead, look: Look) -> dict[str, tuple[tuple[slice, ...], np.ndarray]]:
+def fractions(head: PhantomHead, scan: PhantomScan) -> dict[str, tuple[tuple[slice, ...], np.ndarray]]:
     """Share of each voxel that a structure fills: ``{name: (box of the grid, share)}``.
 
     Voxels around a habenula are divided into cells of at most 0.125 mm, so that shares add up to its volume.
@@ -214,7 +214,7 @@ def fractions(head: PhantomHead, look: Look) -> dict[str, tuple[tuple[slice, ...
     if head.cyst:
         solids["cyst"] = head.cyst
     return {
-        name: _share(solid.moved(look.pose), look.grid, FINE_MM.get(name, COARSE_MM)) for name, solid in solids.items()
+        name: _share(solid.moved(scan.pose), scan.grid, FINE_MM.get(name, COARSE_MM)) for name, solid in solids.items()
     }
 
 
@@ -236,29 +236,29 @@ def _share(solid: Ellipsoid, grid: ScanGrid, cell_mm: float) -> tuple[tuple[slic
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)), share
 
 
-def render(head: PhantomHead, look: Look, rng: np.random.Generator) -> np.ndarray:
+def render(head: PhantomHead, scan: PhantomScan, rng: np.random.Generator) -> np.ndarray:
     """Draw one scan.
 
     Args:
         head: the participant.
-        look: sequence, grid, pose and quality.
+        scan: sequence, grid, pose and quality.
         rng: of contrast, bias field and noise; the head does not depend on it.
 
     Returns:
-        Intensities, float32, in the shape of ``look.grid``; not below 0.
+        Intensities, float32, in the shape of ``scan.grid``; not below 0.
     """
-    if look.sequence not in SEQUENCES:
-        raise UsageError(f"phantoms have no sequence {look.sequence!r}; there are {', '.join(SEQUENCES)}")
+    if scan.sequence not in SEQUENCES:
+        raise UsageError(f"phantoms have no sequence {scan.sequence!r}; there are {', '.join(SEQUENCES)}")
     factor = float(np.exp(rng.normal(0, 0.05)))
-    signal = {name: tissue_signal(look.sequence, name, factor=factor) for name in TISSUES}
-    volume = _template_signal(head, look.sequence, signal)
-    image, brain = _sample(head, look, volume, signal)
-    _blend_structures(image, head, look, signal, rng)
-    steps = [draw_shading(look.bias, rng), draw_noise(look.grid.shape, look.noise, rng)]
+    signal = {name: tissue_signal(scan.sequence, name, factor=factor) for name in TISSUES}
+    volume = _template_signal(head, scan.sequence, signal)
+    image, brain = _sample(head, scan, volume, signal)
+    _blend_structures(image, head, scan, signal, rng)
+    steps = [draw_shading(scan.bias, rng), draw_noise(scan.grid.shape, scan.noise, rng)]
     image = acquire(torch.from_numpy(image), steps).numpy()
-    if not look.whole_head:
+    if not scan.whole_head:
         image *= brain > 0.5
-    return image * np.float32(look.gain)
+    return image * np.float32(scan.gain)
 
 
 def _template_signal(head: PhantomHead, sequence: str, signal: dict[str, float]) -> np.ndarray:
@@ -287,14 +287,14 @@ def _texture(seed: int) -> np.ndarray:
     return 1 + (0.04 + 0.12 * fluid) * smooth
 
 
-def _sample(head, look: Look, volume: np.ndarray, signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+def _sample(head, scan: PhantomScan, volume: np.ndarray, signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate brain and head once, slab by slab, so that memory stays small."""
     template = load_tissue_maps()
-    grid = look.grid
-    nodes = _template_points_on_lattice(head, look)
+    grid = scan.grid
+    nodes = _template_points_on_lattice(head, scan)
     image = np.empty(grid.shape, dtype=np.float32)
     brain = np.empty(grid.shape, dtype=np.float32)
-    outer, outer_affine = _outer_signal(signal) if look.whole_head else (None, None)
+    outer, outer_affine = _outer_signal(signal) if scan.whole_head else (None, None)
     thick = np.clip(np.round(grid.spacing / 1.3), 1, 4 if grid.spacing.min() < 2 else 2).astype(int)
 
     def fill(start: int) -> None:
@@ -324,11 +324,11 @@ def _offsets(thick: np.ndarray) -> list[tuple[float, float, float]]:
     return [(float(a), float(b), float(c)) for a in axes[0] for b in axes[1] for c in axes[2]]
 
 
-def _template_points_on_lattice(head: PhantomHead, look: Look) -> np.ndarray:
+def _template_points_on_lattice(head: PhantomHead, scan: PhantomScan) -> np.ndarray:
     """TissueMaps world points, ``(3, a, b, c)``, of every third voxel (and one step beyond the edges)."""
-    axes = [np.arange(-LATTICE_STEP, n + 2 * LATTICE_STEP, LATTICE_STEP) for n in look.grid.shape]
+    axes = [np.arange(-LATTICE_STEP, n + 2 * LATTICE_STEP, LATTICE_STEP) for n in scan.grid.shape]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    to_participant = np.linalg.inv(look.pose) @ look.grid.affine
+    to_participant = np.linalg.inv(scan.pose) @ scan.grid.affine
     points = transform(to_participant, index)
     return np.moveaxis(head.deformation.to_template(points), -1, 0).astype(np.float32)
 
@@ -356,14 +356,16 @@ def _outer_signal(signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     return sum(np.float32(level) * tissues[name] for name, level in levels.items()), tissues["affine"]
 
 
-def _blend_structures(image, head: PhantomHead, look: Look, signal: dict[str, float], rng: np.random.Generator) -> None:
+def _blend_structures(
+    image, head: PhantomHead, scan: PhantomScan, signal: dict[str, float], rng: np.random.Generator
+) -> None:
     """Put the small structures into the image, each voxel mixed by the share it is filled."""
     white_share = float(np.clip(rng.normal(*HABENULA_WHITE_SHARE), 0.2, 0.6))
     between = signal["grey"] + (signal["white"] - signal["grey"]) * white_share
     commissure = signal["grey"] + 0.3 * (signal["white"] - signal["grey"])
     pineal = 0.85 * signal["grey"] + 0.15 * signal["fluid"]
     levels = {"pineal": pineal, "cyst": signal["fluid"], "commissure": commissure, "left": between, "right": between}
-    shares = fractions(head, look)
+    shares = fractions(head, scan)
     for name, level in levels.items():
         if name in shares:
             box, share = shares[name]
