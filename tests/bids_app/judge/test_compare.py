@@ -136,6 +136,22 @@ def test_arms_of_different_sessions_are_refused_by_name():
         compare_arms({"multi-task": lacking, "target-only": whole}, "target-only", recipe(), **QUICK)
 
 
+@pytest.mark.parametrize("what", ["front", "outcome"])
+def test_a_session_that_one_arm_did_not_answer_is_refused_for_regions_and_targets(what):
+    whole, other = arm(1), arm(2)
+    for rows in (other.regions, other.targets):
+        rows[:] = [r for r in rows if r["key"] != "sub-003" or what not in (r.get("region"), r.get("target"))]
+    with pytest.raises(DataError, match=f"{what}: .*only in target-only: sub-003"):
+        compare_arms({"multi-task": other, "target-only": whole}, "target-only", recipe(), **QUICK)
+
+
+def test_what_only_some_arms_answer_is_said(compared):
+    said = "Answered by some arms only, and compared among those: age, back, front, outcome."
+    assert said in compared.notes
+    alike = compare_arms({"one": arm(1), "two": arm(2)}, "one", recipe(), **QUICK)
+    assert not any("some arms only" in note for note in alike.notes)
+
+
 def test_arms_can_be_cut_to_the_sessions_they_share():
     whole = arm(1)
     lacking = whole.only(f"sub-{i:03d}" for i in range(COUNT - 1))

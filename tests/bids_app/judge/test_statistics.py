@@ -83,6 +83,19 @@ def test_exact_sign_flip_by_hand():
     assert sign_flip(np.array([1.0, 2.0, 3.0])) == pytest.approx(2 / 8)
 
 
+def test_a_sign_flip_of_two_has_four_choices_and_of_nobody_none():
+    assert sign_flip(np.array([1.0, 1.0])) == 0.5
+    assert sign_flip(np.array([1.0])) == 1
+    assert np.isnan(sign_flip(np.array([np.nan])))
+    assert sign_flip(np.array([1.0, np.nan, 1.0])) == 0.5
+
+
+def test_nobody_has_no_mean_and_no_interval():
+    found = mean_interval(np.array([]), [])
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert (found.participants, found.sessions) == (0, 0)
+
+
 def test_p_is_uniform_when_nothing_is_there():
     rng = np.random.default_rng(3)
     found = np.array([sign_flip(rng.normal(0, 1, 20), draws=199, seed=i) for i in range(400)])
@@ -149,6 +162,35 @@ def test_delong_of_people_with_both_answers_has_the_error_of_drawing_people():
     assert found.standard_error == pytest.approx(apart.std(), rel=0.08)
 
 
+def test_delong_of_clusters_by_the_definition_of_its_variance():
+    """Every pair compared one by one and summed by person, as the paper of 1997 writes it."""
+    rng = np.random.default_rng(7)
+    people = np.array(list("aabbccddeef"))
+    yes = np.array([1, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1], bool)
+    one, other = rng.normal(0, 0.3, (2, len(yes))) + yes
+    one += 2 * rng.normal(0, 1, 6)[np.unique(people, return_inverse=True)[1]]  # a person's scores move together
+    apart, m, n = [], yes.sum(), (~yes).sum()
+    for score in (one, other):
+        wins = score[yes][:, None] > score[~yes]
+        apart.append((wins.mean(1), wins.mean(0)))
+    of_yes, of_no = (a - b for a, b in zip(*apart, strict=True))
+    mean, everyone = of_yes.mean(), sorted(set(people))
+    sums = [
+        (
+            sum(v - mean for v, p in zip(of_yes, people[yes], strict=True) if p == who),
+            sum(v - mean for v, p in zip(of_no, people[~yes], strict=True) if p == who),
+        )
+        for who in everyone
+    ]
+    with_yes, with_no, count = len(set(people[yes])), len(set(people[~yes])), len(everyone)
+    s10 = with_yes / ((with_yes - 1) * m) * sum(a * a for a, _ in sums)
+    s01 = with_no / ((with_no - 1) * n) * sum(b * b for _, b in sums)
+    s11 = count / (count - 1) * sum(a * b for a, b in sums)
+    expected = np.sqrt(s10 / m + s01 / n + 2 * s11 / (m * n))
+    assert abs(2 * s11 / (m * n)) > 0.05 * expected**2
+    assert delong(yes, one, other, list(people)).standard_error == pytest.approx(expected)
+
+
 def test_delong_of_equal_scores_has_no_test():
     yes, one, _ = scores()
     assert np.isnan(delong(yes, one, one).p)
@@ -172,3 +214,5 @@ def test_holm_does_not_count_a_test_that_does_not_exist():
 
 def test_what_json_lacks_becomes_none():
     assert plain({"a": [float("nan"), np.float64(1), (2,)]}) == {"a": [None, 1.0, [2]]}
+    assert type(plain(np.int64(3))) is int
+    assert plain(float("inf")) is None
