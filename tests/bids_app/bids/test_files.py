@@ -9,8 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_app.bids.files import remove_unfinished, whole_folder, write_arrays, write_bytes, write_text, write_whole
-from bids_app.errors import CannotWrite, IOFailure
+from bids_app.bids.files import (
+    check_private,
+    remove_abandoned,
+    remove_unfinished,
+    system_error,
+    unfinished_name,
+    whole_folder,
+    write_arrays,
+    write_bytes,
+    write_text,
+    write_whole,
+)
+from bids_app.errors import CannotWrite, InputMissing, IOFailure
 
 pytestmark = pytest.mark.faults
 
@@ -141,3 +152,108 @@ def test_nobody_writes_whole_files_by_hand():
         if path.name != "files.py" and re.search(r"os\.(replace|rename)\(|\.part\b|\.part\.npz", path.read_text())
     ]
     assert by_hand == []
+
+
+def test_arrays_are_compressed_where_that_is_asked_for(tmp_path):
+    plain, small = (
+        write_arrays(tmp_path / f"{squeezed}.npz", {"a": np.zeros(10_000)}, compressed=squeezed)
+        for squeezed in (False, True)
+    )
+    assert plain.stat().st_size > 80_000 > 1_000 > small.stat().st_size
+    assert np.load(small)["a"].shape == (10_000,)
+
+
+def test_a_new_folder_appears_with_what_was_put_there_and_can_be_read_by_others(tmp_path):
+    with whole_folder(tmp_path / "deep" / "new") as staging:
+        (staging / "x").write_text("x")
+        assert not (tmp_path / "deep" / "new").exists()
+    assert (tmp_path / "deep" / "new" / "x").read_text() == "x"
+    assert (tmp_path / "deep" / "new").stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["new"]
+
+
+def test_a_folder_in_use_a_file_and_a_link_are_not_replaced_unasked(tmp_path):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "x").write_text("x")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "used")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    for name in ("used", "file", "link", "nowhere"):
+        with pytest.raises(CannotWrite, match="not an empty folder"), whole_folder(tmp_path / name):
+            pytest.fail("it was begun")
+
+
+def test_every_file_of_a_folder_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    with whole_folder(tmp_path / "new") as staging:
+        (staging / "inner").mkdir()
+        (staging / "inner" / "x").write_text("x")
+        (staging / "link").symlink_to(staging / "inner" / "x")
+    assert [Path(path).name for path in synced] == ["x", tmp_path.name]
+
+
+def test_no_handle_stays_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        write_text(tmp_path / "x", str(number))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_only_what_processes_that_are_gone_left_is_removed_beside_others(tmp_path):
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    mine = unfinished_name()
+    gone = mine.replace(f"-{os.getpid()}-", f"-{done.pid}-")
+    elsewhere = f".tandem-00000000-{done.pid}-ab"
+    for name in (mine, gone, elsewhere, ".tandem-odd-name-ab", "x.nii"):
+        (tmp_path / name).write_text("half")
+    assert [path.name for path in remove_abandoned(tmp_path)] == [gone]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine, elsewhere, ".tandem-odd-name-ab", "x.nii"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "inner", "refused"),
+    [
+        (0o700, True, None),
+        (0o755, True, None),
+        (0o770, False, None),
+        (0o1777, False, None),
+        (0o777, False, "everybody"),
+        (0o1777, True, "everybody"),
+        (0o770, True, "group"),
+    ],
+)
+def test_a_folder_whose_content_is_run_is_written_by_nobody_else(tmp_path, mode, inner, refused):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    folder.chmod(mode)
+    if refused is None:
+        check_private(folder, inner=inner)
+        return
+    with pytest.raises(CannotWrite, match=refused):
+        check_private(folder, inner=inner)
+
+
+def test_a_folder_of_another_user_holds_nothing_that_is_run(tmp_path, monkeypatch):
+    owner = tmp_path.stat().st_uid
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    check_private(tmp_path)
+    with pytest.raises(CannotWrite, match="another user"):
+        check_private(tmp_path, inner=True)
+    for user in (owner, 0):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        check_private(tmp_path, inner=True)
+
+
+def test_an_error_of_the_system_is_told_where_a_person_can_mend_it(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_text("x")
+    assert isinstance(system_error(OSError(errno.ENOSPC, "full")), IOFailure)
+    assert isinstance(system_error(OSError(errno.EIO, "gone")), IOFailure)
+    assert system_error(OSError(errno.EINVAL, "odd")) is None
+    assert system_error(FileNotFoundError(errno.ENOENT, "absent", str(path))) is None
+    assert isinstance(system_error(PermissionError(errno.EACCES, "no", str(tmp_path / "new"))), CannotWrite)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert isinstance(system_error(PermissionError(errno.EACCES, "no", os.fsencode(path))), InputMissing)

@@ -3,7 +3,17 @@ import numpy as np
 import pytest
 
 from bids_app.errors import ImageError
-from bids_app.imaging.stacking import Grid, region_grid, sample, stack, to_grid, transform_points, whole_grid
+from bids_app.imaging.stacking import (
+    Grid,
+    box_of,
+    part_of,
+    region_grid,
+    sample,
+    stack,
+    to_grid,
+    transform_points,
+    whole_grid,
+)
 
 
 def turn(degrees, shift=(0, 0, 0), scale=(1, 1, 1)):
@@ -132,3 +142,16 @@ def test_grids_that_run_alike_give_the_same_by_products_of_matrices(spacing, mon
     monkeypatch.setattr(stacking, "_along_axes", lambda *args: None)
     np.testing.assert_allclose(quick, to_grid(maps, source, target), atol=1e-6)
     assert quick.any()
+
+
+def test_a_box_holds_what_is_true_and_its_part_of_the_grid_lies_where_it_lay():
+    inside = np.zeros((8, 9, 10), bool)
+    inside[2:5, 0, 6:9] = True
+    assert box_of(inside) == (slice(2, 5), slice(0, 1), slice(6, 9))
+    assert box_of(inside, 2) == (slice(0, 7), slice(0, 3), slice(4, 10))
+    assert box_of(inside, (0, 1, 9)) == (slice(2, 5), slice(0, 2), slice(0, 10))
+    assert box_of(np.zeros((4, 4, 4), bool), 2) == (slice(0, 0),) * 3
+    whole = Grid(inside.shape, turn(30, (1, 2, 3), (1, 2, 3)))
+    part = part_of(whole, box_of(inside))
+    assert part.shape == (3, 1, 3)
+    np.testing.assert_allclose(positions(part), positions(whole)[2:5, :1, 6:9])

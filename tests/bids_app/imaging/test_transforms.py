@@ -77,3 +77,20 @@ def test_threads_are_set_before_antspyx_is_imported(monkeypatch):
     assert set_threads(3) == 3
     monkeypatch.setitem(sys.modules, "ants", object())
     assert set_threads(5) == 3
+
+
+def test_axes_that_are_not_at_right_angles_are_refused():
+    skewed = np.eye(4)
+    skewed[0, 1] = 0.01
+    with pytest.raises(ImageError, match="right angles"):
+        to_ants(np.zeros((3, 3, 3)), Grid((3, 3, 3), skewed))
+
+
+def test_a_text_transform_is_read_without_another_program_and_needs_all_its_numbers(tmp_path):
+    numbers = " ".join(map(str, [*np.eye(3).ravel(), 1, 2, 3]))
+    path = tmp_path / "x.tfm"
+    path.write_text(f"#Insight Transform File V1.0\nParameters: {numbers}\nFixedParameters: 0 0 0\n")
+    assert read_matrix(path)[:3, 3] == pytest.approx([1, 2, -3])
+    path.write_text("Parameters: 1 0 0 1\nFixedParameters: 0 0 0\n")
+    with pytest.raises(ImageError, match="4 parameters where 12 are due"):
+        read_matrix(path)
