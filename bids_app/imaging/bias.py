@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.background import BLANK_WITHIN, background_of
 from bids_app.imaging.stacking import Grid, sample
 from bids_app.imaging.transforms import set_threads, to_ants
 
@@ -38,7 +39,8 @@ def correct_bias(
         sloppy: few iterations: for tests.
 
     Returns:
-        ``method``, ``field_min``, ``field_max`` (5th and 95th centile inside the mask), ``seconds``.
+        ``method``, ``field_min``, ``field_max`` (5th and 95th centile inside the mask), ``seconds``; of an image that
+        was standardised or inverted, which is left as it is, ``skipped`` and ``warnings``.
 
     Raises:
         ImageError: no tissue to look at.
@@ -49,6 +51,21 @@ def correct_bias(
     image = nib.load(path)
     array = np.asarray(image.dataobj, dtype=np.float32)
     native = Grid(image.shape, image.affine)
+    ground = background_of(array)
+    if ground.side != "above" or ground.value < -BLANK_WITHIN * ground.scale:
+        _save(array, image, out)
+        where = {"above": "above a blank below zero", "below": "below the blank", "both": "on both sides of the blank"}
+        return {
+            "method": "left out",
+            "skipped": True,
+            "warnings": [
+                f"the bias field was not corrected: tissue lies {where[ground.side]} ({ground.value:.3g}), so that the "
+                f"image was standardised or inverted before, and a field that multiplies cannot be told any more"
+            ],
+            "field_min": 1.0,
+            "field_max": 1.0,
+            "seconds": round(time.perf_counter() - start, 2),
+        }
     log_field, low, high = estimate_log_field(path, native, mask=mask, working_mm=working_mm, sloppy=sloppy)
     corrected = array * np.exp(-upsample_log_field(log_field[0], log_field[1], native))
     _save(corrected, image, out)
@@ -130,7 +147,7 @@ def upsample_log_field(field: np.ndarray, grid: Grid, native: Grid) -> np.ndarra
 
 
 def denoise(path: Path | str, out: Path | str, *, threads: int = 1) -> dict[str, Any]:
-    """Non-local means adapted to Rician noise, by ANTs.
+    """Non-local means adapted to Rician noise (Gaussian in an image that is no magnitude any more), by ANTs.
 
     Manjón et al., Journal of Magnetic Resonance Imaging 31 (2010) 192-203.
 
@@ -150,15 +167,16 @@ def denoise(path: Path | str, out: Path | str, *, threads: int = 1) -> dict[str,
     image = nib.load(path)
     array = np.asarray(image.dataobj, dtype=np.float32)
     plain = Grid(image.shape, np.diag([*Grid(image.shape, image.affine).spacing, 1.0]))
-    content = array > 0
+    ground = background_of(array)
+    content, model = (array > 0, "Rician") if ground.side == "above" else (~ground.is_blank(array), "Gaussian")
     try:
-        cleaned = ants.denoise_image(to_ants(array, plain), mask=to_ants(content, plain), noise_model="Rician").numpy()
+        cleaned = ants.denoise_image(to_ants(array, plain), mask=to_ants(content, plain), noise_model=model).numpy()
     except RuntimeError as error:
         raise ImageError(f"denoising failed on {path}: {error}") from error
     cleaned = np.where(content, cleaned, array)
     _save(cleaned, image, out)
     return {
-        "method": "adaptive non-local means, Rician",
+        "method": f"adaptive non-local means, {model}",
         "noise": float((cleaned - array)[content].std()) if content.any() else 0.0,
         "seconds": round(time.perf_counter() - start, 2),
     }

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.background import BLANK_SHARE, BLANK_WITHIN, background_of, lifted
 from bids_app.imaging.stacking import Grid, box_of
 from bids_app.imaging.templates import Template
 from bids_app.measure.volumes import largest_piece
 
 #: What tells a stripped brain from a head, each measured at 3 mm on 24 stripped and 18 whole images.
-BLANK_AT_LEAST = 0.3  # share of the box that has one and the same value
+BLANK_AT_LEAST = 0.3  # share of the box that has one and the same value, but for ripples
 BRAIN_ML = (600.0, 2050.0)  # what is left, holes filled (the MNI average, larger than most people: 1884 ml)
 CUT_AT_MOST = 0.08  # share of a face of the box that it covers: necks do, brains do not
 DARK_AT_MOST = 0.022  # share of dark voxels (bone, air) 3-9 mm below the surface
+#: Of the range of an image with tissue on both sides of its blank: ripples of interpolation stay below it.
+RIPPLES = 0.1
 
 
 def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
@@ -38,11 +41,11 @@ def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
     step = np.maximum(np.rint(3 / spacing), 1).astype(int)
     small = np.asarray(array)[:: step[0], :: step[1], :: step[2]].astype(np.float32)
     spacing = spacing * step
-    values, counts = np.unique(small, return_counts=True)
-    if len(values) < 2:
+    if small.min() == small.max():
         raise ImageError("the image is the same everywhere; there is no brain in it")
-    blank = float(counts.max() / small.size)
-    small = small - values[counts.argmax()]
+    ground = background_of(small)
+    blank = ground.share
+    small = lifted(small, ground) - np.float32(ground.value if ground.side == "above" else 0)
     bright = small > 0.12 * np.percentile(small[small > 0.02 * small.max()], 95)
     solid = largest_piece(ndimage.binary_opening(ndimage.binary_fill_holes(bright)), corners=False)
     ml = float(solid.sum() * np.prod(spacing) / 1000)
@@ -145,7 +148,7 @@ def brain_mask(
 
 
 def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
-    """Everything of a stripped image that is not blank, as one solid piece.
+    """Everything of a stripped image that is not blank, darker or brighter, as one solid piece.
 
     Args:
         array: shape ``grid.shape``.
@@ -153,10 +156,7 @@ def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
     """
     from scipy import ndimage
 
-    corner = np.concatenate([np.take(array, end, axis).ravel()[::7] for axis in range(3) for end in (0, -1)])
-    ground = float(np.median(corner))
-    level = ground + 0.02 * (np.percentile(array[array > ground], 95) - ground) if (array > ground).any() else ground
-    rough = array > level
+    rough = _beyond_blank(np.asarray(array))
     box = box_of(rough)
     part = ndimage.binary_opening(rough[box], iterations=1)
     part = largest_piece(part, corners=False)
@@ -165,3 +165,20 @@ def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:
     mask = np.zeros(array.shape, bool)
     mask[box] = part
     return mask
+
+
+def _beyond_blank(array: np.ndarray) -> np.ndarray:
+    """Voxels that are not blank, with small holes where tissue crosses the blank's value closed."""
+    from scipy import ndimage
+
+    ground = background_of(array)
+    if ground.side == "below":
+        array = np.float32(2 * ground.value) - array
+    if ground.side == "both":
+        exact = (array == np.float32(ground.value)).mean() >= BLANK_SHARE
+        away = np.abs(array - np.float32(ground.value)) > (BLANK_WITHIN if exact else RIPPLES) * ground.scale
+        return ndimage.binary_closing(np.pad(away, 2))[2:-2, 2:-2, 2:-2]
+    corner = np.concatenate([np.take(array, end, axis).ravel()[::7] for axis in range(3) for end in (0, -1)])
+    value = float(np.median(corner))
+    level = value + 0.02 * (np.percentile(array[array > value], 95) - value) if (array > value).any() else value
+    return array > level

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.background import air_ceiling
+from bids_app.measure.volumes import largest_piece
 
 #: s/mm². Scanners write 5 or 10 where they mean none: a round number of ours, below the b of clinical images.
 B0_AT_MOST = 50.0
@@ -41,6 +43,8 @@ TISSUE_SHARE = 0.3
 #: 0.76 and -0.04 to -0.14, front and back swapped 0.73 and -0.23.
 COVERED_AT_LEAST = 0.85
 CORRELATION_AT_MOST, USUAL_CORRELATION = -0.1, -0.3
+#: Of the way from the surface of a head to its middle (about 70 mm): scalp and skull, 15 mm, and some cortex.
+RIND = 0.25
 
 
 @dataclass(frozen=True)
@@ -253,17 +257,19 @@ def check_pair(
     """
     to_adc = np.linalg.inv(adc_affine) @ trace_affine
     level = float(np.percentile(trace[trace > 0], 95)) if (trace > 0).any() else 0.0
-    index = np.argwhere(trace > 0.1 * level)
+    inside, air = _within_head(trace, level)
+    level = float(np.percentile(trace[inside], 95)) if air else level
+    index = np.argwhere(inside & (trace > (0.1 * level if air == 0 else 0)))
     index = index[:: max(1, len(index) // 200_000)]
     at = np.rint(index @ to_adc[:3, :3].T + to_adc[:3, 3]).astype(int)
     inside = ((at >= 0) & (at < adc.shape)).all(axis=1)
     found = np.zeros(len(index))
     found[inside] = adc[tuple(at[inside].T)]
     seen = trace[tuple(index.T)]
-    bright = seen > 0.2 * level
+    bright = seen > (0.2 if air == 0 else 0.6) * level  # scalp with its fat suppressed has an ADC of 0 and noise
     covered = float((found[bright] > 0).mean()) if bright.any() else 0.0
     covered = max(covered, _covered_back(trace, adc, np.linalg.inv(to_adc), 0.1 * level))
-    both = found > 0
+    both = (found > 0) & (seen > 0)
     varied = both.sum() > 100 and found[both].std() > 1e-3 * found[both].mean()
     correlation = float(np.corrcoef(np.log(seen[both]), found[both])[0, 1]) if varied else None
     ends = np.array(np.meshgrid(*[(0, n - 1) for n in trace.shape])).reshape(3, -1)
@@ -286,6 +292,26 @@ def check_pair(
     weak = correlation is not None and correlation > USUAL_CORRELATION
     told = f"trace and ADC agree less than a pair does (correlation {correlation or 0:.2f}); look at their pictures"
     return facts, [told] if weak else []
+
+
+def _within_head(trace: np.ndarray, level: float) -> tuple[np.ndarray, float]:
+    """Where the head is, and what the noise of air around it reaches; everywhere and 0 where air is blank.
+
+    An ADC of noise is any number, and a whole head has more air than brain; of scalp and skull it is nearly noise, too.
+    Only what lies deeper, dark fluid in it too, says whether two images belong together.
+    """
+    from scipy import ndimage
+
+    air = air_ceiling(trace)
+    if air <= 0.01 * level:
+        return np.ones(trace.shape, bool), 0.0
+    smooth = ndimage.uniform_filter(trace.astype(np.float32), 3)  # three voxels: noise falls to a fifth, a head stays
+    head = ndimage.binary_opening(smooth > max(air, 0.2 * level), iterations=1)
+    solid = ndimage.binary_closing(np.pad(largest_piece(head), 3), iterations=3)[3:-3, 3:-3, 3:-3]
+    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(solid), 1))[1:-1, 1:-1, 1:-1]
+    if not depth.any():
+        return np.ones(trace.shape, bool), 0.0
+    return depth > RIND * depth.max(), air
 
 
 def _covered_back(trace: np.ndarray, adc: np.ndarray, to_trace: np.ndarray, level: float) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 
 from bids_app.errors import ImageError, UsageError
 from bids_app.imaging.ants_registrar import AntsRegistrar
+from bids_app.imaging.background import lifted
 from bids_app.imaging.registrar import Registrar, Working
 from bids_app.imaging.similarity import MutualInformation, climb, turned
 from bids_app.imaging.stacking import Grid, rotation_of, sample
@@ -192,6 +193,7 @@ def working_image(path, spacing: float, mask=None, lesion=None, *, cut: bool = F
     array = sample(path, np.eye(4), grid)
     if not np.isfinite(array).all() or array.max() <= array.min():
         raise ImageError(f"{path} has no content to register, or values that are not finite")
+    array = lifted(array)
     array = array - min(float(array.min()), 0.0)
     counts = None if mask is None else sample(mask, np.eye(4), grid) > 0.5
     if counts is not None and not counts.any():

@@ -60,7 +60,9 @@ class CorrectBias(Stage):
 
         out = folder / "corrected.nii"
         found = correct_bias(Path(self.inputs.in_file), out, sloppy=self.inputs.sloppy)
-        return {"out_file": str(out), "facts": {"bias": found} if self.inputs.reference else {}}
+        told = found.pop("warnings", [])
+        facts = {"bias": found} if self.inputs.reference else {}
+        return {"out_file": str(out), "facts": {**facts, **({"warnings": told} if told else {})}}
 
 
 class _MaskInput(_ImageInput):
