@@ -187,7 +187,10 @@ def _plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         raise UsageError(
             f"{path} must name a Nipype plugin, for example\nplugin: MultiProc\nplugin_args: {{n_procs: 4}}"
         )
-    return content["plugin"], dict(content.get("plugin_args") or {})
+    given = content.get("plugin_args") or {}
+    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+        raise UsageError(f"{path}: plugin_args must hold names and values, for example {{n_procs: 4}}")
+    return content["plugin"], dict(given)
 
 
 def _listener(names: dict[str, Unit], told: Told | None) -> Callable[[Any, str], None]:

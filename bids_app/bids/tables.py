@@ -149,7 +149,8 @@ def _drop_repeated(table: Table, cells: list[list[str]], header: list[str], name
     for column in dict.fromkeys(word for word in header if header.count(word) > 1):
         places = [place for place, word in enumerate(header) if word == column]
         values = [[row[place] if place < len(row) else "n/a" for row in cells[1:]] for place in places]
-        table.columns = [word for place, word in enumerate(table.columns) if word != column or place == places[0]]
+        first = table.columns.index(column)
+        table.columns = [word for place, word in enumerate(table.columns) if word != column or place == first]
         if all(one == values[0] for one in values):
             table.told.append(
                 f"{name} has the column {column or 'without a name'} {len(places)} times, with the same values."

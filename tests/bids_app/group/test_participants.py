@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bids_app.group.participants import choose_group_column, read_participants
+from bids_app.group.participants import choose_group_column, fit_to, read_participants
 
 
 @pytest.fixture
@@ -60,3 +60,16 @@ def test_group_column_is_the_one_asked_for_else_the_first_known(written):
     assert choose_group_column(found, "site") == ("site", "")
     assert choose_group_column(found, None) == ("diagnosis", "")
     assert choose_group_column(found, "no")[0] is None
+
+
+def test_labels_of_another_spelling_are_given_those_of_the_sessions(written):
+    found = written(b"participant_id\tage\nsub-1\t3\nSUB-02\t4\nsub-9\t5\n")
+    fit_to(found, ["sub-001", "sub-02"])
+    assert {who: row["age"] for who, row in found.rows.items()} == {"sub-001": "3", "sub-02": "4", "sub-9": "5"}
+    assert "sub-1 for sub-001" in found.warnings[-1]
+
+
+def test_a_word_that_the_json_names_is_a_value_and_no_other(tmp_path):
+    (tmp_path / "participants.json").write_text('{"drug": {"Levels": {"none": "no drug", "ssri": ""}}}')
+    (tmp_path / "participants.tsv").write_text("participant_id\tdrug\tsite\nsub-01\tnone\tnone\n")
+    assert read_participants(tmp_path / "participants.tsv").rows["sub-01"] == {"drug": "none", "site": "n/a"}
