@@ -47,16 +47,19 @@ def init_reference_wf(
     are wanted (``labelled``, or ``located`` where only other recipes want them, to find their places); a stripped image
     of which nobody wants labels is not looked at.
 
-    Outputs: ``image`` (corrected, on its own grid), ``conformed``, ``mask`` (brain), ``stripped`` (it came without its
-    skull), ``to_template`` (where finding the brain put it; empty if it did not), ``mask_method`` and ``mask_bundle``
-    (how it was found), ``dseg`` and ``volumes`` (where ``labelled`` or ``located``).
+    Outputs: ``image`` (corrected, on its own grid), ``plain`` (the same before its bias was corrected), ``conformed``,
+    ``mask`` (brain), ``stripped`` (it came without its skull), ``to_template`` (where finding the brain put it; empty
+    if it did not), ``mask_method`` and ``mask_bundle`` (how it was found), ``dseg`` and ``volumes`` (where ``labelled``
+    or ``located``), ``doubt`` (why these cannot be right).
     """
     workflow = Workflow(name=name)
-    corrected = _corrected(workflow, image, settings, sequence=reference, reference=True, bias=bias, computed=computed)
+    plain, corrected = _corrected(
+        workflow, image, settings, sequence=reference, reference=True, bias=bias, computed=computed
+    )
     found = ["mask", "stripped", "to_template", "mask_method", "mask_bundle"]
-    fields = ["image", "conformed", *found, "dseg", "volumes"]
+    fields = ["image", "plain", "conformed", *found, "dseg", "volumes", "doubt"]
     outputnode = Node(IdentityInterface(fields), name="outputnode")
-    workflow.connect(corrected, "out_file", outputnode, "image")
+    workflow.connect([(corrected, outputnode, [("out_file", "image")]), (plain, outputnode, [("out_file", "plain")])])
     workflow.connect(workflow.get_node("conform"), "out_file", outputnode, "conformed")
     if prepared:
         return workflow
@@ -84,7 +87,7 @@ def init_reference_wf(
             [
                 (workflow.get_node("conform"), label, [("out_file", "in_file")]),
                 (label, mask, [("mask", "found"), ("doubt", "doubt")]),
-                (label, outputnode, [("dseg", "dseg"), ("volumes", "volumes")]),
+                (label, outputnode, [("dseg", "dseg"), ("volumes", "volumes"), ("doubt", "doubt")]),
             ]
         )
     return workflow
@@ -129,13 +132,16 @@ def init_sequence_wf(
     registered but must lie on it. ``computed``: as in `init_reference_wf`.
 
     Inputs: ``reference``. A lesion mask is left out of what is compared.
-    Outputs: ``image`` (corrected, on its own grid), ``matrix`` (its world to the reference's world).
+    Outputs: ``image`` (corrected, on its own grid), ``plain`` (the same before its bias was corrected), ``matrix`` (its
+    world to the reference's world).
     """
     workflow = Workflow(name=name or f"{slug(sequence)}_wf")
     inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
-    corrected = _corrected(workflow, image, settings, sequence=sequence, reference=False, bias=bias, computed=computed)
-    outputnode = Node(IdentityInterface(["image", "matrix"]), name="outputnode")
-    workflow.connect(corrected, "out_file", outputnode, "image")
+    plain, corrected = _corrected(
+        workflow, image, settings, sequence=sequence, reference=False, bias=bias, computed=computed
+    )
+    outputnode = Node(IdentityInterface(["image", "plain", "matrix"]), name="outputnode")
+    workflow.connect([(corrected, outputnode, [("out_file", "image")]), (plain, outputnode, [("out_file", "plain")])])
     workflow.add_nodes([inputnode])
     if prepared or in_place:
         outputnode.inputs.matrix = np.eye(4).tolist()
@@ -205,15 +211,18 @@ def wants_template_space(settings: Settings) -> bool:
 
 def _corrected(
     workflow: Workflow, image: Path, settings: Settings, *, sequence: str, reference: bool, bias: bool, computed: bool
-) -> Node:
-    """Add the steps that every sequence goes through; returns the last of them, whose ``out_file`` is the image."""
+) -> tuple[Node, Node]:
+    """Add the steps that every sequence goes through; returns the last before the correction of the bias and the last
+    of all, whose ``out_file`` is the image."""
     last = Node(Conform(**({} if computed else {"in_file": str(image)})), name="conform")
     workflow.add_nodes([last])
     steps = [unit_node(image)] if sequence == "ADC" and not computed else []
     steps += [Node(Denoise(), name="denoise")] if settings.denoise else []
-    if bias and sequence not in QUANTITATIVE:
-        steps.append(Node(CorrectBias(reference=reference, sloppy=settings.sloppy), name="bias"))
     for step in steps:
         workflow.connect(last, "out_file", step, "in_file")
         last = step
-    return last
+    if not bias or sequence in QUANTITATIVE:
+        return last, last
+    corrected = Node(CorrectBias(reference=reference, sequence=sequence, sloppy=settings.sloppy), name="bias")
+    workflow.connect(last, "out_file", corrected, "in_file")
+    return last, corrected

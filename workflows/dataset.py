@@ -44,7 +44,9 @@ def _keep_participants(settings: Settings) -> list[str]:
 
 
 def finish_dataset(settings: Settings) -> Path:
-    """The page that links every session's page."""
+    """The page that links every session's page, and the methods text with its references."""
+    from bids_app.report.citation import write_citation
     from bids_app.report.index import write_index
 
+    write_citation(settings.output_dir)
     return write_index(settings.output_dir)

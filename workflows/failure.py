@@ -9,11 +9,13 @@ import os
 import re
 from pathlib import Path
 
+from bids_app import __version__
 from bids_app.bids.files import system_error
+from bids_app.bids.naming import session_key
+from bids_app.bids.record_file import read_session, write_record
 from bids_app.bids.status import Status, describe_death, read_status, write_status
 from bids_app.errors import CannotWrite, IOFailure, TandemError, TemporaryFailure
 from bids_app.settings import Settings
-from workflows.record import empty_record, write_record
 from workflows.scratch import FAILURE_FILE
 
 #: Python's own error bears no text.
@@ -79,18 +81,24 @@ def record_death(
     started: float,
 ) -> None:
     """Status, record and page of a session whose process was ended from outside."""
-    record = empty_record(settings, participant, session)
-    key = record["key"]
+    key = session_key(participant, session)
     before = read_status(settings.output_dir, key)
     reason = describe_death(code, peak_mb=peak_mb, limit_gb=limit_gb)
     reached = list(before.stages) if before else []
     if reached:
         reason += f"; the last stage it finished was {reached[-1]}"
-    record.update(state="failed", reason=reason, crash=_tail(settings.output_dir / "logs" / key / "session.log"))
-    write_record(settings, record)
-    status = Status(participant, session, started=started, version=record["version"])
+    status = Status(participant, session, started=started, version=__version__)
+    if before is not None:
+        status.inputs, status.outputs, status.stages = before.inputs, before.outputs, before.stages
     status.finish("failed", reason, TemporaryFailure.exit_code, peak_rss_mb=peak_mb)
     write_status(settings.output_dir, status)
+    record = read_session(settings.output_dir, key)  # recipes that were finished stay so
+    record.crash = _tail(settings.output_dir / "logs" / key / "session.log")
+    record.exit_code = TemporaryFailure.exit_code
+    for part in record.recipes.values():
+        if part.state == "failed" and part.reason == reason:
+            part.crash = record.crash
+    write_record(settings.output_dir, record)
     write_page(settings, key)
 
 

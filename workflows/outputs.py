@@ -1,4 +1,4 @@
-"""What stays of a session."""
+"""What stays of a session: a node for the reference, one for every other sequence, and one for every recipe."""
 
 from __future__ import annotations
 
@@ -9,9 +9,26 @@ from bids_app.bids.selection import Selection
 from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings, to_plain
-from workflows.interfaces.outputs import WriteOutputs
+from workflows.interfaces.outputs import WriteReference, WriteSequence
+from workflows.interfaces.recipe_outputs import WriteRecipe
 from workflows.naming import slug
 from workflows.prediction import predicted_fields
+from workflows.wanted import CORRECTED, template_spaces, way_of
+
+OF_REFERENCE = ("mask", "mask_method", "mask_bundle", "stripped", "transforms")
+
+
+def writers_of(recipe: Recipe, selection: Selection, settings: Settings) -> set[str]:
+    """Names of the nodes that have to end before all files of a recipe are written."""
+    used = {selection.name_of(sequence.name) for sequence in recipe.sequences} | set(settings.sequences)
+    there = [name for name in others_of(selection) if name in used]
+    own = {f"recipe_{slug(recipe.name)}"} if recipe.predicts else set()
+    return {"reference", *(f"sequence_{slug(name)}" for name in there)} | own
+
+
+def others_of(selection: Selection) -> list[str]:
+    """Names of the sequences that there are beside the reference."""
+    return [name for name, choice in selection.choices.items() if name != selection.reference and choice.path]
 
 
 def init_outputs_wf(
@@ -23,32 +40,53 @@ def init_outputs_wf(
     threads: int,
     name: str = "outputs_wf",
 ) -> Workflow:
-    """Write derivatives.
+    """Write derivatives, so that a recipe that fails takes nothing from the others.
 
-    Inputs: ``image``, ``mask``, ``stripped``, ``mask_method``, ``mask_bundle``, ``transforms`` (reference to template;
-    of these only the image where the recipes take images as they are); for every other sequence ``image_<slug>`` and
+    Inputs: ``image`` (bias corrected) and ``plain`` (not corrected), those that some recipe wants; ``mask``,
+    ``stripped``, ``mask_method``, ``mask_bundle``, ``transforms`` (reference to template; none of these where the
+    recipes take images as they are); for every other sequence ``image_<slug>``, ``plain_<slug>`` and
     ``matrix_<slug>``; for every predicting recipe ``dseg_<slug>``, ``volumes_<slug>`` and, if not too many,
     ``probseg_<slug>`` of its regions and ``scores_<slug>`` of its targets.
     """
     workflow = Workflow(name=name)
-    others = [n for n, c in selection.choices.items() if n != selection.reference and c.path]
+    others = others_of(selection)
+    ways = sorted({way_of(recipe) for recipe in recipes})
+    images = ["image" if way == CORRECTED else "plain" for way in ways]
     predicted = {recipe.name: list(predicted_fields(recipe)) for recipe in recipes if recipe.predicts}
-    fields = ["image", "mask", "stripped", "mask_method", "mask_bundle", "transforms"]
-    fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "matrix")]
+    fields = ["image", "plain", *OF_REFERENCE]
+    fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "plain", "matrix")]
     fields += [f"{field}_{slug(n)}" for n, found in predicted.items() for field in found]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
-    write = Node(
-        WriteOutputs(
-            sequences=others,
-            predicted=predicted,
-            settings=to_plain(settings),
-            selection=selection.to_plain(),
-            recipes=list(predicted),
-            threads=threads,
-            sides=[r.name for r in recipes if r.name in predicted and r.grid.kind == "sides"],
-            **({"template": template.name, "template_image": str(template.image)} if template else {}),
-        ),
-        name="write",
-    )
-    workflow.connect([(inputnode, write, [(field, field) for field in fields])])
+    shared = {"settings": to_plain(settings), "selection": selection.to_plain(), "threads": threads}
+    in_template = {"template": template.name, "template_image": str(template.image)} if template else {}
+    reference = Node(WriteReference(**shared, **in_template), name="reference")
+    workflow.connect([(inputnode, reference, [(field, field) for field in (*images, *OF_REFERENCE)])])
+    sequences = {}
+    for sequence in others:
+        node = sequences[sequence] = Node(WriteSequence(sequence=sequence, **shared), name=f"sequence_{slug(sequence)}")
+        workflow.connect(
+            [
+                (inputnode, node, [(f"{field}_{slug(sequence)}", field) for field in (*images, "matrix")]),
+                (inputnode, node, [("stripped", "stripped")]),
+                (reference, node, [("files", "files")]),
+            ]
+        )
+    for recipe in (one for one in recipes if one.predicts):
+        used = {selection.name_of(one.name) for one in recipe.sequences}
+        read = [sequence for sequence in others if sequence in used]
+        node = Node(
+            WriteRecipe(
+                others=read,
+                recipe=recipe.name,
+                way=way_of(recipe),
+                sides=recipe.grid.kind == "sides",
+                **shared,
+                **(in_template if template_spaces(settings) else {}),
+            ),
+            name=f"recipe_{slug(recipe.name)}",
+        )
+        workflow.connect([(inputnode, node, [(f"{f}_{slug(recipe.name)}", f) for f in predicted[recipe.name]])])
+        workflow.connect([(inputnode, node, [("transforms", "transforms")]), (reference, node, [("files", "files")])])
+        for sequence in read:
+            workflow.connect(sequences[sequence], "files", node, f"files_{slug(sequence)}")
     return workflow

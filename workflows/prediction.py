@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -20,8 +22,14 @@ MOST_PROBABILITIES = 12
 def predicted_fields(recipe: Recipe) -> tuple[str, ...]:
     """What a recipe's prediction hands on; no probabilities of a whole head or of many regions."""
     few = len(recipe.regions) <= MOST_PROBABILITIES and recipe.grid is not None and recipe.grid.kind != "head"
-    segmented = ("dseg", *(("probseg",) if few else ()), "volumes") if recipe.regions else ()
+    lesions = ("lesions",) if has_lesions(recipe) else ()
+    segmented = ("dseg", *(("probseg",) if few else ()), "volumes", *lesions) if recipe.regions else ()
     return (*segmented, *(("scores",) if recipe.targets else ()))
+
+
+def has_lesions(recipe: Recipe) -> bool:
+    """Whether some region may be absent and in many pieces, so that a table lists them."""
+    return any(region.kind == "lesion" for region in recipe.regions) and recipe.grid.kind != "head"
 
 
 def init_prediction_wf(
@@ -31,16 +39,19 @@ def init_prediction_wf(
     threads: int,
     key: tuple[str, str | None] | None = None,
     reference: str = "T1w",
+    anatomy: Path | None = None,
     name: str | None = None,
 ) -> Workflow:
     """Predict a recipe's regions and measure them; answer for its targets.
 
     ``key``: participant and session, whose row of participants.tsv holds what the network reads beside the image.
+    ``anatomy``: the bundle that made ``structures``.
 
     Inputs: ``image`` and ``mask`` of the reference, ``to_template`` (reference world to template world; it and the mask
     are left out for images that are taken as they are), ``conformed`` (all that a whole head is labelled by),
-    ``labels`` (of a whole head, for a recipe that is located by them), and for every further sequence ``image_<slug>``
-    and ``matrix_<slug>``, by the recipe's names.
+    ``labels`` (of a whole head, for a recipe that is located by them), ``structures`` and ``doubt`` (of a whole head,
+    for a recipe that looks for lesions, to say where they lie; left out where nobody labels heads), and for every
+    further sequence ``image_<slug>`` and ``matrix_<slug>``, by the recipe's names.
     Outputs: ``dseg`` and ``probseg`` (if not too many regions) on the reference's grid, ``volumes`` (JSON), where there
     are regions; ``scores`` (JSON), where there are targets.
     """
@@ -49,7 +60,7 @@ def init_prediction_wf(
     others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
     fields = ["image", "mask", "to_template", "labels"]
     fields += [f"{f}_{slug(name)}" for name in others for f in ("image", "matrix")]
-    inputnode = Node(IdentityInterface([*fields, "conformed"]), name="inputnode")
+    inputnode = Node(IdentityInterface([*fields, "conformed", "structures", "doubt"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(predicted_fields(recipe))), name="outputnode")
     if recipe.grid.kind == "head":
         label = anatomy_node(bundle, settings, sequence=reference, wanted=True, threads=threads)
@@ -80,6 +91,10 @@ def init_prediction_wf(
     if recipe.regions:
         sides = recipe.grid.kind == "sides"
         measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta, sides=sides), name="measure")
+        if has_lesions(recipe):
+            places = [("to_template", "to_template"), *([(n, n) for n in ("structures", "doubt")] if anatomy else [])]
+            workflow.connect([(inputnode, measure, places)])
+            measure.inputs.anatomy = str(anatomy or "")
         workflow.connect(
             [
                 (inputnode, measure, [("image", "image")]),

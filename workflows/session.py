@@ -9,45 +9,69 @@ from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
+from workflows.choosing import Group
 from workflows.diffusion import connect_computed
 from workflows.naming import slug
 from workflows.outputs import init_outputs_wf
-from workflows.prediction import init_prediction_wf, predicted_fields
-from workflows.wanted import anatomy_of, is_prepared, wants_bias_correction
+from workflows.prediction import has_lesions, init_prediction_wf, predicted_fields
+from workflows.wanted import CORRECTED, anatomy_of, is_prepared, wants_bias_correction, way_of
 
+NAME = "session_wf"
 #: What the outputs say about the brain mask.
 OF_MASK = ("stripped", "mask_method", "mask_bundle")
+#: Output of a sequence's steps that a recipe reads, where it wants the bias corrected and where it does not.
+IMAGE = {True: "image", False: "plain"}
 
 
 def _same(name: str) -> tuple[str, str]:
     return f"outputnode.{name}", f"inputnode.{name}"
 
 
-def init_session_wf(
+def group_name(reference: str) -> str:
+    """Name of the graph of one reference, where a session has several."""
+    return f"{slug(reference)}_wf"
+
+
+def init_session_wf(*, settings: Settings, groups: list[Group], template: Template | None, threads: int) -> Workflow:
+    """Everything that the recipes of a session need, once for each reference among them."""
+    options = {"settings": settings, "template": template, "threads": threads}
+    if len(groups) == 1:
+        return init_group_wf(selection=groups[0].selection, recipes=groups[0].recipes, name=NAME, **options)
+    workflow = Workflow(name=NAME)
+    for group in groups:
+        name = group_name(group.reference)
+        workflow.add_nodes([init_group_wf(selection=group.selection, recipes=group.recipes, name=name, **options)])
+    return workflow
+
+
+def init_group_wf(
     *,
     settings: Settings,
     selection: Selection,
     recipes: list[Recipe],
     template: Template | None,
     threads: int,
+    name: str = NAME,
 ) -> Workflow:
-    """Reference and other sequences, template, one prediction per recipe, outputs.
+    """Reference and other sequences, template, one prediction per recipe, outputs: for recipes of one reference.
 
     A list of what happens: a trace image and an ADC map that are missing are computed from a raw diffusion series; the
     reference is conformed, corrected and masked; every other sequence is corrected and registered to it; the reference
-    is registered to the template; each recipe with a bundle predicts; all is written.
+    is registered to the template; each recipe with a bundle predicts; all is written, the files of each recipe by a
+    node of their own. What recipes share is made once: a recipe that wants no bias correction reads the images before
+    it, and all are registered by the corrected ones.
     What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask, and for the
-    places of recipes that are located by it.
-    Where the recipes take images as they are, there is no mask, no registration and no ``template``.
+    places of recipes that are located by it; where it has run, it says in which structure a lesion lies.
+    Where all recipes take images as they are, there is no mask, no registration and no ``template``.
     """
-    workflow = Workflow(name="session_wf")
+    workflow = Workflow(name=name)
     reference = selection.reference
     shared = {"settings": settings, "reference": reference}
     prepared = is_prepared(recipes)
     how = {**shared, "bias": wants_bias_correction(recipes), "prepared": prepared}
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
-    located = any(r.predicts and r.grid.kind == "sides" for r in recipes)
+    located = any(r.predicts and (r.grid.kind == "sides" or has_lesions(r)) for r in recipes)
     reference_wf = init_reference_wf(
         image=selection.path_of(reference),
         anatomy=anatomy,
@@ -60,34 +84,36 @@ def init_session_wf(
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
-    joined = [("outputnode.image", "inputnode.image")]
-    if prepared:
-        workflow.connect([(reference_wf, outputs_wf, [*joined])])
-    else:
+    images = [_same(IMAGE[way == CORRECTED]) for way in sorted({way_of(recipe) for recipe in recipes})]
+    workflow.connect([(reference_wf, outputs_wf, images)])
+    template_wf = None
+    if not prepared:
         template_wf = init_template_wf(lesion_mask=selection.lesion_mask, **shared)
-        joined.append(("outputnode.mask", "inputnode.mask"))
-        start = ("outputnode.to_template", "inputnode.to_template")
         workflow.connect(
             [
-                (reference_wf, template_wf, [*joined, start]),
-                (reference_wf, outputs_wf, [*joined, *(_same(name) for name in OF_MASK)]),
-                (template_wf, outputs_wf, [("outputnode.transforms", "inputnode.transforms")]),
+                (reference_wf, template_wf, [_same("image"), _same("mask"), _same("to_template")]),
+                (reference_wf, outputs_wf, [_same("mask"), *(_same(name) for name in OF_MASK)]),
+                (template_wf, outputs_wf, [_same("transforms")]),
             ]
         )
-    others = _add_sequences(workflow, selection, reference_wf, outputs_wf, **how)
+    others = _add_sequences(workflow, selection, recipes, reference_wf, outputs_wf, **how)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
-    for recipe in recipes:
-        if not recipe.predicts:
-            continue
+    for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:
             key = (selection.participant, selection.session)
             predicted_wf = init_prediction_wf(
-                recipe=recipe, settings=settings, threads=threads, key=key, reference=reference
+                recipe=recipe,
+                settings=settings,
+                threads=threads,
+                key=key,
+                reference=reference,
+                anatomy=anatomy.path if anatomy and not prepared else None,
             )
-            if not prepared:
-                workflow.connect(template_wf, "outputnode.matrix", predicted_wf, "inputnode.to_template")
-            _feed(workflow, recipe, predicted_wf, reference_wf, joined, selection, others)
+            _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
+            if anatomy and not prepared and has_lesions(recipe):
+                places = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
+                workflow.connect([(reference_wf, predicted_wf, places)])
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
 
@@ -97,18 +123,23 @@ def _feed(
     recipe: Recipe,
     predicted_wf: Workflow,
     reference_wf: Workflow,
-    joined: list[tuple[str, str]],
+    template_wf: Workflow | None,
     selection: Selection,
     others: dict[str, Workflow],
 ) -> None:
-    """Hand the reference and every other sequence that the recipe knows to its prediction."""
-    of_reference = [*joined, ("outputnode.conformed", "inputnode.conformed")]
+    """Hand the reference and every other sequence that the recipe knows to its prediction, in the way it wants."""
+    image = f"outputnode.{IMAGE[recipe.preprocessing.bias]}"
+    of_reference = [(image, "inputnode.image"), _same("conformed")]
+    if not is_prepared([recipe]):
+        of_reference.append(_same("mask"))
+        workflow.connect(template_wf, "outputnode.matrix", predicted_wf, "inputnode.to_template")
     of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
     workflow.connect([(reference_wf, predicted_wf, of_reference)])
     for sequence in recipe.sequences:
         taken = others.get(selection.name_of(sequence.name))
         if taken is not None:
-            _hand_on(workflow, taken, predicted_wf, ("image", "matrix"), sequence.name)
+            workflow.connect(taken, image, predicted_wf, f"inputnode.image_{slug(sequence.name)}")
+            _hand_on(workflow, taken, predicted_wf, ("matrix",), sequence.name)
 
 
 def _hand_on(workflow: Workflow, source: Workflow, target: Workflow, fields: tuple[str, ...], name: str) -> None:
@@ -118,10 +149,18 @@ def _hand_on(workflow: Workflow, source: Workflow, target: Workflow, fields: tup
 
 
 def _add_sequences(
-    workflow: Workflow, selection: Selection, reference_wf: Workflow, outputs_wf: Workflow, *, prepared: bool, **how
+    workflow: Workflow,
+    selection: Selection,
+    recipes: list[Recipe],
+    reference_wf: Workflow,
+    outputs_wf: Workflow,
+    *,
+    prepared: bool,
+    **how,
 ) -> dict[str, Workflow]:
     """Correct and register every sequence but the reference; by name."""
     others = {}
+    images = tuple(IMAGE[way == CORRECTED] for way in sorted({way_of(recipe) for recipe in recipes}))
     for name, choice in selection.choices.items():
         if name == selection.reference or choice.path is None:
             continue
@@ -136,5 +175,5 @@ def _add_sequences(
         )
         if not prepared:
             workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")
-        _hand_on(workflow, others[name], outputs_wf, ("image", "matrix"), name)
+        _hand_on(workflow, others[name], outputs_wf, (*images, "matrix"), name)
     return others

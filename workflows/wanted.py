@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bids_app import __version__
 from bids_app.bids.digest import fingerprints
-from bids_app.bids.status import Status, is_current, read_status
+from bids_app.bids.record import CORRECTED, UNCORRECTED, RecipePart, SessionRecord
+from bids_app.bids.record_file import read_record
+from bids_app.bids.status import Status, is_current, outputs_there, read_status
 from bids_app.bundle.bundle import Bundle, load_bundle
-from bids_app.errors import UsageError
+from bids_app.errors import DataError, UsageError
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
 
@@ -32,14 +35,18 @@ def load_recipes(settings: Settings) -> list[Recipe]:
     """The recipes of a run, each once; without regions and targets where sessions are only preprocessed for training.
 
     Raises:
-        UsageError: recipes that cannot share one preprocessing, or that the bundle given is not for.
+        UsageError: two recipes of one name, output spaces for images that are taken as they are, or a bundle for
+            another recipe.
     """
     recipes = [load_recipe(name) for name in dict.fromkeys(settings.recipe)]
+    names = [recipe.name for recipe in recipes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two recipes have the name {twice[0]}, and so would their outputs: rename one of them")
     if settings.levels == ("train",):
         recipes = [recipe.model_copy(update={"regions": (), "targets": (), "locate": None}) for recipe in recipes]
-    _check_together(recipes)
-    if not any(recipe.locate for recipe in recipes):
-        _check_spaces(settings, recipes)
+    for recipe in recipes:
+        if not recipe.locate:
+            check_spaces(settings, recipe)
     own = settings.bundle / "recipe.toml" if settings.bundle else None
     if own and own.is_file():
         name = load_recipe(own).name
@@ -49,43 +56,55 @@ def load_recipes(settings: Settings) -> list[Recipe]:
     return recipes
 
 
-def settle(
-    settings: Settings, recipes: list[Recipe], reference: Path, size_mm: tuple[float, ...]
-) -> tuple[list[Recipe], list[str]]:
-    """The recipes as they are for one session: a recipe that is located takes a crop as it is, and looks for its
-    regions on either side of a whole brain.
+def part_name(settings: Settings, recipe: Recipe) -> str:
+    """Name of a recipe's part of a record; images that are made for training only are a part of their own, so that
+    they never take the place of an answer."""
+    return f"{recipe.name} images" if settings.levels == ("train",) else recipe.name
+
+
+def way_of(recipe: Recipe) -> str:
+    """The way of preprocessing that a recipe wants: the ``desc-`` label of its images."""
+    return CORRECTED if recipe.preprocessing.bias else UNCORRECTED
+
+
+def settle(settings: Settings, recipe: Recipe, reference: Path, size_mm: tuple[float, ...]) -> tuple[Recipe, str]:
+    """The recipe as it is for one session: one that is located takes a crop as it is, and looks for its regions on
+    either side of a whole brain.
 
     Returns:
-        The recipes, and for each that is located what the image was taken for and why.
+        The recipe; and where it is located, what the image was taken for and why.
 
     Raises:
-        UsageError: a crop beside recipes that want whole heads, or output spaces that a crop cannot be brought to.
+        UsageError: output spaces that a crop cannot be brought to.
     """
-    settled, told = [recipe.settled(size_mm) for recipe in recipes], []
-    size = " x ".join(f"{side:.0f}" for side in size_mm)
-    for recipe in recipes:
-        if recipe.locate and recipe.predicts:
-            kind = "crop" if recipe.locate.is_crop(size_mm) else "whole head or brain"
-            rule = f"crops are smaller than {recipe.locate.whole_mm:g} mm along every axis"
-            told.append(f"{recipe.name}: {reference.name}, {size} mm, is taken for a {kind} ({rule})")
-    _check_together(settled)
-    _check_spaces(settings, settled)
+    settled, told = recipe.settled(size_mm), ""
+    if recipe.locate and recipe.predicts:
+        size = " x ".join(f"{side:.0f}" for side in size_mm)
+        kind = "crop" if recipe.locate.is_crop(size_mm) else "whole head or brain"
+        rule = f"crops are smaller than {recipe.locate.whole_mm:g} mm along every axis"
+        told = f"{recipe.name}: {reference.name}, {size} mm, is taken for a {kind} ({rule})"
+    check_spaces(settings, settled)
     return settled, told
 
 
-def _check_spaces(settings: Settings, recipes: list[Recipe]) -> None:
+def check_spaces(settings: Settings, recipe: Recipe) -> None:
     """Refuse output spaces for images that are taken as they are.
 
     Raises:
         UsageError: naming the first of them.
     """
-    outside = [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
-    if outside and is_prepared(recipes):
-        raise UsageError(f"{recipes[0].name} takes images as they are: they cannot be brought to {outside[0]}")
+    outside = template_spaces(settings)
+    if outside and is_prepared([recipe]):
+        raise UsageError(f"{recipe.name} takes images as they are: they cannot be brought to {outside[0]}")
 
 
-def is_prepared(recipes: list[Recipe]) -> bool:
-    """Whether the recipes take images as they are (crops, say): no brain mask, no registration, no template."""
+def template_spaces(settings: Settings) -> list[str]:
+    """The output spaces that are a template's."""
+    return [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
+
+
+def is_prepared(recipes: Iterable[Recipe]) -> bool:
+    """Whether all recipes take images as they are (crops, say): no brain mask, no registration, no template."""
     return all(recipe.grid is not None and recipe.grid.kind == "image" for recipe in recipes)
 
 
@@ -118,52 +137,20 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     return bundle
 
 
-def _open(recipes: list[Recipe]) -> bool:
-    """Whether it depends on a session's image how one of these recipes takes it; see `settle`."""
-    return any(recipe.locate and recipe.grid.kind == "image" for recipe in recipes)
-
-
 def wants_bias_correction(recipes: list[Recipe]) -> bool:
-    """Whether N4 runs; the same in all recipes of a run."""
-    return recipes[0].preprocessing.bias
+    """Whether N4 runs: for recipes that want it, and for the registrations of all that are registered."""
+    return any(recipe.preprocessing.bias for recipe in recipes) or not is_prepared(recipes)
 
 
-def _check_together(recipes: list[Recipe]) -> None:
-    """Refuse recipes of one run that want different preprocessing.
-
-    Raises:
-        UsageError: naming two that differ.
-    """
-    for recipe in recipes[1:]:
-        two = f"{recipes[0].name} and {recipe.name}"
-        if is_prepared([recipe]) != is_prepared(recipes[:1]) and not _open([recipe, recipes[0]]):
-            raise UsageError(f"{two} cannot run together: one takes images as they are, the other whole heads")
-        if recipe.preprocessing.bias != recipes[0].preprocessing.bias:
-            raise UsageError(f"{two} cannot run together: only one wants its bias field corrected; run them apart")
-
-
-def queries_of(recipes: list[Recipe], extra: tuple[str, ...] = ()) -> tuple[list[Wanted], str]:
-    """What to look for: every recipe's sequences and those asked for beside them; and the reference among them.
-
-    An alternative may stand for a sequence where every recipe that wants the sequence says so.
-
-    Raises:
-        UsageError: recipes of one run that want different references.
-    """
-    references = {recipe.reference for recipe in recipes}
-    if len(references) != 1:
-        raise UsageError(f"these recipes want different references ({', '.join(sorted(references))}); run them apart")
-    queries: dict[str, Wanted] = {}
-    for recipe in recipes:
-        for spec in recipe.sequences:
-            before = queries.get(spec.name)
-            required = spec.required or bool(before and before.required)
-            others = [one for one in spec.alternatives if before is None or one in before.alternatives]
-            slab = spec.slab and (before is None or before.slab)
-            queries[spec.name] = Wanted(spec.name, spec.suffix, dict(spec.entities), required, tuple(others), slab)
+def queries_of(recipe: Recipe, extra: tuple[str, ...] = ()) -> list[Wanted]:
+    """What to look for: the recipe's sequences, and those asked for beside them."""
+    queries = {
+        spec.name: Wanted(spec.name, spec.suffix, dict(spec.entities), spec.required, spec.alternatives, spec.slab)
+        for spec in recipe.sequences
+    }
     for name in extra:
         queries.setdefault(name, parse_sequence(name))
-    return list(queries.values()), references.pop()
+    return list(queries.values())
 
 
 def parse_sequence(name: str) -> Wanted:
@@ -180,29 +167,47 @@ def parse_sequence(name: str) -> Wanted:
     return Wanted(name, suffix, entities, required=False)
 
 
-def expected_hash(settings: Settings, recipes: list[Recipe]) -> str:
-    """Changes when a session must run again although its images are the same: options, recipes, weights, version."""
-    parts = [settings.result_hash(), __version__]
-    for recipe in recipes:
-        parts.append(recipe.model_dump_json())
-        if recipe.predicts:
-            parts.append(load_bundle(settings.bundle or recipe.name).sha256)
-    if anatomy := anatomy_of(settings, recipes):
+def expected_hash(settings: Settings, recipe: Recipe) -> str:
+    """Changes when a recipe must run again on a session although its images are the same: options, the recipe,
+    weights, version. Other recipes of the run do not matter."""
+    parts = [settings.replace(recipe=(), bundle=None).result_hash(), __version__, recipe.model_dump_json()]
+    if recipe.predicts:
+        parts.append(load_bundle(settings.bundle or recipe.name).sha256)
+    if anatomy := anatomy_of(settings, [recipe]):
         parts.append(anatomy.sha256)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class Finished:
-    """Knows which sessions of a run need not run again; the run's hash is made once."""
+    """Knows which recipes a session has already, so that they are not run again; hashes of a run are made once."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.hash = expected_hash(settings, load_recipes(settings))
+        recipes = load_recipes(settings)
+        self.hashes = {part_name(settings, recipe): expected_hash(settings, recipe) for recipe in recipes}
 
     def status(self, key: str) -> Status | None:
-        """The status of a session that is done, with the same inputs, options and outputs; else None."""
-        status = read_status(self.settings.output_dir, key)
-        if status is None:
+        """The status of a session that has all recipes of the run, with the same inputs, options and outputs; else
+        None. It is ``done``, whatever became of other recipes in other runs."""
+        try:
+            record = read_record(self.settings.output_dir, key)
+        except DataError:
             return None
-        inputs = fingerprints([Path(name) for name in status.inputs])
-        return status if is_current(status, self.hash, inputs, self.settings.output_dir) else None
+        status = read_status(self.settings.output_dir, key)
+        if record is None or status is None or not all(self.has(record, name) for name in self.hashes):
+            return None
+        return replace(status, state="done", reason="", exit_code=0)
+
+    def has(self, record: SessionRecord, name: str) -> bool:
+        """Whether one recipe need not be run again."""
+        part = record.recipes.get(name)
+        return part is not None and self.is_current(record, part, self.hashes[name])
+
+    def is_current(self, record: SessionRecord, part: RecipePart, settings_hash: str) -> bool:
+        inputs = fingerprints([Path(name) for name in part.inputs])
+        images = record.images_of(part)
+        shared = images.outputs if images else {}
+        if part.prediction is None and part.scores is None and not shared:
+            return False
+        there = outputs_there(shared, self.settings.output_dir)
+        return there and is_current(part, settings_hash, inputs, self.settings.output_dir)

@@ -32,6 +32,8 @@ BIDSIGNORE = (
     "*_lesions.*",
     "*_prediction.json",
     "*.html",
+    "CITATION.md",
+    "CITATION.bib",
     "group_*",
     "figures",
     "logs",
@@ -40,6 +42,7 @@ BIDSIGNORE = (
 )
 DESCRIPTIONS = {
     "preproc": "Image after conforming, optional denoising and correction of the intensity bias; grid not resampled",
+    "uncorrected": "As preproc, without correction of the intensity bias: for recipes that learned such images",
     "brain": "Mask of the brain",
 }
 README = """\
@@ -48,11 +51,14 @@ README = """\
 One folder per participant and session, one report per session ({example}.html, opens offline), how each session ended
 in logs/*/status.json.
 
-* `desc-preproc`: the images as the networks saw them, before they were put on a network's grid.
+* `desc-preproc`, `desc-uncorrected`: the images as the networks saw them, before they were put on a network's grid,
+  with and without correction of the intensity bias. Several recipes may share them.
+* `CITATION.md`, `CITATION.bib`: the methods text of what ran, for a manuscript.
 * `space-T1w` and so on: the grid of the sequence that a session is aligned to: T1w, or what stood for it.
 * `seg-*_dseg`, `seg-*_probseg`: regions and their probabilities; names and colours in `seg-*_dseg.tsv`. Recipes for
   whole heads, and those of more than 12 regions, leave no probabilities: a voxel belongs to its likeliest region.
 * `*_volumes.tsv`: volumes in mm³, soft (integral of the probability) and hard (voxels above the threshold).
+* `label-L_*_mask`, `*_lesions.tsv`: all lesions of a recipe as one mask, and a row for each of them.
 * `*_xfm.h5`: transforms, as ITK and ANTs read them.
 * `docs/`: the model card of every bundle that was used.
 

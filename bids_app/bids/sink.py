@@ -113,17 +113,26 @@ class Sink:
         self._write_json(_sidecar_of(path), fields)
         return self._done(write_whole(path, lambda stream: write_gzip(ready, stream)))
 
-    def table(self, table: Any, suffix: str, *, columns: Mapping[str, Any] | None = None, **entities: object) -> Path:
+    def table(
+        self,
+        table: Any,
+        suffix: str,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        header: Iterable[str] = (),
+        **entities: object,
+    ) -> Path:
         """Write a table as ``.tsv``, missing values as ``n/a``; with ``columns`` a JSON dictionary beside it.
 
         Args:
             table: a data frame, or a list of dictionaries with the same keys.
             columns: column -> ``{"Description": ..., "Units": ...}``.
+            header: names of the columns where the table has no row to take them from.
         """
         path = self.path(suffix, ".tsv", **entities)
         if columns is not None:
             self._write_json(_sidecar_of(path), dict(columns))
-        return self._done(write_text(path, tsv(table)))
+        return self._done(write_text(path, tsv(table) if len(table) else "\t".join(header) + "\n"))
 
     def json(self, content: Mapping[str, Any], suffix: str, **entities: object) -> Path:
         """Write a JSON file that stands for itself (a prediction)."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bids_app.bids.digest import sha256_of
 from bids_app.bids.files import write_text
@@ -118,25 +118,40 @@ def read_all(output_dir: Path) -> list[Status]:
     return [status for key in keys if (status := read_status(output_dir, key)) is not None]
 
 
+class Finished(Protocol):
+    """What is known of something that ran."""
+
+    state: Any
+    settings_hash: str
+    inputs: dict[str, dict[str, int]]
+    outputs: dict[str, str]
+
+
 def is_current(
-    status: Status | None,
+    finished: Finished | None,
     settings_hash: str,
     inputs: Mapping[str, Mapping[str, int]],
     output_dir: Path,
     *,
     checksums: bool = False,
 ) -> bool:
-    """True when a finished session need not run again: same settings, same inputs, all of its outputs still there.
+    """True when what is finished need not run again: same settings, same inputs, all of its outputs still there.
 
     Args:
+        finished: a session, or one recipe's part of its record.
         inputs: as `bids_app.bids.digest.fingerprints` gives them.
         checksums: read every output again and compare; else only that it is there and not empty.
     """
-    if status is None or status.state != "done" or status.settings_hash != settings_hash:
+    if finished is None or finished.state != "done" or finished.settings_hash != settings_hash:
         return False
-    if {k: dict(v) for k, v in inputs.items()} != status.inputs or not status.outputs:
+    if {k: dict(v) for k, v in inputs.items()} != finished.inputs:
         return False
-    return all(_intact(Path(output_dir) / name, digest, checksums) for name, digest in status.outputs.items())
+    return outputs_there(finished.outputs, output_dir, checksums=checksums)
+
+
+def outputs_there(outputs: Mapping[str, str], output_dir: Path, *, checksums: bool = False) -> bool:
+    """Whether all these files are below the output folder and not empty; with ``checksums`` also unchanged."""
+    return all(_intact(Path(output_dir) / name, digest, checksums) for name, digest in outputs.items())
 
 
 def is_gone(status: Status) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bids_app.bids.record import read_json
 from bids_app.errors import InputMissing
 from bids_app.settings import Settings
 
@@ -33,12 +32,12 @@ def boilerplate(settings: Settings, units: list) -> int:
     Raises:
         InputMissing: no session is finished.
     """
+    from bids_app.bids.record_file import read_session
     from bids_app.report.methods import methods_markdown
 
     for unit in units:
-        path = _record(settings, unit.key)
-        record = (read_json(path) or {}) if path else {}
-        if record.get("state") == "done":
+        record = read_session(settings.output_dir, unit.key) if _record(settings, unit.key) else None
+        if record is not None and record.state == "done":
             print(methods_markdown(record))
             return 0
     raise InputMissing(f"no session in {settings.output_dir} is finished; the methods text is written from what ran")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from bids_app.cli.console import make_console
 from bids_app.errors import NothingSelected, TandemError
@@ -16,29 +17,46 @@ def preview(settings: Settings, units: list) -> int:
     Raises:
         NothingSelected: no session has what the recipes require.
     """
-    from workflows.run_session import choose, selection_record, settle
     from workflows.wanted import load_recipes
 
     recipes = load_recipes(settings)
-    rows = []
-    for unit in units:
-        row: dict = {"session": unit.key, "steps": [], "sequences": []}
-        try:
-            selection = choose(settings, unit.participant, unit.session, recipes)
-            settled, taken_as = settle(settings, recipes, selection)
-            row |= selection_record(settings, selection) | ({"taken_as": taken_as} if taken_as else {})
-            others = [s["sequence"] for s in row["sequences"] if s["file"] and s["sequence"] != row["reference"]]
-            computed = [s["sequence"] for s in row["sequences"] if s.get("computed")]
-            row["steps"] = steps(settings, settled, others, computed)
-        except TandemError as error:
-            row["error"] = str(error)
-        rows.append(row)
+    rows = [one for unit in units for one in session_rows(settings, unit, recipes)]
     _table(rows)
     if not sys.stdout.isatty():
         print(json.dumps(rows, indent=1))
     if all("error" in row for row in rows):
         raise NothingSelected(f"no session can be run: {rows[0]['error']}")
     return 0
+
+
+def session_rows(settings: Settings, unit: Any, recipes: list) -> list[dict]:
+    """A row for every reference that the recipes of a session have, and one for every recipe that cannot be run."""
+    from workflows.choosing import Ready, choose, put_together, selection_record, settle
+
+    ready, told, rows = [], {}, []
+    wrong: dict[str, str] = {}
+    for recipe in recipes:
+        try:
+            selection = choose(settings, unit.participant, unit.session, recipe)
+            settled, taken_as = settle(settings, recipe, selection)
+            ready.append(Ready(settled, selection))
+            told[recipe.name] = taken_as
+        except TandemError as error:
+            wrong[recipe.name] = str(error)
+    groups, refused = put_together(ready)
+    for group in groups:
+        chosen = selection_record(settings, group.selection)
+        row = {"session": unit.key, **chosen.model_dump()}
+        if taken_as := [told[recipe.name] for recipe in group.recipes if told[recipe.name]]:
+            row["taken_as"] = taken_as
+        others = [name for name in chosen.used() if name != group.reference]
+        computed = [one.sequence for one in chosen.sequences if one.computed]
+        row["steps"] = steps(settings, group.recipes, others, computed)
+        rows.append(row)
+    for name, reason in (wrong | {name: str(error) for name, error in refused.items()}).items():
+        text = reason if len(recipes) == 1 else f"{name}: {reason}"
+        rows.append({"session": unit.key, "steps": [], "sequences": [], "error": text})
+    return rows
 
 
 def steps(settings: Settings, recipes: list, others: list[str], computed: list[str] | None = None) -> list[str]:

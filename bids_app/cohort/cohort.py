@@ -11,7 +11,8 @@ import numpy as np
 
 from bids_app.bids.digest import content_hash
 from bids_app.bids.preflight import check_image
-from bids_app.bids.record import read_session, session_keys
+from bids_app.bids.record import CORRECTED, UNCORRECTED, SessionRecord
+from bids_app.bids.record_file import read_session, session_keys
 from bids_app.cohort.labels import check_labels, declared, find_labels
 from bids_app.cohort.split import Member
 from bids_app.cohort.tables import Key, Tables, code_all, named_levels, read_tables
@@ -229,9 +230,9 @@ def finished_sessions(
     sessions, notes, seen = [], [], set()
     for key in session_keys(output_dir):
         record = read_session(output_dir, key)
-        if wanted is not None and record["participant"] not in wanted:
+        if wanted is not None and record.participant not in wanted:
             continue
-        seen.add(record["participant"])
+        seen.add(record.participant)
         session, why = _session(recipe, output_dir, record)
         if session is None:
             notes.append(f"{key} is left out: {why}")
@@ -245,28 +246,32 @@ def finished_sessions(
     return sessions, notes
 
 
-def _session(recipe: Recipe, output_dir: Path, record: Mapping[str, Any]) -> tuple[CohortSession | None, str]:
+def _session(recipe: Recipe, output_dir: Path, record: SessionRecord) -> tuple[CohortSession | None, str]:
     """One record as a session; or why it cannot be used."""
-    if record["state"] != "done":
-        return None, f"it is {record['state']}" + (f" ({record['reason']})" if record["reason"] else "")
-    files = record.get("files") or {}
-    reference = (record.get("selection") or {}).get("reference")
-    if reference not in (recipe.reference, *recipe.sequence(recipe.reference).alternatives):
-        return None, f"it was preprocessed with {reference} as its reference, not {recipe.reference}"
-    names = {recipe.reference: files.get("reference"), **(files.get("sequences") or {})}
-    images = {s.name: output_dir / names[s.name] for s in recipe.sequences if names.get(s.name)}
-    lacking = [s.name for s in recipe.sequences if s.required and s.name not in images]
+    wanted = (recipe.reference, *recipe.sequence(recipe.reference).alternatives)
+    images = next((record.images[name] for name in wanted if name in record.images), None)
+    way = CORRECTED if recipe.preprocessing.bias else UNCORRECTED
+    if images is None or not images.files.reference:
+        if record.state != "done":
+            return None, f"it is {record.state}" + (f" ({record.reason})" if record.reason else "")
+        others = " and ".join(record.images) or "nothing"
+        return None, f"it was preprocessed with {others} as its reference, not {recipe.reference}"
+    if way not in images.files.reference:
+        return None, "it was preprocessed in another way; run the participant level again with this recipe"
+    names = {**images.of_way(way), recipe.reference: images.files.reference[way]}
+    found = {s.name: output_dir / names[s.name] for s in recipe.sequences if names.get(s.name)}
+    lacking = [s.name for s in recipe.sequences if s.required and s.name not in found]
     if lacking:
         return None, f"{', '.join(lacking)} is not there"
-    mask = output_dir / files["brain_mask"] if files.get("brain_mask") else None
-    matrix = (record.get("preprocessing") or {}).get("to_template")
+    mask = output_dir / images.files.brain_mask if images.files.brain_mask else None
+    matrix = images.preprocessing.to_template
     if recipe.grid.kind not in AS_IT_LIES and (matrix is None or (recipe.grid.kind == "whole" and mask is None)):
         return None, "it has no brain mask or no way to the template; run the participant level again with this recipe"
-    gone = [path.name for path in (*images.values(), mask) if path is not None and not path.is_file()]
+    gone = [path.name for path in (*found.values(), mask) if path is not None and not path.is_file()]
     if gone:
         return None, f"{', '.join(gone)} is no longer there; run the participant level again"
     place = None if matrix is None else np.asarray(matrix, dtype=float)
-    return CohortSession(record["key"], record["participant"], record["session"], images, mask, place), ""
+    return CohortSession(record.key, record.participant, record.session, found, mask, place), ""
 
 
 def _person(recipe: Recipe, tables: Tables, key: Key, site: str, group: str | None) -> dict[str, Any]:
@@ -342,8 +347,11 @@ def _hashes(session: CohortSession, bids_dir: Path, output_dir: Path) -> tuple[s
         for path in session.images.values():
             check_image(path, head=False)
         return tuple(content_hash(path) for path in session.images.values())
-    chosen = (read_session(output_dir, session.key).get("selection") or {}).get("sequences") or []
-    raw = {str(row["sequence"]): bids_dir / row["file"] for row in chosen if row.get("file")}
+    raw = {
+        name: bids_dir / file
+        for images in read_session(output_dir, session.key).images.values()
+        for name, file in images.raw().items()
+    }
     return tuple(
         content_hash(raw[name] if name in raw and raw[name].is_file() else path)
         for name, path in session.images.items()

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bids_app.bids.record import read_session, session_keys
+from bids_app.bids.record import Preprocessing, RecipePart, SessionRecord
+from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
+from bids_app.group.names import UNITS
 from bids_app.group.participants import Participants, fit_to, read_participants
 
-#: column of a volumes table -> measure, unit
-MEASURES = {
-    "soft_mm3": ("soft_volume", "mm3"),
-    "soft_low_mm3": ("soft_volume_low", "mm3"),
-    "soft_high_mm3": ("soft_volume_high", "mm3"),
-    "hard_mm3": ("hard_volume", "mm3"),
-    "centre_x_mm": ("centre_x", "mm"),
-    "centre_y_mm": ("centre_y", "mm"),
-    "centre_z_mm": ("centre_z", "mm"),
-}
-PRIMARY = "soft_volume"
+#: Columns of a session's table of volumes that are read.
+MEASURES = ("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm")
+PRIMARY = "soft_mm3"
+#: Name under which all lesions of a recipe together stand among the regions.
+LESIONS = "lesions"
 STAGES = ("found", "preprocessed", "predicted", "in the table")
 #: modified z-score above which a value is flagged: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993)
 OUTLIER = 3.5
@@ -47,11 +42,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Session:
-    """What became of one session; ``reached`` counts the stages of `STAGES` it passed."""
+    """What became of one recipe on one session; ``reached`` counts the stages of `STAGES` it passed.
+
+    A session that ended before any recipe began has one row, with ``n/a`` as its recipe.
+    """
 
     key: str
     participant_id: str
     session_id: str
+    recipe: str
     state: str
     reason: str
     exit_code: int | None
@@ -93,8 +92,8 @@ def collect(output_dir: Path) -> Collection:
     sessions, values = [], []
     for key in keys:
         record = read_session(output_dir, key)
-        measured = _values(output_dir, record, warnings) if record["state"] == "done" else []
-        sessions.append(_session(output_dir, record, bool(measured)))
+        measured = _values(output_dir, record, warnings)
+        sessions += _rows(output_dir, record, {value.recipe for value in measured})
         values += measured
     sessions += _not_run(participants, sessions)
     absent = sorted({s.participant_id for s in sessions} - set(participants.rows)) if participants.rows else []
@@ -103,69 +102,87 @@ def collect(output_dir: Path) -> Collection:
     return Collection(sessions, flag(values), participants, warnings)
 
 
-def _identity(record: Mapping[str, Any]) -> tuple[str, str]:
-    session = record.get("session")
+def _identity(record: SessionRecord) -> tuple[str, str]:
+    session = record.session
     return (
-        f"sub-{str(record['participant']).removeprefix('sub-')}",
-        f"ses-{str(session).removeprefix('ses-')}" if session else "n/a",
+        f"sub-{record.participant.removeprefix('sub-')}",
+        f"ses-{session.removeprefix('ses-')}" if session else "n/a",
     )
 
 
-def _session(output_dir: Path, record: Mapping[str, Any], measured: bool) -> Session:
-    participant_id, session_id = _identity(record)
-    reached = 1
-    if (record.get("files") or {}).get("brain_mask") or record.get("preprocessing"):
-        reached = 2 + bool(record.get("predictions")) if record.get("predictions") else 2
-    code, seconds = record.get("exit_code"), record.get("seconds")
-    return Session(
-        key=record["key"],
-        participant_id=participant_id,
-        session_id=session_id,
-        state=record["state"],
-        reason=str(record.get("reason") or ""),
-        exit_code=code if isinstance(code, int) else None,
-        seconds=float(seconds) if isinstance(seconds, int | float) else None,
-        reached=4 if measured else reached,
-        page=f"{record['key']}.html" if (output_dir / f"{record['key']}.html").is_file() else "",
-    )
+def _rows(output_dir: Path, record: SessionRecord, measured: set[str]) -> list[Session]:
+    """A row for every recipe of a session."""
+    page = f"{record.key}.html" if (output_dir / f"{record.key}.html").is_file() else ""
+    identity = (record.key, *_identity(record))
+    rows = []
+    for name, part in record.recipes.items():
+        images = record.images_of(part)
+        there = images is not None and bool(images.files.reference)
+        answered = part.prediction is not None or part.scores is not None
+        reached = 4 if part.recipe in measured and part.state == "done" else 1 + (there or answered) + answered
+        code = part.exit_code if part.exit_code is not None else record.exit_code
+        rows.append(Session(*identity, name, part.state, part.reason, code, record.seconds, reached, page))
+    if rows:
+        return rows
+    reached = 2 if any(images.preprocessing != Preprocessing() for images in record.images.values()) else 1
+    return [Session(*identity, "n/a", record.state, record.reason, record.exit_code, record.seconds, reached, page)]
 
 
 def _not_run(participants: Participants, sessions: list[Session]) -> list[Session]:
     seen = {s.participant_id for s in sessions}
     reason = "in participants.tsv, but no session was run"
-    return [Session(p, p, "n/a", "not run", reason, None, None, 0, "") for p in participants.rows if p not in seen]
+    return [
+        Session(p, p, "n/a", "n/a", "not run", reason, None, None, 0, "") for p in participants.rows if p not in seen
+    ]
 
 
-def _values(output_dir: Path, record: Mapping[str, Any], warnings: list[str]) -> list[Value]:
-    """The volumes tables that the record names, and the volume of the brain mask."""
+def _values(output_dir: Path, record: SessionRecord, warnings: list[str]) -> list[Value]:
+    """The volumes tables that finished recipes name, and the volume of the brain mask."""
     identity = _identity(record)
-    found = []
-    for recipe, relative in ((record.get("files") or {}).get("volumes") or {}).items():
-        try:
-            with open(output_dir / str(relative), encoding="utf-8-sig", newline="") as stream:
-                rows = list(csv.DictReader(stream, delimiter="\t"))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            warnings.append(f"{record['key']}: its table {relative} cannot be read ({error}); it is left out.")
-            continue
-        regions = _regions(record, str(recipe))
-        for row in rows:
-            name = str(row.get("name"))
-            known = regions.get(name, {})
-            there = known.get("found", True) or known.get("kind") == "lesion"  # a lesion may be absent: 0 mm³
-            for column in (c for c in MEASURES if c in row):
-                measure, unit = MEASURES[column]
-                value, qc = (_float(row[column]), "ok") if there else (None, "not found")
-                found.append(Value(record["key"], *identity, str(recipe), name, measure, value, unit, qc))
-    brain = (record.get("preprocessing") or {}).get("brain_ml")
-    if found and isinstance(brain, int | float):
-        found.append(Value(record["key"], *identity, "n/a", "brain", "mask_volume", float(brain), "ml"))
+    found: list[Value] = []
+    for part in record.done():
+        if part.files.volumes is not None:
+            found += _measured(output_dir, record.key, identity, part, warnings)
+            found += _lesions(record.key, identity, part)
+    brain = next((images.preprocessing.brain_ml for images in record.images.values()), None)
+    if found and brain is not None:
+        found.append(Value(record.key, *identity, "n/a", "brain", "brain_mask_ml", brain, "ml"))
     return found
 
 
-def _regions(record: Mapping[str, Any], recipe: str) -> dict[str, Mapping[str, Any]]:
-    """The record's regions of a recipe by name."""
-    predictions = [p for p in record.get("predictions") or [] if p.get("recipe") == recipe]
-    return {str(r.get("name")): r for p in predictions for r in p.get("regions") or []}
+def _measured(
+    output_dir: Path, key: str, identity: tuple[str, str], part: RecipePart, warnings: list[str]
+) -> list[Value]:
+    """Every number of one recipe's table."""
+    relative = part.files.volumes
+    try:
+        with open(output_dir / relative, encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        warnings.append(f"{key}: its table {relative} cannot be read ({error}); it is left out.")
+        return []
+    regions = {region.name: region for region in part.prediction.regions} if part.prediction else {}
+    found = []
+    for row in rows:
+        name = str(row.get("name"))
+        known = regions.get(name)
+        there = known is None or known.found or known.kind == "lesion"  # a lesion may be absent: 0 mm³
+        for column in (c for c in MEASURES if c in row):
+            value, qc = (_float(row[column]), "ok") if there else (None, "not found")
+            found.append(Value(key, *identity, part.recipe, name, column, value, UNITS[column], qc))
+    return found
+
+
+def _lesions(key: str, identity: tuple[str, str], part: RecipePart) -> list[Value]:
+    """How many lesions a recipe found, and their volume together."""
+    if part.prediction is None or part.prediction.lesions is None:
+        return []
+    volumes = [lesion.volume_mm3 for lesion in part.prediction.lesions]
+    of = (key, *identity, part.recipe, LESIONS)
+    return [
+        Value(*of, "lesion_count", float(len(volumes)), "lesions"),
+        Value(*of, "lesion_load_mm3", float(sum(volumes)), "mm3"),
+    ]
 
 
 def _float(text: Any) -> float | None:

@@ -10,25 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids.files import write_text
-from bids_app.group.collect import MEASURES, PRIMARY, STAGES, Collection, collect
+from bids_app.group.collect import PRIMARY, STAGES, Collection, collect
+from bids_app.group.names import DEFINITIONS, UNITS, column_name
 from bids_app.group.participants import choose_group_column
 from bids_app.report.group import write_group_page
 from bids_app.report.index import write_index
 
 LONG = ("participant_id", "session_id", "recipe", "region", "measure", "value", "unit", "qc")
 WIDE = ("participant_id", "session_id", "outliers")
-ATTRITION = ("participant_id", "session_id", "state", "reached", "reason", "exit_code", "seconds")
-DEFINITIONS = {
-    "soft_volume": "Calibrated probability, integrated over the prediction grid in and around the region's main "
-    "piece, in the participant's own space; no threshold.",
-    "soft_volume_low": "Lower end of the interval that holds 95 % of repeated scans of the same brain.",
-    "soft_volume_high": "Upper end of the interval that holds 95 % of repeated scans of the same brain.",
-    "hard_volume": "Voxels of the prediction grid, in the region's main piece, at or above the bundle's threshold.",
-    "centre_x": "Centre of mass, to the right, in the reference image's world.",
-    "centre_y": "Centre of mass, to the front, in the reference image's world.",
-    "centre_z": "Centre of mass, upwards, in the reference image's world.",
-    "mask_volume": "Volume of the brain mask; an estimate of brain size, not of the intracranial volume.",
-}
+ATTRITION = ("participant_id", "session_id", "recipe", "state", "reached", "reason", "exit_code", "seconds")
 COLUMNS = {
     "participant_id": "Participant, as in participants.tsv.",
     "session_id": "Session; n/a for a participant without session folders.",
@@ -93,14 +83,14 @@ def long_table(found: Collection) -> list[list[Any]]:
 
 
 def wide_table(found: Collection) -> list[list[Any]]:
-    """Header and one row per session that has numbers; columns ``recipe_region_measure``."""
-    columns = list(dict.fromkeys(wide_name(v.recipe, v.region, v.measure) for v in found.values))
+    """Header and one row per session that has numbers; columns as `bids_app.group.names` has them."""
+    columns = list(dict.fromkeys(column_name(v.recipe, v.region, v.measure) for v in found.values))
     names = merged_names(found, [*WIDE, *columns])
     rows: list[list[Any]] = [[*WIDE, *columns, *names.values()]]
     by_key: dict[str, dict[str, Any]] = {}
     for v in found.values:
         row = by_key.setdefault(v.key, {"participant_id": v.participant_id, "session_id": v.session_id, "outliers": 0})
-        row[wide_name(v.recipe, v.region, v.measure)] = v.value
+        row[column_name(v.recipe, v.region, v.measure)] = v.value
         row["outliers"] += v.measure == PRIMARY and "outlier" in v.qc
     for row in by_key.values():
         person = found.participants.rows.get(row["participant_id"], {})
@@ -109,32 +99,26 @@ def wide_table(found: Collection) -> list[list[Any]]:
 
 
 def attrition_table(found: Collection) -> list[list[Any]]:
-    """Header and one row per session: how far it came, and why no further."""
+    """Header and one row per session and recipe: how far it came, and why no further."""
     rows: list[list[Any]] = [list(ATTRITION)]
     for s in found.sessions:
         reached = STAGES[s.reached - 1] if s.reached else "listed only"
-        rows.append([s.participant_id, s.session_id, s.state, reached, s.reason or None, s.exit_code, s.seconds])
+        identity = [s.participant_id, s.session_id, s.recipe]
+        rows.append([*identity, s.state, reached, s.reason or None, s.exit_code, s.seconds])
     return rows
-
-
-def wide_name(recipe: str, region: str, measure: str) -> str:
-    """A column name of letters, digits and underscores."""
-    parts = [recipe, region, measure] if recipe != "n/a" else [region, measure]
-    return re.sub(r"[^0-9A-Za-z]+", "_", "_".join(parts)).strip("_").lower()
 
 
 def dictionary(found: Collection, wide_header: list[str]) -> dict[str, Any]:
     """A BIDS data dictionary for the columns of both tables."""
-    units = dict([*MEASURES.values(), ("mask_volume", "ml")])
     entries: dict[str, Any] = {name: {"Description": text} for name, text in COLUMNS.items()}
     entries["measure"]["Levels"] = DEFINITIONS
     for v in found.values:
-        name = wide_name(v.recipe, v.region, v.measure)
+        name = column_name(v.recipe, v.region, v.measure)
         if name in wide_header and name not in entries:
             entries[name] = {
-                "LongName": f"{v.region}: {v.measure.replace('_', ' ')}",
+                "LongName": f"{v.region}: {v.measure.removesuffix(f'_{UNITS[v.measure]}').replace('_', ' ')}",
                 "Description": DEFINITIONS[v.measure],
-                "Units": units[v.measure],
+                "Units": UNITS[v.measure],
             }
     for column in found.participants.columns:
         for table in (LONG, [*WIDE, *wide_header[len(WIDE) : -len(found.participants.columns)]]):
@@ -151,7 +135,8 @@ def plain(found: Collection, column: str | None) -> dict[str, Any]:
     return {
         "group_column": column,
         "warnings": found.warnings,
-        "stages": [(name, sum(s.reached > i for s in found.sessions)) for i, name in enumerate(STAGES)],
+        "stages": [(name, len({s.key for s in found.sessions if s.reached > i})) for i, name in enumerate(STAGES)],
+        "people": len({s.participant_id for s in found.sessions if s.reached}),
         "listed": sum(s.reached == 0 for s in found.sessions),
         "sessions": [s.__dict__ for s in found.sessions],
         "values": [

@@ -19,6 +19,9 @@ PACKAGED_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 #: Names that stand for the packaged template when TemplateFlow does not hold them: they are the same brain, averaged
 #: over the same people, within a millimetre or two.
 NEAR_PACKAGED = {"MNI152NLin2009cAsym", "MNI152NLin2009aSym", "MNI152NLin2009cSym", "MNI152NLin2009aAsym"}
+#: Who is thanked for a copy of a template, as the methods text has it.
+FROM_STORE = "from TemplateFlow's store [@templateflow]"
+FROM_NILEARN = "the copy inside nilearn [@nilearn]"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Template:
         mask: brain mask, or None where ``image`` holds nothing but brain.
         source: a sentence for the report: where it comes from, and what it stands for.
         tissues: grey and white matter maps, where there are any.
+        credit: whose copy it is, with what to cite for it.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Template:
     mask: Path | None
     source: str
     tissues: dict[str, Path]
+    credit: str = ""
 
 
 def templateflow_home() -> Path:
@@ -75,9 +80,9 @@ def _in_store(name: str) -> Template | None:
         tissues = {t: Path(f"{start}_label-{t}_probseg.nii.gz") for t in ("GM", "WM")}
         tissues = {t: path for t, path in tissues.items() if _holds_data(path)}
         if _holds_data(head) and _holds_data(mask):
-            return Template(name, head, mask, source, tissues)
+            return Template(name, head, mask, source, tissues, FROM_STORE)
         if _holds_data(brain):
-            return Template(name, brain, mask if _holds_data(mask) else None, source, tissues)
+            return Template(name, brain, mask if _holds_data(mask) else None, source, tissues, FROM_STORE)
     return None
 
 
@@ -101,4 +106,5 @@ def _packaged(name: str) -> Template:
     if name != PACKAGED:
         source += f" (in place of {name}, which is not in TemplateFlow's store)"
     tissues = {t.upper(): folder / PACKAGED_FILE.format(t) for t in ("gm", "wm")}
-    return Template(PACKAGED, image, None, source, {t: p for t, p in tissues.items() if _holds_data(p)})
+    there = {t: p for t, p in tissues.items() if _holds_data(p)}
+    return Template(PACKAGED, image, None, source, there, FROM_NILEARN)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 BY_CODE = {
     16: "Run the BIDS validator on the dataset and mend what it lists, or pass --skip-bids-validation if you know why.",
     18: "The filters left no file for this session. Look at --bids-filter-file, --session-label and the file names; "
@@ -31,19 +28,17 @@ RUNNING = (
 )
 
 
-def what_to_do(record: Mapping[str, Any]) -> str:
-    """One paragraph; empty for a session that is done."""
-    state = record.get("state")
+def what_to_do(state: str, exit_code: int | None, reason: str) -> str:
+    """One paragraph; empty for what is done."""
     if state == "done":
         return ""
     if state == "running":
         return RUNNING
-    code = record.get("exit_code")
-    if isinstance(code, int):
-        code = 128 - code if code < 0 else code  # a process ended by signal n reports -n
+    if exit_code is not None:
+        code = 128 - exit_code if exit_code < 0 else exit_code  # a process ended by signal n reports -n
         if code in BY_CODE:
             return BY_CODE[code]
-    reason = str(record.get("reason") or "").lower()
+    reason = reason.lower()
     if reason.startswith("no ") or "missing" in reason or "absent" in reason:
         return BY_CODE[66]
     if "memory" in reason or "killed" in reason:

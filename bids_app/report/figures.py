@@ -63,7 +63,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    """A titled set of rows, or, where files are missing, the sentence ``absent`` that says so."""
+    """A titled set of rows, or, where files are missing, the sentence ``absent`` that says so.
+
+    ``kind`` and ``of``: what it shows, and of which reference, for the facts that stand below it.
+    """
 
     name: str
     title: str
@@ -71,6 +74,8 @@ class Figure:
     rows: tuple[Row, ...] = ()
     legend: tuple[tuple[str, str], ...] = ()
     absent: str = ""
+    kind: str = ""
+    of: str = ""
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bids_app.bids.record import read_session, session_keys
+from bids_app.bids.record_file import read_session, session_keys
 from bids_app.report import view
 from bids_app.report.render import render, write_page
 
@@ -23,9 +23,10 @@ def write_index(output_dir: Path) -> Path:
             {
                 "key": key,
                 "page": f"{key}.html" if (output_dir / f"{key}.html").is_file() else "",
-                "state": record["state"],
-                "state_word": view.STATE_WORDS.get(record["state"], record["state"]),
-                "reason": record["reason"],
+                "state": record.state,
+                "state_word": view.state_word(record.state),
+                "reason": record.reason,
+                "recipes": view.recipe_rows(record),
                 "warnings": len(view.all_warnings(record)),
                 "seconds": view.total_seconds(record) or None,
                 "volumes": [(r["name"], r["soft"], r["color"]) for t in view.volume_tables(record) for r in t["rows"]],

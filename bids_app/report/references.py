@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 REFERENCES: dict[str, str] = {
+    "tandem": "The Tandem developers. Tandem: a BIDS App that segments brain MRI and learns participant-level targets "
+    "in tandem. Software, Apache-2.0.",
     "bids": "Gorgolewski KJ, Auer T, Calhoun VD, et al. The brain imaging data structure, a format for organizing "
     "and describing outputs of neuroimaging experiments. Scientific Data 3:160044 (2016). "
     "doi:10.1038/sdata.2016.44",
@@ -58,6 +60,7 @@ REFERENCES: dict[str, str] = {
 
 #: key -> how the text names it
 SHORT: dict[str, str] = {
+    "tandem": "The Tandem developers",
     "bids": "Gorgolewski et al., 2016",
     "bids-apps": "Gorgolewski et al., 2017",
     "pybids": "Yarkoni et al., 2019",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bids_app.bids.record import read_session
+from bids_app.bids.record import Images, Prediction, Preprocessing, RecipePart, Region, SessionRecord
+from bids_app.bids.record_file import read_session
 from bids_app.errors import TandemError
 from bids_app.report import planes, view
 from bids_app.report.advice import what_to_do
@@ -53,41 +54,63 @@ def write_session_report(output_dir: Path, key: str) -> Path:
     return write_page(output_dir / f"{key}.html", page)
 
 
-def _context(record: Mapping[str, Any], figures: list[Figure], problems: list[str]) -> dict[str, Any]:
+def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) -> dict[str, Any]:
     methods = record_methods(record)
     return {
-        "title": record["key"],
+        "title": record.key,
         "record": record,
-        "state_word": view.STATE_WORDS.get(record["state"], record["state"]),
-        "advice": what_to_do(record),
+        "state_word": view.state_word(record.state),
+        "advice": what_to_do(record.state, record.exit_code, record.reason),
+        "recipes": view.recipe_rows(record),
         "glance": view.glance(record),
-        "sequences": view.sequence_rows(record),
-        "diffusion": view.diffusion_facts(record),
+        "inputs": [
+            {
+                "reference": images.reference,
+                "sequences": view.sequence_rows(images),
+                "diffusion": view.diffusion_facts(images),
+                "lesion_mask": images.selection.lesion_mask,
+            }
+            for images in record.images.values()
+        ],
         "warnings": view.all_warnings(record) + problems,
         "figures": figures,
         "volumes": view.volume_tables(record),
+        "lesions": view.lesion_tables(record),
         "scores": view.score_tables(record),
-        "registrations": view.registration_rows(record),
-        "preprocessing": record.get("preprocessing") or {},
+        "images": {images.reference: images for images in record.images.values()},
+        "registrations": {images.reference: view.registration_rows(images) for images in record.images.values()},
         "stages": view.stage_rows(record),
         "total": view.total_seconds(record),
         "memory": view.peak_memory(record),
-        "paragraphs": methods.get("paragraphs") or [],
-        "references": [split_doi(text) for text in methods.get("references") or []],
-        "provenance": view.flatten(record.get("provenance") or {}),
+        "paragraphs": methods.paragraphs,
+        "references": [split_doi(text) for text in methods.references],
+        "provenance": _provenance(record),
         "bundles": [
-            (str(p.get("bundle") or p.get("recipe")), str(p.get("weights_sha256") or "–"), str(p.get("device") or "–"))
-            for p in [*(record.get("predictions") or []), *_scored_alone(record)]
+            (row.bundle or row.recipe, row.weights_sha256 or "–", row.device or "–")
+            for part in record.done()
+            if (row := part.prediction or part.scores)
         ],
-        "files": view.flatten(record.get("files") or {}),
-        "crash": record.get("crash") or "",
+        "files": _files(record),
+        "crash": record.crash or "",
     }
 
 
-def _scored_alone(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Scores of recipes that have no regions, whose bundle no prediction names."""
-    named = {p.get("recipe") for p in record.get("predictions") or []}
-    return [s for s in record.get("scores") or [] if s.get("recipe") not in named]
+def _provenance(record: SessionRecord) -> list[tuple[str, str]]:
+    """What the results depend on; what is the same for all recipes once."""
+    rows = []
+    for source in (*record.images.values(), *record.done()):
+        rows += view.flatten(source.provenance)
+    return list(dict.fromkeys(rows))
+
+
+def _files(record: SessionRecord) -> list[tuple[str, str]]:
+    """Every derivative, by what it is."""
+    rows = []
+    for images in record.images.values():
+        rows += view.flatten(images.files.model_dump(exclude_defaults=True), images.reference)
+    for name, part in record.recipes.items():
+        rows += view.flatten(part.files.model_dump(exclude_defaults=True), name)
+    return rows
 
 
 def split_doi(reference: str) -> tuple[str, str]:
@@ -96,37 +119,55 @@ def split_doi(reference: str) -> tuple[str, str]:
     return (text.rstrip(), doi.strip()) if mark else (reference, "")
 
 
-def _figures(output_dir: Path, record: Mapping[str, Any], problems: list[str]) -> list[Figure]:
+def _figures(output_dir: Path, record: SessionRecord, problems: list[str]) -> list[Figure]:
     """All figures of the session; each problem met on the way becomes a sentence in ``problems``."""
-    files = record.get("files") or {}
-    reference = _volume(output_dir, files.get("reference"), "the reference image", problems)
+    drawn, shared = [], []
+    for images in record.images.values():
+        pictures: dict[str, Pictures | None] = {}
+        for part in (one for one in record.done() if one.reference == images.reference):
+            if part.way not in pictures:
+                pictures[part.way] = _pictures(output_dir, images, part.way, problems)
+            if part.prediction is not None and pictures[part.way] is not None:
+                drawn.append(_regions(output_dir, part, part.prediction, pictures[part.way], problems))
+        first = next((one for one in pictures.values() if one is not None), None)
+        if first is None and images.files.reference:
+            first = _pictures(output_dir, images, next(iter(images.files.reference)), problems)
+        if first is not None:
+            shared += _shared_figures(images, first, several=len(record.images) > 1)
+    return drawn + shared
+
+
+def _shared_figures(images: Images, pictures: Pictures, *, several: bool) -> list[Figure]:
+    """Brain, registration and sequences of one reference."""
+    template = images.preprocessing.template
+    brain = [brain_figure(pictures), registration_figure(pictures, template.name if template else "template")]
+    found = [] if images.preprocessing.prepared else brain  # then neither mask nor template was looked for
+    found = [*found, sequences_figure(pictures, images.reference)]
+    found = [replace(one, kind=one.name, of=images.reference) for one in found]
+    if not several:
+        return found
+    name = images.reference
+    return [replace(one, name=f"{one.name}-{name}", title=f"{one.title}: {name}") for one in found]
+
+
+def _pictures(output_dir: Path, images: Images, way: str, problems: list[str]) -> Pictures | None:
+    """What the figures of one reference are drawn from, in one way of preprocessing."""
+    files, done = images.files, images.preprocessing
+    reference = _volume(output_dir, files.reference.get(way), "the reference image", problems)
     if reference is None:
-        return []
-    pictures = _pictures(output_dir, record, reference, problems)
-    template = ((record.get("preprocessing") or {}).get("template") or {}).get("name") or "template"
-    name = str((record.get("selection") or {}).get("reference") or "reference")
-    drawn = [
-        _regions(output_dir, record, prediction, pictures, problems) for prediction in record.get("predictions") or []
-    ]
-    prepared = (record.get("preprocessing") or {}).get("prepared")  # then neither mask nor template was looked for
-    brain = [] if prepared else [brain_figure(pictures), registration_figure(pictures, template)]
-    return [*drawn, *brain, sequences_figure(pictures, name)]
-
-
-def _pictures(output_dir: Path, record: Mapping[str, Any], reference: Volume, problems: list[str]) -> Pictures:
-    files, done = record.get("files") or {}, record.get("preprocessing") or {}
-    matrix = view.as_matrix(done.get("to_template"))
+        return None
+    matrix = view.as_matrix(done.to_template)
     template, template_mask = _template(done, problems) if matrix is not None else (None, None)
     sequences = {}
-    for sequence, path in (files.get("sequences") or {}).items():
-        if path == files.get("reference"):
+    for sequence, path in files.sequences.get(way, {}).items():
+        if path == files.reference.get(way):
             continue
         volume = _volume(output_dir, path, f"the image of {sequence}", problems)
         if volume is not None:
-            sequences[str(sequence)] = volume
+            sequences[sequence] = volume
     return Pictures(
         reference=reference,
-        mask=_volume(output_dir, files.get("brain_mask"), "the brain mask", problems),
+        mask=_volume(output_dir, files.brain_mask, "the brain mask", problems),
         to_template=matrix,
         template=template,
         template_mask=template_mask,
@@ -134,9 +175,9 @@ def _pictures(output_dir: Path, record: Mapping[str, Any], reference: Volume, pr
     )
 
 
-def _template(done: Mapping[str, Any], problems: list[str]) -> tuple[Volume | None, Volume | None]:
+def _template(done: Preprocessing, problems: list[str]) -> tuple[Volume | None, Volume | None]:
     """Image and mask of the template that was used; None where this machine does not have it."""
-    name = (done.get("template") or {}).get("name")
+    name = done.template.name if done.template else ""
     try:
         from bids_app.imaging.templates import find_template
 
@@ -169,52 +210,43 @@ def _volume(output_dir: Path, relative: Any, what: str, problems: list[str], ind
 
 
 def _regions(
-    output_dir: Path, record: Mapping[str, Any], prediction: Mapping[str, Any], pictures: Pictures, problems: list[str]
+    output_dir: Path, part: RecipePart, prediction: Prediction, pictures: Pictures, problems: list[str]
 ) -> Figure:
     """Outlines from the probabilities at the threshold; from the label image at 0.5 where there are none; all together
     where there are many."""
-    recipe = str(prediction.get("recipe"))
-    files = record.get("files") or {}
-    probseg, dseg = ((files.get(kind) or {}).get(recipe) for kind in ("probseg", "dseg"))
-    threshold = prediction.get("threshold")
-    level = float(threshold) if isinstance(threshold, int | float) and 0 < threshold < 1 else 0.5
-    labels = None if probseg else _volume(output_dir, dseg, f"the segmentation of {recipe}", problems)
-    title = f"Regions: {prediction.get('title') or recipe}"
+    recipe, probseg, regions = part.recipe, part.files.probseg, prediction.regions
+    threshold = prediction.threshold
+    level = threshold if threshold is not None and 0 < threshold < 1 else 0.5
+    labels = None if probseg else _volume(output_dir, part.files.dseg, f"the segmentation of {recipe}", problems)
+    title = f"Regions: {prediction.title or recipe}"
     structures = [
-        {"name": str(region.get("name")), "color": view.region_color(region, position), "index": region["index"]}
-        for position, region in enumerate(prediction.get("regions") or [])
-        if region.get("index") is not None  # sums of regions have none
+        {"name": region.name, "color": view.region_color(region, position), "index": region.index}
+        for position, region in enumerate(regions)
+        if region.index is not None  # sums of regions have none
     ]
     if labels is not None and len(structures) > MOST_ONE_BY_ONE:
         return labels_figure(f"regions-{recipe}", title, pictures, labels, structures)
-    regions = []
-    for position, region in enumerate(prediction.get("regions") or []):
+    drawn = []
+    for position, region in enumerate(one for one in regions if one.kind != "total"):
         if probseg:
-            volume = _volume(output_dir, probseg, f"the probability of {region.get('name')}", problems, position)
+            volume = _volume(output_dir, probseg, f"the probability of {region.name}", problems, position)
         else:
-            volume = labels and Volume(
-                (labels.data == region.get("index", position + 1)).astype(np.float32), labels.affine
-            )
-        regions.append(_region(region, position, volume, level if probseg else 0.5))
-    return region_figure(f"regions-{recipe}", title, pictures, regions, level if probseg else 0.5)
+            index = region.index or position + 1
+            volume = labels and Volume((labels.data == index).astype(np.float32), labels.affine)
+        drawn.append(_region(region, position, volume, level if probseg else 0.5))
+    return region_figure(f"regions-{recipe}", title, pictures, drawn, level if probseg else 0.5)
 
 
-def _region(region: Mapping[str, Any], position: int, volume: Volume | None, level: float) -> dict[str, Any]:
-    centre = region.get("centre_mm")
-    usable = (
-        isinstance(centre, list | tuple)
-        and len(centre) == 3
-        and all(isinstance(c, int | float) and c == c for c in centre)
-    )
-    soft = region.get("soft_mm3")
-    if region.get("found", True):
-        note = f"{soft:.1f} mm³" if isinstance(soft, int | float) else ""
+def _region(region: Region, position: int, volume: Volume | None, level: float) -> dict[str, Any]:
+    if region.found:
+        note = f"{region.soft_mm3:.1f} mm³" if region.soft_mm3 is not None else ""
     else:
         note = "not found: nothing reached the threshold"
+    usable = view.is_point(region.centre_mm)
     return {
-        "name": str(region.get("name")),
+        "name": region.name,
         "color": view.region_color(region, position),
-        "centre": np.asarray(centre, float) if usable else volume and planes.middle(volume, level),
+        "centre": np.asarray(region.centre_mm, float) if usable else volume and planes.middle(volume, level),
         "volume": volume,
         "note": note,
     }

@@ -3,82 +3,119 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from bids_app.bids.record import Images, Lesion, Prediction, RecipePart, Region, Scores, SessionRecord
+
 PALETTE = ("#4da3ff", "#ff6b5e", "#ffd166", "#5ad19a", "#c58bff", "#ff9f43", "#7bdff2", "#f78fb3")
 HEX = re.compile(r"#[0-9a-fA-F]{6}")
+#: Rows of the page's table of lesions; the file has them all.
+MOST_LESIONS = 20
 STATE_WORDS = {"done": "Done", "failed": "Failed", "running": "Not finished"}
 
 
-def region_color(region: Mapping[str, Any], position: int) -> str:
+def region_color(region: Region, position: int) -> str:
     """The region's own colour, where it is one; else the next of the palette."""
-    color = region.get("color")
-    return color if isinstance(color, str) and HEX.fullmatch(color) else PALETTE[position % len(PALETTE)]
+    return region.color if HEX.fullmatch(region.color) else PALETTE[position % len(PALETTE)]
 
 
-def glance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def shown(record: SessionRecord) -> Iterator[RecipePart]:
+    """Finished parts that have answers."""
+    return (part for part in record.done() if part.prediction is not None or part.scores is not None)
+
+
+def state_word(state: str) -> str:
+    """A state for people."""
+    return STATE_WORDS.get(state, state)
+
+
+def recipe_rows(record: SessionRecord) -> list[dict[str, str]]:
+    """One row per recipe: how it ended, and why."""
+    return [
+        {
+            "name": name,
+            "title": part.title,
+            "state": part.state,
+            "word": state_word(part.state),
+            "reason": part.reason,
+            "finished": part.finished,
+        }
+        for name, part in record.recipes.items()
+    ]
+
+
+def glance(record: SessionRecord) -> list[tuple[str, str]]:
     """The facts a reader looks for first."""
-    used = [s["sequence"] for s in sequence_rows(record) if s["file"]]
+    used = list(dict.fromkeys(name for images in record.images.values() for name in images.selection.used()))
     facts = [("Sequences used", ", ".join(used) or "none")]
-    for prediction in record.get("predictions") or []:
-        regions = [r for r in prediction.get("regions") or [] if r.get("kind") != "total"]
-        found = sum(bool(r.get("found", True)) for r in regions)
-        facts.append(
-            (str(prediction.get("title") or prediction.get("recipe")), f"{found} of {len(regions)} regions found")
-        )
-    for scores in record.get("scores") or []:
-        facts += [(f"{name} (score)", text) for name, text, _ in (score_text(*s) for s in score_items(scores))]
-    preprocessing = record.get("preprocessing") or {}
-    if _is_number(preprocessing.get("brain_ml")):
-        facts.append(("Brain mask", f"{preprocessing['brain_ml']:.0f} ml"))
+    for part in shown(record):
+        facts += _glance_at(part)
+    volumes = dict.fromkeys(one.preprocessing.brain_ml for one in record.images.values())
+    if measured := [f"{ml:.0f} ml" for ml in volumes if ml is not None]:
+        facts.append(("Brain mask", ", ".join(measured)))
     if total_seconds(record):
         facts.append(("Time", duration_of(record)))
-    facts.append(("Warnings", str(len(all_warnings(record))) if all_warnings(record) else "none"))
+    count = len(all_warnings(record))
+    return [*facts, ("Warnings", str(count) if count else "none")]
+
+
+def _glance_at(part: RecipePart) -> list[tuple[str, str]]:
+    facts = []
+    if part.prediction is not None:
+        regions = [region for region in part.prediction.regions if region.kind != "total"]
+        found = sum(region.found for region in regions)
+        facts.append((part.prediction.title or part.recipe, f"{found} of {len(regions)} regions found"))
+        if part.prediction.lesions is not None:
+            facts.append(("Lesions", lesion_words(part.prediction.lesions)))
+    if part.scores is not None:
+        facts += [(f"{name} (score)", text) for name, text, _ in (score_text(*s) for s in score_items(part.scores))]
     return facts
 
 
-def sequence_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per sequence of the recipe, with what preflight measured of its file."""
-    selection = record.get("selection") or {}
-    facts = {f.get("file"): f for f in record.get("preflight") or []}
+def sequence_rows(images: Images) -> list[dict[str, Any]]:
+    """One row per sequence that was looked for, with what preflight measured of its file."""
+    facts = {one.file: one for one in images.preflight}
     rows = []
-    for item in selection.get("sequences") or []:
-        fact = facts.get(item.get("file")) or {}
-        size = " × ".join(str(n) for n in fact.get("shape") or [])
-        zooms = " × ".join(f"{z:.3g}" for z in fact.get("zooms") or [])
+    for item in images.selection.sequences:
+        fact = facts.get(item.file or "")
+        size = " × ".join(str(n) for n in fact.shape) if fact else ""
+        zooms = " × ".join(f"{z:.3g}" for z in fact.zooms) if fact else ""
         rows.append(
             {
-                "sequence": str(item.get("sequence")),
-                "file": item.get("file"),
-                "reference": item.get("sequence") == selection.get("reference"),
-                "reason": item.get("reason") or "",
-                "rejected": item.get("rejected") or [],
+                "sequence": item.sequence,
+                "file": item.file,
+                "reference": item.sequence == images.selection.reference,
+                "reason": item.reason,
+                "rejected": item.rejected,
                 "grid": f"{size} voxels of {zooms} mm" if size and zooms else "",
-                "orientation": fact.get("orientation") or "",
-                "computed": bool(item.get("computed")),
+                "orientation": fact.orientation if fact else "",
+                "computed": item.computed,
             }
         )
     return rows
 
 
-def all_warnings(record: Mapping[str, Any]) -> list[str]:
-    """Of the session, of its files and of its predictions, each once."""
-    found = [str(w) for w in record.get("warnings") or []]
-    for fact in record.get("preflight") or []:
-        name = PurePosixPath(str(fact.get("file"))).name
-        found += [w if name in w else f"{name}: {w}" for w in map(str, fact.get("warnings") or [])]
-    for prediction in record.get("predictions") or []:
-        found += [str(w) for w in prediction.get("warnings") or []]
+def all_warnings(record: SessionRecord) -> list[str]:
+    """Of the session, of its files and of its recipes, each once."""
+    found = list(record.warnings)
+    for images in record.images.values():
+        found += images.warnings
+        for fact in images.preflight:
+            name = PurePosixPath(fact.file).name
+            found += [w if name in w else f"{name}: {w}" for w in fact.warnings]
+    for part in record.recipes.values():
+        found += part.warnings
+        found += part.prediction.warnings if part.prediction else []
     return list(dict.fromkeys(found))
 
 
-def score_items(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def score_items(scores: Scores) -> list[tuple[str, Mapping[str, Any]]]:
     """Targets of one recipe with their answers."""
-    return [(str(n), a) for n, a in (scores.get("targets") or {}).items() if isinstance(a, Mapping)]
+    return list(scores.targets.items())
 
 
 def score_text(name: str, answer: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -99,88 +136,126 @@ def score_text(name: str, answer: Mapping[str, Any]) -> tuple[str, str, str]:
     return name, text or "–", f"{shared:.3f} nats of {members}" if members > 1 and _is_number(shared) else "one member"
 
 
-def score_tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def score_tables(record: SessionRecord) -> list[dict[str, Any]]:
     """Per recipe: title, one row per target, and what the answers depend on."""
-    tables = []
-    for scores in record.get("scores") or []:
-        rows = []
-        for item in score_items(scores):
-            name, text, disagreement = score_text(*item)
-            heat = item[1].get("temperature")
-            calibrated = f"temperature {heat:g}" if _is_number(heat) else "–"
-            if _is_number(item[1].get("coverage")):
-                calibrated = f"{100 * item[1]['coverage']:.0f} % of participants lay in the range out of fold"
-            strange = bool(item[1].get("abstained"))
-            rows.append(
-                {"name": name, "text": text, "disagreement": disagreement, "how": calibrated, "abstained": strange}
-            )
-        used = [name for name, there in (scores.get("sequences") or {}).items() if there]
-        late = [f"{n} {'not known' if v is None else v}" for n, v in (scores.get("covariates") or {}).items()]
-        tables.append(
-            {
-                "title": str(scores.get("title") or scores.get("recipe")),
-                "rows": rows,
-                "from": ", ".join([*used, *late]),
-                "bundle": str(scores.get("bundle") or scores.get("recipe")),
-            }
-        )
-    return tables
+    return [_score_table(part.scores) for part in shown(record) if part.scores is not None]
 
 
-def volume_tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Per recipe: title, rows with their place on a common scale, and the definition of each number."""
-    tables = []
-    for prediction in record.get("predictions") or []:
-        regions = prediction.get("regions") or []
-        single = [r for r in regions if r.get("kind") != "total"]  # a sum would make all others small
-        values = [r.get(k) for r in single for k in ("soft_mm3", "soft_high_mm3", "hard_mm3")]
-        top = max([float(v) for v in values if _is_number(v)], default=0.0) * 1.08 or 1.0
-        rows = [_volume_row(r, i, top) for i, r in enumerate(regions)]
-        tables.append(
-            {
-                "title": str(prediction.get("title") or prediction.get("recipe")),
-                "rows": rows,
-                "top": top,
-                "definition": definition(prediction, record),
-                "unit": "mm³",
-            }
-        )
-    return tables
-
-
-def _volume_row(region: Mapping[str, Any], position: int, top: float) -> dict[str, Any]:
-    soft, low, high, hard = (region.get(k) for k in ("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3"))
-    centre = region.get("centre_mm")
+def _score_table(scores: Scores) -> dict[str, Any]:
+    rows = []
+    for item in score_items(scores):
+        name, text, disagreement = score_text(*item)
+        heat = item[1].get("temperature")
+        calibrated = f"temperature {heat:g}" if _is_number(heat) else "–"
+        if _is_number(item[1].get("coverage")):
+            calibrated = f"{100 * item[1]['coverage']:.0f} % of participants lay in the range out of fold"
+        strange = bool(item[1].get("abstained"))
+        rows.append({"name": name, "text": text, "disagreement": disagreement, "how": calibrated, "abstained": strange})
+    used = [name for name, there in scores.sequences.items() if there]
+    late = [f"{n} {'not known' if v is None else v}" for n, v in scores.covariates.items()]
     return {
-        "name": str(region.get("name")),
-        "color": region_color(region, position),
-        "soft": soft if region.get("found", True) else None,
-        "low": low,
-        "high": high,
-        "hard": hard if region.get("found", True) else None,
-        "centre": ", ".join(f"{c:.1f}".replace("-", "−") for c in centre) if _is_point(centre) else "–",
-        "found": bool(region.get("found", True)),
-        "at": {
-            n: 100 * float(v) / top
-            for n, v in (("soft", soft), ("low", low), ("high", high), ("hard", hard))
-            if _is_number(v) and region.get("kind") != "total"
-        },
+        "title": scores.title or scores.recipe,
+        "rows": rows,
+        "from": ", ".join([*used, *late]),
+        "bundle": scores.bundle or scores.recipe,
     }
 
 
-def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def volume_tables(record: SessionRecord) -> list[dict[str, Any]]:
+    """Per recipe: title, rows with their place on a common scale, and the definition of each number."""
+    return [_volume_table(part.prediction, part.reference) for part in shown(record) if part.prediction is not None]
+
+
+def _volume_table(prediction: Prediction, reference: str | None) -> dict[str, Any]:
+    single = [r for r in prediction.regions if r.kind != "total"]  # a sum would make all others small
+    values = [v for r in single for v in (r.soft_mm3, r.soft_high_mm3, r.hard_mm3) if _is_number(v)]
+    top = max(values, default=0.0) * 1.08 or 1.0
+    return {
+        "title": prediction.title or prediction.recipe,
+        "rows": [_volume_row(region, i, top) for i, region in enumerate(prediction.regions)],
+        "top": top,
+        "definition": definition(prediction, reference or "the reference"),
+        "unit": "mm³",
+    }
+
+
+def _volume_row(region: Region, position: int, top: float) -> dict[str, Any]:
+    numbers = (
+        ("soft", region.soft_mm3),
+        ("low", region.soft_low_mm3),
+        ("high", region.soft_high_mm3),
+        ("hard", region.hard_mm3),
+    )
+    return {
+        "name": region.name,
+        "color": region_color(region, position),
+        "soft": region.soft_mm3 if region.found else None,
+        "low": region.soft_low_mm3,
+        "high": region.soft_high_mm3,
+        "hard": region.hard_mm3 if region.found else None,
+        "centre": point_words(region.centre_mm),
+        "found": region.found,
+        "at": {n: 100 * float(v) / top for n, v in numbers if _is_number(v) and region.kind != "total"},
+    }
+
+
+def lesion_words(lesions: Sequence[Lesion]) -> str:
+    """How many, and how much together."""
+    if not lesions:
+        return "none"
+    load = sum(lesion.volume_mm3 for lesion in lesions)
+    return f"{len(lesions)} of together {load / 1000:.2f} ml"
+
+
+def lesion_tables(record: SessionRecord) -> list[dict[str, Any]]:
+    """Per recipe that looks for lesions: title, the largest of them as rows, and how many there are."""
+    tables = []
+    for part in shown(record):
+        if part.prediction is None or part.prediction.lesions is None:
+            continue
+        lesions = part.prediction.lesions
+        tables.append(
+            {
+                "title": part.prediction.title or part.recipe,
+                "words": lesion_words(lesions),
+                "rows": [_lesion_row(lesion) for lesion in lesions[:MOST_LESIONS]],
+                "more": max(0, len(lesions) - MOST_LESIONS),
+                "file": part.files.lesions or "",
+            }
+        )
+    return tables
+
+
+def _lesion_row(lesion: Lesion) -> dict[str, str | int]:
+    return {
+        "index": lesion.index,
+        "volume": f"{lesion.volume_mm3:.0f}" if lesion.volume_mm3 >= 10 else f"{lesion.volume_mm3:.1f}",
+        "centre": point_words(lesion.centre_mm),
+        "template": point_words(lesion.template_mm),
+        "region": lesion.region or "–",
+        "side": lesion.side or "–",
+        "probability": "–" if lesion.probability is None else f"{lesion.probability:.2f}",
+        "contains": ", ".join(lesion.contains),
+    }
+
+
+def point_words(point: Sequence[float] | None) -> str:
+    """Three coordinates, mm, or a dash."""
+    return ", ".join(f"{c:.1f}".replace("-", "−") for c in point) if is_point(point) else "–"
+
+
+def definition(prediction: Prediction, reference: str) -> list[tuple[str, str]]:
     """What each column of the volumes table means, with the values it depends on."""
-    reference = (record.get("selection") or {}).get("reference") or "the reference"
-    grid = prediction.get("grid") or {}
-    spacing = grid.get("spacing")
-    spacing = " × ".join(f"{float(s):g}" for s in spacing) if isinstance(spacing, list | tuple) else spacing
+    spacing = prediction.grid.spacing
+    spacing = " × ".join(f"{s:g}" for s in spacing) if isinstance(spacing, list) else spacing
     on_grid = f"the prediction grid ({spacing} mm)" if spacing else "the prediction grid"
-    threshold = prediction.get("threshold")
-    reaching = f"at or above {threshold:g}" if _is_number(threshold) else "at or above the bundle's threshold"
-    rule = f"the dseg image has the same threshold in {reference}'s own grid"
-    if "threshold" in prediction and threshold is None:
+    threshold = prediction.threshold
+    if threshold is None:
         reaching = "whose likeliest region it is"
         rule = f"the dseg image has the likeliest region of each voxel of {reference}'s own grid"
+    else:
+        reaching = f"at or above {threshold:g}"
+        rule = f"the dseg image has the same threshold in {reference}'s own grid"
     soft = f"calibrated probability, integrated over {on_grid} in and around the region's main piece; no threshold"
     interval = "95 % of repeated scans of the same brain are expected in it; it says nothing about a bias of the method"
     hard = f"voxels of that piece {reaching}; {rule}"
@@ -188,20 +263,18 @@ def definition(prediction: Mapping[str, Any], record: Mapping[str, Any]) -> list
     return [("Soft", soft), ("Range", interval), ("Hard", hard), ("Centre", centre)]
 
 
-def registration_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def registration_rows(images: Images) -> list[dict[str, Any]]:
     """Each registration with its size; what is not rigid with its scaling."""
-    done = record.get("preprocessing") or {}
-    rows = [dict(r) for r in done.get("registrations") or []]
-    for row in rows:
-        scales = row.get("scales") if row.get("kind") != "rigid" else None
-        row["scales"] = " × ".join(f"{s:.2f}" for s in scales) if scales else ""
+    rows = []
+    for item in images.preprocessing.registrations:
+        scales = item.scales if item.kind != "rigid" and item.scales else []
+        rows.append({**item.model_dump(), "scales": " × ".join(f"{s:.2f}" for s in scales)})
     return rows
 
 
-def diffusion_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def diffusion_facts(images: Images) -> list[tuple[str, str]]:
     """What was computed from a raw series, the unit of the ADC map, and how it lies on its trace image."""
-    done = record.get("preprocessing") or {}
-    made, adc, pair = (done.get(name) or {} for name in ("diffusion", "adc", "pair"))
+    made, adc, pair = images.preprocessing.diffusion, images.preprocessing.adc, images.preprocessing.pair
     facts = []
     if made:
         shells = [f"{made.get('unweighted')} at b = 0"]
@@ -234,35 +307,34 @@ def as_matrix(value: Any) -> np.ndarray | None:
     return matrix if usable else None
 
 
-def stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def stage_rows(record: SessionRecord) -> list[dict[str, Any]]:
     """Stages with their share of the longest one."""
-    stages = [s for s in record.get("stages") or [] if isinstance(s, Mapping)]
-    longest = max([s["seconds"] for s in stages if _is_number(s.get("seconds"))], default=0) or 1
+    longest = max([stage.seconds for stage in record.stages if stage.seconds is not None], default=0) or 1
     return [
         {
-            "name": str(s.get("name")).replace("_", " "),
-            "seconds": s.get("seconds"),
-            "memory": s.get("peak_rss_mb"),
-            "share": 100 * s["seconds"] / longest if _is_number(s.get("seconds")) else 0,
+            "name": stage.name.replace("_", " "),
+            "seconds": stage.seconds,
+            "memory": stage.peak_rss_mb,
+            "share": 100 * stage.seconds / longest if stage.seconds is not None else 0,
         }
-        for s in stages
+        for stage in record.stages
     ]
 
 
-def total_seconds(record: Mapping[str, Any]) -> float:
-    """Wall time of the session; the sum of its stages where the whole was not noted."""
-    if _is_number(record.get("seconds")):
-        return float(record["seconds"])
-    return float(sum(s["seconds"] for s in record.get("stages") or [] if _is_number(s.get("seconds"))))
+def total_seconds(record: SessionRecord) -> float:
+    """Wall time of the last run; the sum of its stages where the whole was not noted."""
+    if record.seconds is not None:
+        return record.seconds
+    return float(sum(stage.seconds for stage in record.stages if stage.seconds is not None))
 
 
-def peak_memory(record: Mapping[str, Any]) -> float | None:
+def peak_memory(record: SessionRecord) -> float | None:
     """Highest resident memory, MB."""
-    values = [record.get("peak_rss_mb"), *[s.get("peak_rss_mb") for s in record.get("stages") or []]]
-    return max([float(v) for v in values if _is_number(v)], default=None)
+    values = [record.peak_rss_mb, *[stage.peak_rss_mb for stage in record.stages]]
+    return max([value for value in values if value is not None], default=None)
 
 
-def duration_of(record: Mapping[str, Any]) -> str:
+def duration_of(record: SessionRecord) -> str:
     """Time, and memory where it is known."""
     from bids_app.report.render import duration
 
@@ -285,5 +357,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def _is_point(value: Any) -> bool:
+def is_point(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(v) for v in value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from bids_app.bids.record import CORRECTED, UNCORRECTED, Images, empty_record
+from bids_app.bids.record_file import write_record
 from bids_app.imaging.conform import conform
 from tests.phantoms import save
 
@@ -28,7 +29,9 @@ def finish(
         names = {s: home / f"{key}_{'' if s == 'T1w' else 'space-T1w_'}desc-preproc_{s}.nii" for s in sequences}
         for sequence, name in names.items():
             conform(bids / home / f"{key}_{sequence}.nii.gz", out / name)
-        files = {"reference": str(names["T1w"]), "sequences": {s: str(n) for s, n in names.items() if s != "T1w"}}
+        others = {s: str(n) for s, n in names.items() if s != "T1w"}
+        ways = (CORRECTED, UNCORRECTED)  # so that any recipe can be learned from it
+        files = {"reference": {way: str(names["T1w"]) for way in ways}, "sequences": dict.fromkeys(ways, others)}
         done = {}
         if whole:
             image = nib.load(out / names["T1w"])
@@ -36,16 +39,9 @@ def finish(
             save(out / files["brain_mask"], (np.asarray(image.dataobj) > 200).astype(np.uint8), image.affine)
             done = {"to_template": np.eye(4).tolist()}
         chosen = [{"sequence": s, "file": str(home / f"{key}_{s}.nii.gz")} for s in sequences]
-        record = {
-            "participant": participant.removeprefix("sub-"),
-            "session": session.removeprefix("ses-") or None,
-            "key": key,
-            "state": state,
-            "files": files,
-            "preprocessing": done,
-            "selection": {"reference": "T1w", "sequences": chosen},
-        }
-        logs = out / "logs" / key
-        logs.mkdir(parents=True, exist_ok=True)
-        (logs / "record.json").write_text(json.dumps(record))
+        selection = {"reference": "T1w", "sequences": chosen}
+        images = Images(reference="T1w", files=files, preprocessing=done, selection=selection)
+        record = empty_record(participant.removeprefix("sub-"), session.removeprefix("ses-") or None)
+        record.state, record.images = state, {"T1w": images}
+        write_record(out, record)
     return out

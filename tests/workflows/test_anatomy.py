@@ -14,10 +14,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.record_file import read_session
 from bids_app.cli.run import check_before_work
 from bids_app.errors import UsageError
 from bids_app.predict import anatomy
 from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.report.methods import build_methods
 from bids_app.settings import Settings
 from tests.learned.small_head import LEFT, RIGHT, SKIN, head_bundle, head_image, read_brightness
 from tests.workflows.test_session_graph import build, names  # noqa: F401 (a fixture)
@@ -77,7 +79,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(run):
-    return json.loads((run[0] / "logs/sub-01/record.json").read_text())
+    return read_session(run[0], "sub-01")
 
 
 def test_every_promised_file_bears_the_name_of_the_sequence_that_was_there(run):
@@ -123,11 +125,11 @@ def test_the_page_and_the_methods_say_so_too(run, record):
     assert "by the network of the bundle bundle" in page
     assert "T2w stands for it" in page
     assert "3 of 3 regions found" in page
-    words = " ".join(record["methods"]["paragraphs"])
+    words = " ".join(build_methods(record).paragraphs)
     assert "It read T2w as it came" in words
     assert "brain and total" not in words
-    assert [stage["name"] for stage in record["stages"]].count("reference anatomy") == 1
-    assert record["predictions"][0]["sequence"] == "T2w"
+    assert [stage.name for stage in record.stages].count("reference anatomy") == 1
+    assert record.recipes["anatomy"].prediction.sequence == "T2w"
 
 
 def test_the_result_is_valid_bids(run):

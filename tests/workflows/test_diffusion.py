@@ -13,16 +13,21 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.record import Preprocessing, SessionRecord
+from bids_app.bids.record_file import read_session
 from bids_app.cli.preview import steps
 from bids_app.errors import ImageError, InputMissing
 from bids_app.recipes.recipe import load_recipe
+from bids_app.report.methods import build_methods
+from bids_app.report.view import all_warnings
 from bids_app.settings import Settings
 from tests.data import real
 from tests.phantoms import checksums
 from tests.workflows.diffusion_phantom import NAME, TISSUE, true_maps, write_diffusion, write_stroke_bundle
+from workflows.choosing import choose, preflight, watched
 from workflows.dataset import prepare_dataset
 from workflows.interfaces.diffusion import CheckPair
-from workflows.run_session import choose, preflight, run_session, watched
+from workflows.run_session import run_session
 
 
 def settings_of(root: Path, bids: Path) -> Settings:
@@ -45,8 +50,12 @@ def run(root: Path, bids: Path, participant: str = "01") -> int:
     return run_session(settings, participant, None, threads=1)
 
 
-def record_of(root: Path, key: str = "sub-01") -> dict:
-    return json.loads((root / "out/logs" / key / "record.json").read_text())
+def record_of(root: Path, key: str = "sub-01") -> SessionRecord:
+    return read_session(root / "out", key)
+
+
+def done_of(root: Path, key: str = "sub-01") -> Preprocessing:
+    return record_of(root, key).images["trace"].preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -112,22 +121,23 @@ def test_sidecars_point_to_the_raw_series(raw):
 
 def test_the_page_and_the_methods_say_what_was_computed(raw):
     record = record_of(raw)
-    assert record["preprocessing"]["diffusion"]["shells"] == [{"b": 1000.0, "volumes": 3, "directions": 3}]
-    assert "adc" not in record["preprocessing"]  # its unit is known
-    assert not record["preprocessing"]["diffusion"]["left_out_b"]
-    words = " ".join(record["methods"]["paragraphs"])
+    done = done_of(raw)
+    assert done.diffusion["shells"] == [{"b": 1000.0, "volumes": 3, "directions": 3}]
+    assert not done.adc  # its unit is known
+    assert not done.diffusion["left_out_b"]
+    words = " ".join(build_methods(record).paragraphs)
     assert "computed from the raw diffusion series (b = 0 and 1000 s/mm²)" in words
     assert "rigid" not in words
     page = (raw / "out/sub-01.html").read_text()
     assert "sub-01_dir-AP_dwi.nii.gz: volumes 1 at b = 0, 3 at b = 1000 s/mm²" in page
-    stages = {stage["name"] for stage in record["stages"]}
+    stages = {stage.name for stage in record.stages}
     assert "diffusion compute" in stages
     assert "ADC bias" not in stages
 
 
 def test_a_changed_b_value_makes_the_session_stale(raw):
     settings = settings_of(raw, raw / "bids")
-    selection = choose(settings, "01", None, [load_recipe("stroke")])
+    selection = choose(settings, "01", None, load_recipe("stroke"))
     assert {path.name for path in watched(selection) if path.is_file()} == {
         f"sub-01_dir-AP_dwi.{end}" for end in ("nii.gz", "bval", "bvec")
     }
@@ -158,9 +168,8 @@ def test_a_map_on_another_grid_is_resampled_and_comes_in_one_unit(scanner):
     _, adc, affine = true_maps()
     truth = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(adc, affine)).dataobj)
     np.testing.assert_allclose(np.asarray(made.dataobj), truth, atol=2e-3)
-    done = record_of(scanner)["preprocessing"]
-    assert done["adc"]["came_in"] == "1e-6 mm2/s"
-    assert done["pair"]["grids_apart_mm"] > 4
+    assert done_of(scanner).adc["came_in"] == "1e-6 mm2/s"
+    assert done_of(scanner).pair["grids_apart_mm"] > 4
     valid(scanner / "out")
 
 
@@ -189,7 +198,7 @@ def test_b_values_that_nothing_can_be_made_of_end_the_session_before_any_work(tm
     if bvalues is None:
         (tmp_path / "bids" / f"{NAME}_dir-AP_dwi.bval").unlink()
     settings = settings_of(tmp_path, tmp_path / "bids")
-    selection = choose(settings, "01", None, [load_recipe("stroke")])
+    selection = choose(settings, "01", None, load_recipe("stroke"))
     with pytest.raises((ImageError, InputMissing), match=why):
         preflight(settings, selection)
 
@@ -202,7 +211,7 @@ def test_a_series_is_no_image_for_any_other_use(tmp_path):
     shutil.copy(tmp_path / "more" / f"{NAME}_ADC.nii.gz", folder)
     settings = settings_of(tmp_path, tmp_path / "bids")
     with pytest.raises(ImageError, match=r"4-D .* a single volume is needed"):
-        preflight(settings, choose(settings, "01", None, [load_recipe("stroke")]))
+        preflight(settings, choose(settings, "01", None, load_recipe("stroke")))
 
 
 def test_a_dry_run_names_what_would_be_computed():
@@ -215,10 +224,10 @@ def test_a_dry_run_names_what_would_be_computed():
 def test_a_real_acute_stroke_runs(tmp_path):
     data = real("stroke")
     assert run(tmp_path, data, "dwi01") == 0
-    record = record_of(tmp_path, "sub-dwi01")
-    assert record["preprocessing"]["adc"]["came_in"] == "1e-3 mm2/s"
-    assert record["preprocessing"]["pair"]["correlation"] < -0.7
-    assert record["preprocessing"]["stripped"]
-    assert record["preprocessing"]["brain_ml"] == pytest.approx(1172, abs=10)
-    assert record["warnings"] == []
+    done = done_of(tmp_path, "sub-dwi01")
+    assert done.adc["came_in"] == "1e-3 mm2/s"
+    assert done.pair["correlation"] < -0.7
+    assert done.stripped
+    assert done.brain_ml == pytest.approx(1172, abs=10)
+    assert all_warnings(record_of(tmp_path, "sub-dwi01")) == []
     valid(tmp_path / "out")

@@ -9,11 +9,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.record import SessionRecord
+from bids_app.bids.record_file import read_session
 from bids_app.cli.preview import preview
 from bids_app.errors import UsageError
 from bids_app.predict import anatomy, locate
 from bids_app.predict.vote import Vote
 from bids_app.recipes.recipe import load_recipe
+from bids_app.report.methods import build_methods
 from bids_app.settings import Settings
 from tests.learned.small_bundle import write_small
 from tests.learned.small_head import AFFINE, FLUID, LEFT, RIGHT, head_bundle, head_image
@@ -82,8 +85,8 @@ def run(tmp_path_factory):
     return settings, codes
 
 
-def record(run, label: str) -> dict:
-    return json.loads((run[0].output_dir / f"logs/sub-{label}/record.json").read_text())
+def record(run, label: str) -> SessionRecord:
+    return read_session(run[0].output_dir, f"sub-{label}")
 
 
 def test_both_sides_are_found_where_they_lie_and_named(run):
@@ -109,11 +112,12 @@ def test_what_was_done_stands_in_sidecar_record_and_page(run):
     out, found = run[0].output_dir, record(run, "01")
     sidecar = json.loads((out / "sub-01/anat/sub-01_space-T1w_seg-hippocampus_dseg.json").read_text())
     assert sidecar["LocatedBy"] == "labels 17 and 53 of anatomy"
-    assert "is taken for a whole head or brain (crops are smaller than 80 mm" in found["preprocessing"]["taken_as"][0]
-    assert found["preprocessing"]["located"]["hippocampus"]["right"]["dice"] > 0.8
-    assert [row["recipe"] for row in found["predictions"]] == ["hippocampus"]
-    assert found["predictions"][0]["grid"] == {"shape": [36, 50, 36], "spacing": 1.0}
-    words = " ".join(found["methods"]["paragraphs"])
+    part = found.recipes["hippocampus"]
+    assert "is taken for a whole head or brain (crops are smaller than 80 mm" in part.taken_as
+    assert part.located["right"]["dice"] > 0.8
+    assert list(found.recipes) == ["hippocampus"]
+    assert part.prediction.grid.model_dump() == {"shape": [36, 50, 36], "spacing": 1.0}
+    words = " ".join(build_methods(found).paragraphs)
     assert "the right side was shown as its mirror image" in words
     assert "taken as they came" not in words
     assert "taken for a whole head" in (out / "sub-01.html").read_text()
@@ -122,17 +126,17 @@ def test_what_was_done_stands_in_sidecar_record_and_page(run):
 
 def test_a_head_without_it_ends_well_and_says_so(run):
     _, codes = run
-    found = record(run, "02")
+    found = record(run, "02").recipes["hippocampus"]
     assert codes[1] == 0
-    assert [row["found"] for row in found["predictions"][0]["regions"]] == [False] * 4
+    assert [row.found for row in found.prediction.regions] == [False] * 4
     for side in ("left", "right"):
-        assert any(f"no {side} one was looked for, because anatomy found none" in text for text in found["warnings"])
+        assert any(f"no {side} one was looked for, because anatomy found none" in text for text in found.warnings)
 
 
 def test_a_crop_beside_whole_heads_is_refused_with_what_to_do(run):
     settings, codes = run
     assert codes[2] == UsageError.exit_code
-    assert "crops and whole brains go into output folders of their own" in record(run, "03")["reason"]
+    assert "crops and whole brains go into output folders of their own" in record(run, "03").reason
     assert not list(settings.output_dir.glob("sub-03/**/*dseg*"))
 
 
@@ -154,18 +158,18 @@ def of(**changes) -> Settings:
 
 def test_a_whole_brain_without_the_bundle_that_finds_the_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("bids_app.bundle.bundle.SHIPPED", tmp_path)
-    settled, _ = settle(of(), load_recipes(of()), Path("sub-01_T1w.nii.gz"), (180, 240, 200))
+    settled, _ = settle(of(), load_recipes(of())[0], Path("sub-01_T1w.nii.gz"), (180, 240, 200))
     with pytest.raises(UsageError, match="hippocampus needs the bundle anatomy to find its place in a whole brain"):
-        anatomy_of(of(), settled)
-    crops, _ = settle(of(), load_recipes(of()), Path("sub-01_T1w.nii.gz"), (35, 50, 35))
-    assert anatomy_of(of(), crops) is None
+        anatomy_of(of(), [settled])
+    crop, _ = settle(of(), load_recipes(of())[0], Path("sub-01_T1w.nii.gz"), (35, 50, 35))
+    assert anatomy_of(of(), [crop]) is None
 
 
 def test_a_whole_brain_may_be_brought_to_the_template():
     wanted = of(output_spaces=("T1w", "MNI152NLin2009cAsym"))
-    settled, told = settle(wanted, load_recipes(wanted), Path("sub-01_T1w.nii.gz"), (180, 240, 200))
-    assert settled[0].grid.kind == "sides"
-    assert told == [
+    settled, told = settle(wanted, load_recipes(wanted)[0], Path("sub-01_T1w.nii.gz"), (180, 240, 200))
+    assert settled.grid.kind == "sides"
+    assert told == (
         "hippocampus: sub-01_T1w.nii.gz, 180 x 240 x 200 mm, is taken for a whole head or brain (crops are smaller "
         "than 80 mm along every axis)"
-    ]
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -10,18 +9,20 @@ import numpy as np
 import pytest
 
 from bids_app.__main__ import main
+from bids_app.bids.record_file import read_session
 from bids_app.cli.preview import steps
 from bids_app.cohort.cohort import load_cohort
 from bids_app.errors import UsageError
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.recipes.write import recipe_to_toml
+from bids_app.report.methods import build_methods
 from bids_app.settings import Settings
 from tests.learned.small_bundle import write_small
 from tests.phantoms import checksums, tiny_dataset
 from workflows.wanted import load_recipes, settle
 
 NAMES = {
-    "sub-01_desc-preproc_T1w",
+    "sub-01_desc-uncorrected_T1w",
     "sub-01_space-T1w_seg-hippocampus_dseg",
     "sub-01_space-T1w_seg-hippocampus_probseg",
     "sub-01_desc-hippocampus_volumes",
@@ -45,7 +46,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(run):
-    return json.loads((run / "out/logs/sub-01/record.json").read_text())
+    return read_session(run / "out", "sub-01")
 
 
 def test_segmentation_and_volumes_are_there_and_neither_mask_nor_transform(run):
@@ -55,7 +56,7 @@ def test_segmentation_and_volumes_are_there_and_neither_mask_nor_transform(run):
 
 def test_the_image_is_not_changed(run):
     raw = nib.load(run / "bids/sub-01/anat/sub-01_T1w.nii.gz")
-    kept = nib.load(run / "out/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz")
+    kept = nib.load(run / "out/sub-01/anat/sub-01_desc-uncorrected_T1w.nii.gz")
     np.testing.assert_array_equal(kept.dataobj, raw.dataobj)
     np.testing.assert_allclose(kept.affine, raw.affine)
     assert nib.load(run / "out/sub-01/anat/sub-01_space-T1w_seg-hippocampus_probseg.nii.gz").shape == (*raw.shape, 2)
@@ -66,25 +67,27 @@ def test_the_page_and_the_methods_describe_what_ran_and_nothing_else(run, record
     assert 'id="registration"' not in page
     assert 'id="brain"' not in page
     assert "anterior hippocampus" in page
-    words = " ".join(record["methods"]["paragraphs"])
+    words = " ".join(build_methods(record).paragraphs)
     assert "taken as they came" in words
     assert "N4" not in words
-    assert {stage["name"] for stage in record["stages"]} == {
+    assert {stage.name for stage in record.stages} == {
         "reference conform",
         "hippocampus predict",
         "hippocampus measure",
-        "outputs write",
+        "outputs reference",
+        "outputs recipe_hippocampus",
     }
 
 
 def test_mirror_images_are_left_out_aloud_where_the_network_never_saw_one(record):
-    assert any("--tta is left out" in warning for warning in record["warnings"])
-    assert record["predictions"][0]["tta"] is False
+    assert any("--tta is left out" in warning for warning in record.recipes["hippocampus"].warnings)
+    assert record.recipes["hippocampus"].prediction.tta is False
 
 
 def test_the_bundle_brings_its_recipe(run, record):
-    assert record["predictions"][0]["recipe"] == "hippocampus"
-    assert record["predictions"][0]["grid"] == {"shape": [14, 15, 6], "spacing": 5.0}
+    assert list(record.recipes) == ["hippocampus"]
+    grid = record.recipes["hippocampus"].prediction.grid
+    assert grid.model_dump() == {"shape": [14, 15, 6], "spacing": 5.0}
 
 
 def test_a_cohort_can_be_gathered_from_what_was_written(run):
@@ -103,24 +106,17 @@ def settings(**changes) -> Settings:
     return Settings(Path("in"), Path("out"), **changes)
 
 
-def test_images_as_they_are_and_whole_heads_do_not_run_together():
-    for others in ("habenula", "anatomical"):
-        with pytest.raises(UsageError, match=f"hippocampus and {others} cannot run together"):
-            load_recipes(settings(recipe=("hippocampus", others)))
-
-
-def test_recipes_that_differ_in_bias_correction_do_not_run_together(tmp_path):
-    plain = load_recipe("anatomical").model_dump()
-    plain |= {"name": "uncorrected", "preprocessing": {"bias": False}}
+def test_two_recipes_of_one_name_are_refused(tmp_path):
+    plain = load_recipe("anatomical").model_dump() | {"preprocessing": {"bias": False}}
     (tmp_path / "uncorrected.toml").write_text(recipe_to_toml(Recipe.model_validate(plain)))
-    with pytest.raises(UsageError, match="anatomical and uncorrected cannot run together"):
+    with pytest.raises(UsageError, match="two recipes have the name anatomical"):
         load_recipes(settings(recipe=("anatomical", str(tmp_path / "uncorrected.toml"))))
 
 
 def test_a_crop_is_not_brought_to_the_template():
     wanted = settings(recipe=("hippocampus",), output_spaces=("T1w", "MNI152NLin2009cAsym"))
     with pytest.raises(UsageError, match="cannot be brought to MNI152NLin2009cAsym"):
-        settle(wanted, load_recipes(wanted), Path("sub-01_T1w.nii.gz"), (35, 51, 35))
+        settle(wanted, load_recipes(wanted)[0], Path("sub-01_T1w.nii.gz"), (35, 51, 35))
 
 
 def test_a_bundle_for_another_recipe_is_refused(run):

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.record_file import read_session
 from bids_app.bids.status import read_status
 from bids_app.settings import Settings
 from tests.learned.small_bundle import small_manifest, small_recipe, write_small
@@ -47,8 +48,8 @@ def run(tmp_path, participant, *, regions=True, members=2):
     code = run_session(settings, participant, None, threads=1)
     status = read_status(settings.output_dir, f"sub-{participant}")
     assert code == 0, status.reason
-    record = json.loads((tmp_path / "out" / "logs" / f"sub-{participant}" / "record.json").read_text())
-    path = tmp_path / "out" / record["files"]["scores"]["small"]
+    record = read_session(tmp_path / "out", f"sub-{participant}").recipes["small"]
+    path = tmp_path / "out" / record.files.scores
     return record, json.loads(path.read_text()), (tmp_path / "out" / f"sub-{participant}.html").read_text(), bundle
 
 
@@ -59,7 +60,7 @@ def scored(tmp_path_factory):
 
 def test_a_prediction_says_what_it_is_and_what_made_it(scored):
     record, found, _, bundle = scored
-    assert record["files"]["scores"]["small"] == "sub-77/anat/sub-77_desc-small_prediction.json"
+    assert record.files.scores == "sub-77/anat/sub-77_desc-small_prediction.json"
     assert found["ResearchUseOnly"] is True
     assert found["WeightsSHA256"] == bundle.sha256
     assert found["Sequences"] == {"T1w": True, "FLAIR": True}
@@ -72,7 +73,7 @@ def test_a_prediction_says_what_it_is_and_what_made_it(scored):
 def test_what_is_not_known_of_a_participant_is_said(scored):
     record, found, _, _ = scored
     assert found["Covariates"] == {"weight": None, "sex": 1.0}
-    assert any("weight of sub-77 is not known" in warning for warning in record["warnings"])
+    assert any("weight of sub-77 is not known" in warning for warning in record.warnings)
 
 
 def test_the_page_shows_scores_for_research_only(scored):
@@ -85,13 +86,13 @@ def test_the_page_shows_scores_for_research_only(scored):
 
 def test_regions_of_the_same_recipe_are_written_too(scored):
     record, _, _, _ = scored
-    assert record["files"]["dseg"]["small"].endswith("seg-small_dseg.nii.gz")
-    assert record["predictions"][0]["members"] == 2
+    assert record.files.dseg.endswith("seg-small_dseg.nii.gz")
+    assert record.prediction.members == 2
 
 
 def test_a_recipe_of_targets_alone_runs_and_warns_of_a_name_that_trained(tmp_path):
     record, found, page, _ = run(tmp_path, "01", regions=False, members=1)
-    assert "dseg" not in record["files"]
+    assert record.files.dseg is None
     assert found["Targets"]["age"]["members"] == 1
     assert "a participant named sub-01 trained" in found["TrainedThisBundle"][0]
     assert "a participant named sub-01 trained" in page

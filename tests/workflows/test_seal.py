@@ -69,7 +69,7 @@ def test_a_session_with_damaged_work_files_gives_the_same_bytes(tmp_path, capsys
     expected, graph = outputs(root), root / "work" / "sub-01" / "session_wf"
     for harm in (
         lambda: cut(next(graph.rglob("result_conform.pklz"))),
-        lambda: cut(next(graph.rglob("result_write.pklz"))),
+        lambda: cut(next(graph.rglob("result_reference.pklz"))),
         lambda: next(graph.rglob("conformed.nii")).unlink(),
         lambda: flip(next(graph.rglob("conformed.nii"))),
         lambda: (root / "work" / "sub-01" / MARKER).write_text("another version"),

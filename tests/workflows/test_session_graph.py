@@ -11,7 +11,7 @@ from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import load_recipe
 from bids_app.settings import Settings
 from tests.bids_app.bids.samples import make_image
-from workflows.session import init_session_wf
+from workflows.session import init_group_wf
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def build(tmp_path):
         chosen = {name: Choice(name, files[name], "the only one") for name in sequences}
         chosen["T2w"] = Choice("T2w", None, "no T2w")
         selection = Selection("01", None, "T1w", chosen, lesion_mask=files["lesion"] if lesion else None)
-        return init_session_wf(
+        return init_group_wf(
             settings=Settings(Path("in"), Path("out"), **options),
             selection=selection,
             recipes=[load_recipe(name) for name in recipes],

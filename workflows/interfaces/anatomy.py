@@ -10,6 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from workflows.interfaces.base import Stage, StageOutput
+from workflows.interfaces.prediction import said_of_network, said_of_regions
 
 
 class _AnatomyInput(BaseInterfaceInputSpec):
@@ -77,10 +78,12 @@ class Anatomy(Stage):
             "regions": found.rows,
             "warnings": found.warnings,
         }
+        said = said_of_network(bundle, tta=self.inputs.tta, sequences=1) + said_of_regions(row)
+        facts = {"predictions": [row], "part_methods": {row["recipe"]: said}, "warnings": found.warnings}
         told = self.inputs.wanted and self.inputs.told
         return {
             **{name: str(path) for name, path in outputs.items()},
             "volumes": str(folder / "volumes.json"),
             "doubt": found.trouble,
-            "facts": {"predictions": [row], "warnings": found.warnings} if told else {},
+            "facts": facts if told else {},
         }

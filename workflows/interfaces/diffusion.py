@@ -9,6 +9,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from workflows.interfaces.base import Stage, StageOutput
+from workflows.interfaces.imaging import sentence
 
 
 class _ComputeInput(BaseInterfaceInputSpec):
@@ -47,7 +48,8 @@ class ComputeDiffusion(Stage):
         beside = [Path(name).name for name in self.inputs.gradients]
         facts = {"diffusion": {"series": path.name, "gradients": beside, **made.facts}}
         warnings = [*told, *(f"{path.name}: {text}" for text in made.warnings)]
-        return {**{name: str(one) for name, one in outputs.items()}, "facts": {**facts, "warnings": warnings}}
+        facts |= {"warnings": warnings, "methods": [sentence("diffusion", said_of_series(made.facts))]}
+        return {**{name: str(one) for name, one in outputs.items()}, "facts": facts}
 
 
 class _MapInput(BaseInterfaceInputSpec):
@@ -79,7 +81,10 @@ class CommonUnit(Stage):
         nib.save(nib.Nifti1Image(values, image.affine, image.header), out)
         adc = {"came_in": unit.name, "factor": unit.factor, "unit": "1e-3 mm2/s", "tissue_median": unit.median}
         warnings = [f"{Path(self.inputs.source).name}: {text}" for text in unit.warnings]
-        return {"out_file": str(out), "facts": {"adc": adc, "warnings": warnings}}
+        came = str(unit.name).replace("mm2", "mm²")
+        said = f"The ADC map came in {came} and was used in 1e-3 mm²/s, without correction of its brightness."
+        facts = {"adc": adc, "warnings": warnings, "methods": [sentence("unit", said)]}
+        return {"out_file": str(out), "facts": facts}
 
 
 class _PairInput(_MapInput):
@@ -106,4 +111,18 @@ class CheckPair(Stage):
             facts, warnings = check_pair(np.asarray(trace.dataobj), trace.affine, np.asarray(adc.dataobj), adc.affine)
         except ImageError as error:
             raise ImageError(f"{self.inputs.source}: {error}") from error
-        return {"matrix": np.eye(4).tolist(), "facts": {"pair": facts, "warnings": warnings}}
+        said = "The ADC map was taken to lie where the trace image of the same series lies, by world coordinates."
+        told = {"pair": facts, "warnings": warnings, "methods": [sentence("pair", said)]}
+        return {"matrix": np.eye(4).tolist(), "facts": told}
+
+
+def said_of_series(facts: dict[str, Any]) -> str:
+    """How trace image and ADC map were computed."""
+    shells = [f"{shell['b']:g}" for shell in facts.get("shells") or []]
+    named = " and ".join(filter(None, [", ".join(shells[:-1]), *shells[-1:]]))
+    return (
+        f"Trace image and ADC were computed from the raw diffusion series (b = 0 and {named} s/mm²): the ADC as the "
+        f"slope of the logarithm of the signal over b [@stejskal-tanner], the trace image as the "
+        f"{facts.get('trace_mean')} mean over directions at b = {facts.get('trace_b', 0):g} s/mm² [@diffusion-tensor]. "
+        "Movement and eddy currents were not corrected."
+    )

@@ -42,11 +42,13 @@ class Denoise(Stage):
 
         out = folder / "denoised.nii"
         denoise(Path(self.inputs.in_file), out)
-        return {"out_file": str(out), "facts": {"denoised": True}}
+        said = "Images were denoised by adaptive non-local means as implemented in ANTs [@ants]."
+        return {"out_file": str(out), "facts": {"denoised": True, "methods": [sentence("denoise", said)]}}
 
 
 class _BiasInput(_ImageInput):
     reference = traits.Bool(True, usedefault=True, desc="the session's facts name the reference's correction")
+    sequence = traits.Str("T1w", usedefault=True, desc="what the image is")
     sloppy = traits.Bool(False, usedefault=True)
 
 
@@ -61,8 +63,10 @@ class CorrectBias(Stage):
         out = folder / "corrected.nii"
         found = correct_bias(Path(self.inputs.in_file), out, sloppy=self.inputs.sloppy)
         told = found.pop("warnings", [])
-        facts = {"bias": found} if self.inputs.reference else {}
-        return {"out_file": str(out), "facts": {**facts, **({"warnings": told} if told else {})}}
+        how = str(found.get("method") or "N4").replace("N4", "N4 [@n4]", 1)
+        said = f"{self.inputs.sequence} was corrected for intensity non-uniformity with {how}."
+        facts: dict[str, Any] = {"methods": [sentence("bias", said)], "warnings": told}
+        return {"out_file": str(out), "facts": {**facts, **({"bias": found} if self.inputs.reference else {})}}
 
 
 class _MaskInput(_ImageInput):
@@ -117,6 +121,7 @@ class BrainMask(Stage):
                 "brain_ml": facts.get("volume_ml"),
                 "brain_method": facts.get("method"),
                 "warnings": told + facts.get("warnings", []),
+                "methods": [sentence("brain", said_of_brain(stripped, facts.get("method")))],
             },
         }
 
@@ -171,7 +176,9 @@ class RegisterSequence(Stage):
             "similarity": found.similarity,
             **decompose(found.matrix),
         }
-        facts = {"registrations": [row], "warnings": list(getattr(found, "warnings", []))}
+        said = f"{row['moving']} was registered to {row['fixed']} by a rigid transform with ANTs [@ants; @itk]."
+        told = {"methods": [sentence("rigid", said)], "warnings": list(getattr(found, "warnings", []))}
+        facts = {"registrations": [row], **told}
         return {"matrix": found.matrix.tolist(), "facts": facts}
 
 
@@ -229,6 +236,7 @@ class RegisterTemplate(Stage):
             "registrations": [row],
             "warnings": list(found.warnings),
             "cost_function_masked": lesion is not None,
+            "methods": said_of_template(row, template, found.kind, masked=lesion is not None),
         }
         return {
             "matrix": found.matrix.tolist(),
@@ -236,6 +244,33 @@ class RegisterTemplate(Stage):
             "inverse": [str(p) for p in found.inverse],
             "facts": facts,
         }
+
+
+def sentence(step: str, text: str) -> dict[str, str]:
+    """What a step did, for the methods text; ``[@key]`` cites `bids_app.report.references`."""
+    return {"step": step, "text": text}
+
+
+def said_of_brain(stripped: bool, method: str | None) -> str:
+    """How the brain was found."""
+    if stripped:
+        return "The image came without its skull" + (f" (brain mask: {method})." if method else ".")
+    if method and method.startswith("by "):
+        return f"The brain was extracted {method}, run on the whole head before any registration."
+    return f"The brain was extracted ({method})."
+
+
+def said_of_template(row: dict[str, Any], template: Any, kind: str, *, masked: bool) -> list[dict[str, str]]:
+    """How the reference was registered to the template, and where that came from."""
+    told = f"{row['moving']} was registered to the template {template.name} [@icbm-2009; @icbm-2011], "
+    told += f"{template.credit}, by an affine transform with ANTs [@ants; @itk]"
+    if kind.lower() == "syn":
+        told += ", followed by symmetric diffeomorphic registration, SyN [@syn]"
+    said = [sentence("template", f"{told}.")]
+    if masked:
+        words = "Registrations left out the lesion in the mask that was supplied (cost-function masking)."
+        said.append(sentence("lesion", words))
+    return said
 
 
 def optional(path: Any) -> Path | None:

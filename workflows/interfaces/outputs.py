@@ -1,175 +1,120 @@
-"""The last node of a session: everything that stays, through the sink."""
+"""The nodes that write what recipes share: the preprocessed reference, its mask and transform, the other sequences."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, DynamicTraitedSpec, File, traits
-from nipype.interfaces.io import add_traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from workflows.interfaces.base import Stage, StageOutput
-from workflows.naming import slug
+from workflows.interfaces.imaging import optional
 
-MM3 = {"Units": "mm3"}
-#: What each column of a volumes table means.
-VOLUME_COLUMNS = {
-    "index": {"Description": "value of the region in the dseg image; n/a for a sum of regions"},
-    "name": {"Description": "region"},
-    "soft_mm3": {
-        "Description": "calibrated probability in and around the region's main piece, times voxel volume",
-        **MM3,
-    },
-    "soft_low_mm3": {"Description": "lower end of the 95 % repeat interval of soft_mm3", **MM3},
-    "soft_high_mm3": {"Description": "upper end of the 95 % repeat interval of soft_mm3", **MM3},
-    "hard_mm3": {"Description": "voxels of the prediction's grid at or above threshold, times voxel volume", **MM3},
-    "threshold": {
-        "Description": "probability from which a voxel counts for hard_mm3 and the dseg image; n/a where it belongs to "
-        "its likeliest region"
-    },
-    "space": {"Description": "world coordinates and brain in which volumes were measured"},
-    "centre_x_mm": {"Description": "centre of mass of the probability, to the right", "Units": "mm"},
-    "centre_y_mm": {"Description": "centre of mass of the probability, to the front", "Units": "mm"},
-    "centre_z_mm": {"Description": "centre of mass of the probability, upwards", "Units": "mm"},
-}
-ROW = ("index", "name", "soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3")
-RESEARCH_ONLY = "research use only"
+#: Name of the input that holds an image, and its way of preprocessing (its ``desc-`` label).
+WAYS = {"image": "preproc", "plain": "uncorrected"}
 
 
-class _OutputsInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
+class WriteInput(BaseInterfaceInputSpec):
+    """What every node that writes needs."""
+
     settings = traits.Dict(mandatory=True, desc="plain settings of the run")
     selection = traits.Dict(mandatory=True)
-    recipes = traits.List(traits.Str, desc="names or files of the recipes that predicted")
-    sides = traits.List(traits.Str, desc="names of the recipes whose regions were looked for once a side")
     threads = traits.Int(1, usedefault=True)
-    image = File(exists=True, mandatory=True, desc="the reference")
+    stripped = traits.Bool(False, usedefault=True)
+
+
+class _ReferenceInput(WriteInput):
+    image = File(exists=True, desc="the reference, its bias corrected, where a recipe wants it so")
+    plain = File(exists=True, desc="the reference without that, where a recipe wants it so")
     mask = File(exists=True, desc="of the brain; not of an image that is taken as it is")
     mask_method = traits.Str(desc="how the brain was found")
     mask_bundle = traits.Str(desc="folder of the bundle that found it; empty where none did")
-    stripped = traits.Bool(False, usedefault=True)
     transforms = traits.List(File(exists=True), desc="reference to template")
     template = traits.Str(desc="true name of the template")
     template_image = File(exists=True)
 
 
-class WriteOutputs(Stage):
-    """Name, write and remember every derivative of a session.
+class WrittenOutput(StageOutput):
+    """Paths relative to the output folder, as `bids_app.bids.record.ImageFiles` has them."""
 
-    Further sequences come as ``image_<slug>`` and ``matrix_<slug>``, predictions as ``dseg_``, ``probseg_``,
-    ``volumes_`` and ``scores_<slug>``, those that ``predicted`` names by recipe. It runs each time: outputs
-    that somebody deleted come back.
-    """
+    files = traits.Dict()
 
-    input_spec, output_spec = _OutputsInput, StageOutput
+
+class Write(Stage):
+    """A node that writes through the sink. It runs each time: outputs that somebody deleted come back."""
+
+    input_spec, output_spec = WriteInput, WrittenOutput
     _always_run = True
 
-    def __init__(
-        self, sequences: list[str] | None = None, predicted: dict[str, list[str]] | None = None, **inputs: Any
-    ) -> None:
-        super().__init__(**inputs)
-        self._sequences, self._predicted = sequences or [], predicted or {}
-        fields = [f"{field}_{slug(name)}" for name in self._sequences for field in ("image", "matrix")]
-        fields += [f"{field}_{slug(name)}" for name, found in self._predicted.items() for field in found]
-        add_traits(self.inputs, fields)
-
-    def _work(self, folder: Path) -> dict[str, Any]:
+    def begin(self, bundles: tuple[Any, ...] = ()) -> tuple[Any, Any, Any]:
+        """The run's settings, the selection, and a sink whose provenance names these bundles."""
         from bids_app.bids.dataset import dataset_links
         from bids_app.bids.provenance import provenance
         from bids_app.bids.selection import Selection
         from bids_app.bids.sink import Sink
-        from bids_app.bundle.bundle import load_bundle
-        from bids_app.bundle.manifest import trained_before
-        from bids_app.predict.locate import both_sides
         from bids_app.predict.predict import resolve_device
         from bids_app.settings import from_plain
 
         settings = from_plain(dict(self.inputs.settings))
         selection = Selection.from_plain(self.inputs.selection)
-        bundles = [load_bundle(settings.bundle or name) for name in self.inputs.recipes]
-        bundles = [both_sides(b) if b.recipe.name in self.inputs.sides else b for b in bundles]
-        masking = [load_bundle(self.inputs.mask_bundle)] if self.inputs.mask_bundle else []
         origin = provenance(
             settings,
             threads=self.inputs.threads,
-            weights={b.name: b.sha256 for b in masking + bundles},
-            device=resolve_device(settings.device) if masking + bundles else None,
+            weights={bundle.name: bundle.sha256 for bundle in bundles},
+            device=resolve_device(settings.device) if bundles else None,
         )
-        sink = Sink(
-            settings.output_dir,
-            selection.participant,
-            selection.session,
-            datasets=dataset_links(settings.output_dir, settings),
-            provenance=origin,
-        )
-        sink.clear_unfinished()
-        files = self._preprocessed(sink, selection)
-        if self.inputs.transforms:
-            files |= self._transforms(sink, selection, folder)
-        warnings = []
-        for bundle in bundles:
-            found = [selection.path_of(selection.name_of(sequence.name)) for sequence in bundle.recipe.sequences]
-            paths = [path for path in found if path is not None]
-            trained = trained_before(bundle, selection.participant, paths)
-            warnings += trained
-            if bundle.recipe.regions:
-                self._predictions(sink, selection, bundle, files)
-            if bundle.recipe.targets:
-                self._scores(sink, bundle, files, trained)
-        if self._template_space(settings):
-            self._in_template(sink, selection, bundles, files, settings)
-        return {"facts": {"outputs": sink.outputs, "files": files, "provenance": origin, "warnings": warnings}}
+        links = dataset_links(settings.output_dir, settings)
+        sink = Sink(settings.output_dir, selection.participant, selection.session, datasets=links, provenance=origin)
+        return settings, selection, sink
 
-    def _preprocessed(self, sink: Any, selection: Any) -> dict[str, Any]:
-        """The corrected reference, its brain mask if it has one, and every other sequence on the reference's grid."""
-        import nibabel as nib
+    def ended(self, sink: Any, files: dict[str, Any], **facts: Any) -> dict[str, Any]:
+        """The node's outputs."""
+        told = {"outputs": sink.outputs, "files": files, "provenance": sink.provenance, **facts}
+        return {"files": files, "facts": told}
 
-        from bids_app.imaging.stacking import Grid, sample
 
+class WriteReference(Write):
+    """The reference in every way that recipes want it, its brain mask, and the transform to the template."""
+
+    input_spec = _ReferenceInput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.bundle.bundle import load_bundle
+
+        bundles = (load_bundle(self.inputs.mask_bundle),) if self.inputs.mask_bundle else ()
+        settings, selection, sink = self.begin(bundles)
         name = selection.reference
         own = own_entities(selection, name)
-        stripped = {"SkullStripped": bool(self.inputs.stripped)}
-        image = sink.image(
-            Path(self.inputs.image),
-            selection.choices[name].suffix,
-            sources=raw_sources(selection, name),
-            sidecar={**stripped, **made_how(selection, name)},
-            **{**own, "desc": "preproc"},
-        )
-        files: dict[str, Any] = {"reference": _name(sink, image), "sequences": {}}
-        if isinstance(self.inputs.mask, str):
-            mask = sink.image(
-                Path(self.inputs.mask),
+        files: dict[str, Any] = {"reference": {}}
+        images = {way: path for field, way in WAYS.items() if (path := optional(getattr(self.inputs, field)))}
+        for way, path in images.items():
+            written = sink.image(
+                path,
+                selection.choices[name].suffix,
+                sources=raw_sources(selection, name),
+                sidecar={"SkullStripped": bool(self.inputs.stripped), **made_how(selection, name)},
+                **{**own, "desc": way},
+            )
+            files["reference"][way] = relative_name(sink, written)
+        if mask := optional(self.inputs.mask):
+            reference = sink.output_dir / next(iter(files["reference"].values()))
+            written = sink.image(
+                mask,
                 "mask",
-                sources=[image],
-                reference=image,
+                sources=[reference],
+                reference=reference,
                 sidecar={"Type": "Brain", **({"Method": self.inputs.mask_method} if self.inputs.mask_method else {})},
                 **{**own, "space": name, "desc": "brain"},
             )
-            files["brain_mask"] = _name(sink, mask)
-        target = nib.load(self.inputs.image)
-        grid = Grid(target.shape, target.affine)
-        for sequence in self._sequences:
-            path, matrix = (getattr(self.inputs, f"{field}_{slug(sequence)}") for field in ("image", "matrix"))
-            moved = sample(Path(path), np.linalg.inv(np.array(matrix)), grid)
-            written = sink.image(
-                nib.Nifti1Image(moved, target.affine),
-                selection.choices[sequence].suffix,
-                reference=image,
-                sources=raw_sources(selection, sequence),
-                sidecar={
-                    **stripped,
-                    "Interpolation": "linear, once",
-                    "ToReference": matrix,
-                    **made_how(selection, sequence, reason=False),
-                },
-                **{**own_entities(selection, sequence), "space": name, "desc": "preproc"},
-            )
-            files["sequences"][sequence] = _name(sink, written)
-        return files
+            files["brain_mask"] = relative_name(sink, written)
+        if self.inputs.transforms:
+            files["to_template"] = self._transform(sink, selection, folder)
+            if spaces := template_spaces(settings):
+                files["template_space"] = self._in_template(sink, selection, images, files, spaces[0])
+        return self.ended(sink, files)
 
-    def _transforms(self, sink: Any, selection: Any, folder: Path) -> dict[str, Any]:
+    def _transform(self, sink: Any, selection: Any, folder: Path) -> str:
         """Reference to template, as one composite transform."""
         from bids_app.imaging.ants_registrar import AntsRegistrar
 
@@ -183,105 +128,85 @@ class WriteOutputs(Stage):
             mode="image",
             datatype=selection.datatype,
         )
-        return {"to_template": _name(sink, path)}
+        return relative_name(sink, path)
 
-    def _predictions(self, sink: Any, selection: Any, bundle: Any, files: dict[str, Any]) -> None:
-        """Masks and (if there are any) probabilities on the reference's grid, and the table of volumes."""
-        import nibabel as nib
-
-        recipe, reference = bundle.recipe, sink.output_dir / files["reference"]
-        names = slug(recipe.name)
-        entities = {"space": selection.reference, "seg": recipe.name, "datatype": selection.datatype}
-        about = {"Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Use": RESEARCH_ONLY}
-        names_used = [selection.name_of(sequence.name) for sequence in recipe.sequences]
-        about["Sequences"] = [name for name in names_used if selection.path_of(name)]
-        sources = [reference, *(sink.output_dir / path for path in files["sequences"].values())]
-        how: dict[str, Any] = {"Threshold": thresholds(bundle)}
-        if recipe.grid.kind == "head":
-            sources, how = [selection.path_of(selection.reference)], {"Assignment": "likeliest region, or none"}
-        if recipe.grid.kind == "sides":
-            how["LocatedBy"] = f"labels {recipe.locate.left} and {recipe.locate.right} of {recipe.locate.by}"
-        written: dict[str, Path] = {}
-        if "probseg" in self._predicted[recipe.name]:
-            written["probseg"] = sink.image(
-                nib.load(getattr(self.inputs, f"probseg_{names}")),
-                "probseg",
-                sources=sources,
-                reference=reference,
-                sidecar={**about, "LabelMap": [r.abbreviation or r.name for r in recipe.regions]},
-                **entities,
-            )
-            sources = list(written.values())
-        written["dseg"] = sink.image(
-            nib.load(getattr(self.inputs, f"dseg_{names}")),
-            "dseg",
-            sources=sources,
-            reference=reference,
-            sidecar={**about, "Manual": False, **how},
-            **entities,
-        )
-        rows = json.loads(Path(getattr(self.inputs, f"volumes_{names}")).read_text())
-        columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
-        table = table_rows(rows, bundle, selection.reference)
-        folder = selection.datatype
-        written["volumes"] = sink.table(table, "volumes", columns=columns, desc=recipe.name, datatype=folder)
-        for field, path in written.items():
-            files.setdefault(field, {})[recipe.name] = _name(sink, path)
-
-    def _scores(self, sink: Any, bundle: Any, files: dict[str, Any], trained: list[str]) -> None:
-        """Every target's answer, or why there is none."""
-        row = json.loads(Path(getattr(self.inputs, f"scores_{slug(bundle.recipe.name)}")).read_text())
-        sources = [sink.output_dir / path for path in (files["reference"], *files["sequences"].values())]
-        content = {
-            "ResearchUseOnly": True,
-            "Use": f"{RESEARCH_ONLY}: scores, not diagnoses",
-            "Recipe": bundle.recipe.name,
-            "Bundle": bundle.name,
-            "WeightsSHA256": bundle.sha256,
-            "Device": row["device"],
-            "Sequences": row["sequences"],
-            "Covariates": row["covariates"],
-            "Targets": row["targets"],
-            "TrainedThisBundle": trained,
-            "Sources": [sink.uri(path) for path in sources],
-        }
-        folder = Path(files["reference"]).parent.name
-        path = sink.json(content, "prediction", desc=bundle.recipe.name, datatype=folder)
-        files.setdefault("scores", {})[bundle.recipe.name] = _name(sink, path)
-
-    def _template_space(self, settings: Any) -> list[str]:
-        return [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
-
-    def _in_template(self, sink: Any, selection: Any, bundles: list, files: dict[str, Any], settings: Any) -> None:
-        """Reference and segmentations in the template's space, from the native images by one interpolation."""
+    def _in_template(
+        self, sink: Any, selection: Any, images: dict[str, Path], files: dict[str, Any], space: str
+    ) -> dict[str, str]:
+        """The reference in the template's space, by one interpolation, by way of preprocessing."""
         import nibabel as nib
 
         from bids_app.imaging.warping import resample
 
-        space = self._template_space(settings)[0]
-        template = nib.load(self.inputs.template_image)
-        resolution = space.partition(":res-")[2] or "1"
-        grid = _at_resolution(template, float(resolution))
-        transforms = [Path(p) for p in self.inputs.transforms]
-        entities = {"space": self.inputs.template, "res": resolution, "datatype": selection.datatype}
-        about = {"Resolution": f"{resolution} mm, isotropic"}
-        image = nib.Nifti1Image(resample(Path(self.inputs.image), grid, transforms), grid.affine)
-        source = sink.output_dir / files["reference"]
-        written = sink.image(
-            image,
-            selection.choices[selection.reference].suffix,
-            sources=[source],
-            sidecar={**about, "SkullStripped": bool(self.inputs.stripped)},
-            **entities,
-            desc="preproc",
-        )
-        files["template_space"] = {"reference": _name(sink, written)}
-        for bundle in (b for b in bundles if b.recipe.regions):
-            native = Path(getattr(self.inputs, f"dseg_{slug(bundle.recipe.name)}"))
-            labels = nib.Nifti1Image(resample(native, grid, transforms, interpolation="nearest"), grid.affine)
-            source = sink.output_dir / files["dseg"][bundle.recipe.name]
-            path = sink.image(labels, "dseg", sources=[source], sidecar=about, **entities, seg=bundle.recipe.name)
-            files["template_space"][bundle.recipe.name] = _name(sink, path)
+        grid, entities, about = template_grid(self.inputs.template_image, self.inputs.template, space)
+        transforms, written = [Path(p) for p in self.inputs.transforms], {}
+        for way, path in images.items():
+            image = nib.Nifti1Image(resample(path, grid, transforms), grid.affine)
+            suffix = selection.choices[selection.reference].suffix
+            sidecar = {**about, "SkullStripped": bool(self.inputs.stripped)}
+            source = sink.output_dir / files["reference"][way]
+            entities = {**entities, "datatype": selection.datatype, "desc": way}
+            written[way] = relative_name(sink, sink.image(image, suffix, sources=[source], sidecar=sidecar, **entities))
+        return written
+
+
+class _SequenceInput(WriteInput):
+    sequence = traits.Str(mandatory=True)
+    image = File(exists=True, desc="corrected, on its own grid")
+    plain = File(exists=True, desc="not corrected, on its own grid")
+    matrix = traits.List(traits.List(traits.Float), mandatory=True, desc="its world to the reference's world")
+    files = traits.Dict(mandatory=True, desc="of the reference")
+
+
+class WriteSequence(Write):
+    """One more sequence on the reference's grid, in every way that recipes want it."""
+
+    input_spec = _SequenceInput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        import nibabel as nib
+
+        from bids_app.imaging.stacking import Grid, sample
+
+        _, selection, sink = self.begin()
+        name, matrix, files = self.inputs.sequence, self.inputs.matrix, {}
+        for field, way in WAYS.items():
+            path = optional(getattr(self.inputs, field))
+            if path is None:
+                continue
+            reference = sink.output_dir / self.inputs.files["reference"][way]
+            target = nib.load(reference)
+            grid = Grid(target.shape, target.affine)
+            moved = sample(path, np.linalg.inv(np.array(matrix)), grid)
+            written = sink.image(
+                nib.Nifti1Image(moved, target.affine),
+                selection.choices[name].suffix,
+                reference=reference,
+                sources=raw_sources(selection, name),
+                sidecar={
+                    "SkullStripped": bool(self.inputs.stripped),
+                    "Interpolation": "linear, once",
+                    "ToReference": matrix,
+                    **made_how(selection, name, reason=False),
+                },
+                **{**own_entities(selection, name), "space": selection.reference, "desc": way},
+            )
+            files[way] = {name: relative_name(sink, written)}
+        return self.ended(sink, {"sequences": files})
+
+
+def template_spaces(settings: Any) -> list[str]:
+    """The output spaces that are a template's."""
+    return [space for space in settings.output_spaces if space.split(":")[0] not in ("T1w", "orig")]
+
+
+def template_grid(image: Path | str, name: str, space: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """The grid of an output space such as ``MNI152NLin2009cAsym:res-2``, its entities, and its part of a sidecar."""
+    import nibabel as nib
+
+    resolution = space.partition(":res-")[2] or "1"
+    grid = _at_resolution(nib.load(image), float(resolution))
+    return grid, {"space": name, "res": resolution}, {"Resolution": f"{resolution} mm, isotropic"}
 
 
 def own_entities(selection: Any, name: str) -> dict[str, str]:
@@ -311,28 +236,8 @@ def made_how(selection: Any, name: str, *, reason: bool = True) -> dict[str, str
     return fields | ({"Units": "1e-3 mm2/s"} if name == "ADC" else {})
 
 
-def thresholds(bundle: Any) -> Any:
-    """One number, or one per region by name."""
-    return bundle.calibration.get("thresholds") or bundle.calibration["threshold"]
-
-
-def table_rows(rows: list[dict[str, Any]], bundle: Any, space: str) -> list[dict[str, Any]]:
-    """Measured regions as rows of the volumes table."""
-    plain = []
-    for row in rows:
-        centre = row["centre_mm"] or [None] * 3
-        plain.append(
-            {
-                **{name: row[name] for name in ROW},
-                "threshold": row.get("threshold", bundle.calibration["threshold"]),
-                "space": space,
-                **{f"centre_{axis}_mm": value for axis, value in zip("xyz", centre, strict=True)},
-            }
-        )
-    return plain
-
-
-def _name(sink: Any, path: Path) -> str:
+def relative_name(sink: Any, path: Path) -> str:
+    """Path relative to the output folder, as the record has it."""
     return path.relative_to(sink.output_dir).as_posix()
 
 

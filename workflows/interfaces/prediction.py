@@ -11,7 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, DynamicTraitedSpec, F
 from nipype.interfaces.io import add_traits
 
 from workflows.interfaces.base import Stage, StageOutput
-from workflows.interfaces.imaging import optional
+from workflows.interfaces.imaging import optional, sentence
 from workflows.naming import slug
 
 
@@ -88,6 +88,7 @@ class Predict(Stage):
             (folder / "scores.json").write_text(json.dumps(row))
             outputs["scores"] = str(folder / "scores.json")
             facts["scores"] = [row]
+        facts["methods"] = said_of_network(bundle, tta=self.inputs.tta and not labels, sequences=len(images))
         return {**outputs, "facts": facts}
 
     def _scores(self, bundle: Any, found: Any, device: str) -> dict[str, Any]:
@@ -116,12 +117,17 @@ class _MeasureInput(BaseInterfaceInputSpec):
     sides = traits.Bool(False, usedefault=True, desc="every region was looked for once a side")
     device = traits.Str("cpu", usedefault=True)
     tta = traits.Bool(False, usedefault=True)
+    to_template = traits.List(traits.List(traits.Float), desc="where lesions are listed")
+    structures = File(exists=True, desc="labels of a whole head on the reference's grid")
+    doubt = traits.Str(desc="why these labels cannot be right; empty where they can")
+    anatomy = traits.Str(desc="folder of the bundle that made them")
 
 
 class _MeasureOutput(StageOutput):
     dseg = File(exists=True)
     probseg = File(exists=True)
     volumes = File(exists=True, desc="JSON: one row per region")
+    lesions = File(exists=True, desc="JSON: one row per lesion; not of a recipe without lesion regions")
 
 
 class Measure(Stage):
@@ -169,8 +175,62 @@ class Measure(Stage):
             "regions": measured.rows,
             "warnings": measured.warnings,
         }
+        if any(region.kind == "lesion" for region in bundle.recipe.regions):
+            row["lesions"] = self._lesions(bundle, labels, native, reference.affine)
+            (folder / "lesions.json").write_text(json.dumps(row["lesions"]))
+            outputs["lesions"] = folder / "lesions.json"
         return {
             **{name: str(path) for name, path in outputs.items()},
             "volumes": str(volumes),
-            "facts": {"predictions": [row], "warnings": measured.warnings},
+            "facts": {"predictions": [row], "warnings": measured.warnings, "methods": said_of_regions(row)},
         }
+
+    def _lesions(self, bundle: Any, labels: np.ndarray, native: np.ndarray, affine: np.ndarray) -> list[dict[str, Any]]:
+        """Every lesion by itself, with the structure that it lies in where there are labels of a whole head."""
+        import nibabel as nib
+
+        from bids_app.bundle.bundle import load_bundle
+        from bids_app.measure.lesion_table import lesion_rows
+
+        kinds = [region.kind == "lesion" for region in bundle.recipe.regions]
+        regions = {region.index: region.name for region in bundle.recipe.regions if region.kind == "lesion"}
+        known: dict[str, Any] = {}
+        path = optional(self.inputs.structures)
+        if path is not None and not self.inputs.doubt and nib.load(path).shape == labels.shape:
+            named = load_bundle(self.inputs.anatomy).recipe.regions
+            known = {"labels": np.asarray(nib.load(path).dataobj), "names": {one.index: one.name for one in named}}
+        to_template = np.array(self.inputs.to_template) if self.inputs.to_template else None
+        return lesion_rows(labels, native[kinds].max(axis=0), affine, regions=regions, to_template=to_template, **known)
+
+
+def said_of_network(bundle: Any, *, tta: bool, sequences: int) -> list[dict[str, str]]:
+    """What answered, what trained it, and what it was shown."""
+    from bids_app.bundle.words import network_words, training_words
+
+    said = [sentence("network", network_words(bundle)), sentence("training", training_words(bundle))]
+    if sequences > 1:
+        words = "All sequences were brought onto the network's grid by a single interpolation of composed transforms."
+        said.append(sentence("stack", words))
+    if tta:
+        words = "Predictions were averaged over left–right flips, with left and right regions swapped back."
+        said.append(sentence("flips", words))
+    return [one for one in said if one["text"]]
+
+
+def said_of_regions(row: dict[str, Any]) -> list[dict[str, str]]:
+    """On which grid the network worked, and what the volumes are."""
+    grid, threshold, located = row["grid"], row["threshold"], row.get("located")
+    spacing, shape = " × ".join([f"{grid['spacing']:g}"] * 3), " × ".join(str(n) for n in grid["shape"])
+    said = [sentence("located", f"The network worked at {spacing} mm on {shape} voxels.")]
+    if located:
+        words = f"It looked at a crop on either side, around what the network {located['by']} labels {located['left']} "
+        words += f"(left) and {located['right']} (right), and again around what it found there; the "
+        words += f"{located['mirrored']} side was shown as its mirror image."
+        said.append(sentence("located", words))
+    if row.get("sequence"):
+        words = f"It read {row['sequence']} as it came, before any correction or registration."
+        said.append(sentence("located", words))
+    rule = "counts the voxels whose likeliest region it is"
+    rule = rule if threshold is None else f"counts its voxels at or above {threshold:g}"
+    words = "The soft volume of a region is the integral of its calibrated probability over that grid; the hard volume "
+    return [*said, sentence("volumes", f"{words}{rule}.")]

@@ -290,7 +290,9 @@ def test_only_some_participants_can_be_taken(world):
 def test_a_session_that_failed_is_left_out_with_a_note(world):
     world()
     record = world.bids.parent / "out/logs/sub-01/record.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "state": "failed", "reason": "no brain"}))
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "state": "failed", "reason": "no brain", "images": {}})
+    )
     (world.bids.parent / "out/logs/sub-02/record.json").unlink()
     out = world.bids.parent / "out"
     cohort = load_cohort(recipe(), world.bids, {"manual": world.bids.parent / "manual"}, out)

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from bids_app.errors import InputMissing
-from bids_app.group.tables import wide_name, write_group
+from bids_app.group.tables import write_group
 from bids_app.report.session import write_session_report
 from tests.bids_app.report.fake import write_failed, write_logs, write_session, write_volumes
 
@@ -35,7 +35,7 @@ def output(tmp_path_factory):
 
 def test_long_table_has_one_row_per_number_with_participants_columns(output):
     rows = rows_of(output / "group_volumes.tsv")
-    chosen = [r for r in rows if r["measure"] == "soft_volume"]
+    chosen = [r for r in rows if r["measure"] == "soft_mm3"]
     assert len(chosen) == 4
     assert chosen[0]["participant_id"] == "sub-01"
     assert chosen[0]["session_id"] == "ses-01"
@@ -53,7 +53,7 @@ def test_a_participants_column_with_our_name_is_kept_under_another(output):
 def test_wide_table_has_one_row_per_session(output):
     rows = rows_of(output / "group_volumes_wide.tsv")
     assert [r["session_id"] for r in rows] == ["ses-01", "ses-02"]
-    assert rows[1]["habenula_right_habenula_soft_volume"] == "13"
+    assert rows[1]["habenula_right_soft_mm3"] == "13"
 
 
 def test_attrition_lists_every_session_and_participant(output):
@@ -169,7 +169,3 @@ def test_quotes_in_a_participants_value_stay_as_they_are(tmp_path):
     write_group(tmp_path)
     line = (tmp_path / "group_volumes.tsv").read_text().splitlines()[1]
     assert line.endswith('\ta "quoted" word, 5\'')
-
-
-def test_wide_names_are_plain():
-    assert wide_name("my recipe", "Left-thalamus (all)", "soft_volume") == "my_recipe_left_thalamus_all_soft_volume"
