@@ -37,6 +37,7 @@ BIDSIGNORE = (
     "group_*",
     "figures",
     "logs",
+    "ratings",
     "training",
     "evaluation",
 )
@@ -60,6 +61,7 @@ in logs/*/status.json.
 * `*_volumes.tsv`: volumes in mm³, soft (integral of the probability) and hard (voxels above the threshold).
 * `label-L_*_mask`, `*_lesions.tsv`: all lesions of a recipe as one mask, and a row for each of them.
 * `*_xfm.h5`: transforms, as ITK and ANTs read them.
+* `ratings/`: put here what the sessions' pages save; the group level leaves out what is rated bad.
 * `docs/`: the model card of every bundle that was used.
 
 For research use only: these are measurements and scores, not diagnoses.

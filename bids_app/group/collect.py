@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
 from bids_app.group.names import UNITS
 from bids_app.group.participants import Participants, fit_to, read_participants
+from bids_app.group.ratings import RATINGS, Key, Rating, read_ratings
 
 #: Columns of a session's table of volumes that are read.
 MEASURES = ("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm")
@@ -23,6 +25,8 @@ STAGES = ("found", "preprocessed", "predicted", "in the table")
 #: modified z-score above which a value is flagged: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993)
 OUTLIER = 3.5
 FEWEST_FOR_OUTLIERS = 5
+#: Quality of a number whose recipe a person rated bad on that session.
+BAD = "rated bad"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Session:
     seconds: float | None
     reached: int
     page: str
+    rating: str = "n/a"
+    comment: str = "n/a"
 
 
 @dataclass
@@ -80,6 +86,7 @@ def collect(output_dir: Path) -> Collection:
         InputMissing: no session has been run in it.
     """
     output_dir = Path(output_dir)
+    ratings, rated = read_ratings(output_dir)
     keys = session_keys(output_dir)
     if not keys:
         raise InputMissing(
@@ -88,18 +95,31 @@ def collect(output_dir: Path) -> Collection:
     copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
     participants = read_participants(next((c for c in copies if c.is_file()), copies[0]))
     fit_to(participants, [f"sub-{key.partition('_')[0].removeprefix('sub-')}" for key in keys])
-    warnings = list(participants.warnings)
+    warnings = [*participants.warnings, *rated]
     sessions, values = [], []
     for key in keys:
         record = read_session(output_dir, key)
         measured = _values(output_dir, record, warnings)
-        sessions += _rows(output_dir, record, {value.recipe for value in measured})
-        values += measured
+        sessions += [rate(row, ratings) for row in _rows(output_dir, record, {value.recipe for value in measured})]
+        values += [replace(one, qc=BAD) if _is_bad(one, ratings) else one for one in measured]
     sessions += _not_run(participants, sessions)
     absent = sorted({s.participant_id for s in sessions} - set(participants.rows)) if participants.rows else []
     if absent:
         warnings.append(f"participants.tsv has no row for {', '.join(absent)}.")
+    known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
+    warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
     return Collection(sessions, flag(values), participants, warnings)
+
+
+def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:
+    """A row with what people thought of it."""
+    found = ratings.get((row.participant_id, row.session_id, row.recipe))
+    return replace(row, rating=found.rating, comment=found.comment) if found else row
+
+
+def _is_bad(value: Value, ratings: Mapping[Key, Rating]) -> bool:
+    found = ratings.get((value.participant_id, value.session_id, value.recipe))
+    return found is not None and found.rating == RATINGS[-1]
 
 
 def _identity(record: SessionRecord) -> tuple[str, str]:
@@ -201,13 +221,13 @@ def flag(values: list[Value]) -> list[Value]:
     """
     by_region: dict[tuple[str, str], list[Value]] = {}
     for value in values:
-        if value.measure == PRIMARY and value.value is not None:
+        if value.measure == PRIMARY and value.value is not None and value.qc != BAD:
             by_region.setdefault((value.recipe, value.region), []).append(value)
     far = set()
     for chosen in by_region.values():
         scores = modified_z([v.value for v in chosen])
         far |= {(v.key, v.recipe, v.region) for v, score in zip(chosen, scores, strict=True) if abs(score) > OUTLIER}
-    return [replace(v, qc="outlier") if (v.key, v.recipe, v.region) in far else v for v in values]
+    return [replace(v, qc="outlier") if (v.key, v.recipe, v.region) in far and v.qc != BAD else v for v in values]
 
 
 def modified_z(numbers: list[float]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bids_app.bids.tables import match_labels, read_table, without_prefix
 from bids_app.text import TextError, is_missing, read_json, stripped
@@ -14,11 +15,15 @@ GROUP_COLUMNS = ("group", "diagnosis", "dx", "sex", "gender")
 
 @dataclass
 class Participants:
-    """``rows`` by participant_id (``sub-01``), the other ``columns`` in their order, and what was odd."""
+    """``rows`` by participant_id (``sub-01``), the other ``columns`` in their order, and what was odd.
+
+    ``dictionary``: what the JSON beside the table says of each column (Description, Units, Levels and so on).
+    """
 
     columns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    dictionary: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_participants(path: Path) -> Participants:
@@ -44,6 +49,7 @@ def read_participants(path: Path) -> Participants:
         found.warnings.append("participants.tsv has no column participant_id and was not used.")
         return found
     found.columns = [c for c in table.columns if c != "participant_id"]
+    found.dictionary = column_dictionary(path.with_suffix(".json"))
     levels = level_names(path.with_suffix(".json"))
     for row in table.rows:
         label = without_prefix(row.pop("participant_id"), "sub-")
@@ -67,6 +73,16 @@ def fit_to(participants: Participants, identities: list[str]) -> None:
         f"sub-{matches.folder.get(label, label)}": row
         for label, row in zip(given, participants.rows.values(), strict=True)
     }
+
+
+def column_dictionary(path: Path) -> dict[str, dict[str, Any]]:
+    """What the JSON beside a table says of each column; empty where there is no such file to use."""
+    try:
+        content, _ = read_json(path)
+    except (OSError, TextError):
+        return {}
+    columns = content.items() if isinstance(content, dict) else ()
+    return {name: about for name, about in columns if isinstance(about, dict)}
 
 
 def level_names(path: Path) -> dict[str, tuple[str, ...]]:

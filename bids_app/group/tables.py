@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids.files import write_text
-from bids_app.group.collect import PRIMARY, STAGES, Collection, collect
+from bids_app.group.collect import BAD, PRIMARY, STAGES, Collection, collect
 from bids_app.group.names import DEFINITIONS, UNITS, column_name
 from bids_app.group.participants import choose_group_column
 from bids_app.report.group import write_group_page
@@ -18,7 +18,10 @@ from bids_app.report.index import write_index
 
 LONG = ("participant_id", "session_id", "recipe", "region", "measure", "value", "unit", "qc")
 WIDE = ("participant_id", "session_id", "outliers")
-ATTRITION = ("participant_id", "session_id", "recipe", "state", "reached", "reason", "exit_code", "seconds")
+ATTRITION = (
+    *("participant_id", "session_id", "recipe", "state", "reached", "reason", "exit_code", "seconds"),
+    *("rating", "comment"),
+)
 COLUMNS = {
     "participant_id": "Participant, as in participants.tsv.",
     "session_id": "Session; n/a for a participant without session folders.",
@@ -27,7 +30,8 @@ COLUMNS = {
     "measure": "What was measured.",
     "value": "The number, in the unit of the column unit; n/a where the region was not found.",
     "unit": "Unit of the value.",
-    "qc": "ok; outlier (modified z-score of the soft volume above 3.5 over all sessions, from 5 on); or not found.",
+    "qc": "ok; rated bad (by a person, in ratings/: left out of the page and of the table with one row per session); "
+    "outlier (modified z-score of the soft volume above 3.5 over all sessions, from 5 on); or not found.",
     "outliers": "Number of regions of this session flagged as outlier.",
 }
 
@@ -90,7 +94,7 @@ def wide_table(found: Collection) -> list[list[Any]]:
     by_key: dict[str, dict[str, Any]] = {}
     for v in found.values:
         row = by_key.setdefault(v.key, {"participant_id": v.participant_id, "session_id": v.session_id, "outliers": 0})
-        row[column_name(v.recipe, v.region, v.measure)] = v.value
+        row[column_name(v.recipe, v.region, v.measure)] = None if v.qc == BAD else v.value
         row["outliers"] += v.measure == PRIMARY and "outlier" in v.qc
     for row in by_key.values():
         person = found.participants.rows.get(row["participant_id"], {})
@@ -104,7 +108,8 @@ def attrition_table(found: Collection) -> list[list[Any]]:
     for s in found.sessions:
         reached = STAGES[s.reached - 1] if s.reached else "listed only"
         identity = [s.participant_id, s.session_id, s.recipe]
-        rows.append([*identity, s.state, reached, s.reason or None, s.exit_code, s.seconds])
+        how = [s.state, reached, s.reason or None, s.exit_code, s.seconds, s.rating, s.comment]
+        rows.append([*identity, *how])
     return rows
 
 
@@ -122,9 +127,11 @@ def dictionary(found: Collection, wide_header: list[str]) -> dict[str, Any]:
             }
     for column in found.participants.columns:
         for table in (LONG, [*WIDE, *wide_header[len(WIDE) : -len(found.participants.columns)]]):
-            entries.setdefault(
-                merged_names(found, table)[column], {"Description": f"{column}, as in participants.tsv."}
-            )
+            told = {
+                "Description": f"{column}, as in participants.tsv.",
+                **found.participants.dictionary.get(column, {}),
+            }
+            entries.setdefault(merged_names(found, table)[column], told)
     return entries
 
 
@@ -146,7 +153,7 @@ def plain(found: Collection, column: str | None) -> dict[str, Any]:
                 "page": pages.get(v.key, ""),
             }
             for v in found.values
-            if v.measure == PRIMARY and v.value is not None
+            if v.measure == PRIMARY and v.value is not None and v.qc != BAD
         ],
     }
 

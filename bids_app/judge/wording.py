@@ -21,8 +21,10 @@ NAMES = {
 
 
 def sentences(rows: Iterable[ComparisonRow]) -> list[str]:
-    """One or two sentences per arm: what was shown, then what was not. Multi-task learning, where it takes part, is
-    the one that is spoken of."""
+    """A sentence for each difference that was shown, and one per arm for those that were not.
+
+    Multi-task learning, where it takes part, is the one that is spoken of.
+    """
     by_arm: dict[str, list[ComparisonRow]] = {}
     for row in rows:
         by_arm.setdefault(row.arm, []).append(row)
@@ -33,12 +35,16 @@ def sentences(rows: Iterable[ComparisonRow]) -> list[str]:
         undefined = [row for row in mine if not np.isfinite(row.difference)]
         turned = mine[0].reference == MULTI
         subject, other = (called(n) for n in _turn(turned, mine[0].arm, mine[0].reference))
-        if shown:
-            text = "; ".join(_shown(row, turned) for row in shown)
-            found.append(f"{subject[0].upper()}{subject[1:]} {text}, against {other}.")
-        if unshown:
-            text = "; ".join(f"{row.title} ({_figures(row, turned)})" for row in unshown)
+        for row in shown:
+            found.append(f"{subject[0].upper()}{subject[1:]} {_shown(row, turned)}, against {other}.")
+        if len(unshown) == 1:
+            text = f"{unshown[0].title} ({_figures(unshown[0], turned)})"
             found.append(f"Between {subject} and {other} no difference was shown in {text}.")
+        elif unshown:
+            text = ", ".join(row.title for row in unshown)
+            found.append(
+                f"Between {subject} and {other} no difference was shown in {text} (intervals under Comparison)."
+            )
         if undefined:
             found.append(f"Not defined for {subject} and {other}: {', '.join(row.title for row in undefined)}.")
     if any(not row.shown for mine in by_arm.values() for row in mine):

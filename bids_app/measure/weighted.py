@@ -56,7 +56,9 @@ def weighted_r2(truth: np.ndarray, answer: np.ndarray, weights: np.ndarray) -> n
 
 
 def weighted_correlation(truth: np.ndarray, answer: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson's."""
+    """Pearson's; NaN of fewer than three, for a line goes through any two points."""
+    if len(truth) < 3:
+        return np.full(len(weights), np.nan)
     one = truth[None] - weighted_mean(truth, weights)[:, None]
     other = answer[None] - weighted_mean(answer, weights)[:, None]
     spread = np.sqrt((weights * one**2).sum(1) * (weights * other**2).sum(1))

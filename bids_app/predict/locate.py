@@ -6,7 +6,7 @@ that the answers of both sides are put together, and one of them mirrored, witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bids_app.recipes.recipe import Recipe
 from bids_app.scans.lay import lay
 
 SIDES = ("left", "right")
+TOTAL_COLOR = "#888888"
 #: A smaller piece of a label is no structure to look around, mm³. This and the numbers below are round ones of ours.
 LEAST_MM3 = 200.0
 #: Looks at one side at most, each centred on what the one before it found, until that stays where it is.
@@ -62,6 +63,28 @@ def both_sides(bundle: Bundle) -> Bundle:
         return replace(bundle, recipe=recipe)
     named = {f"{side} {name}": value for side in SIDES for name, value in thresholds.items()}
     return replace(bundle, recipe=recipe, calibration={**bundle.calibration, "thresholds": named})
+
+
+def side_totals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """All regions of a side together, for a recipe of several regions on both sides: rows as `measure_regions` gives.
+
+    A sum has neither index nor centre, and no interval: those of its regions are not independent.
+    """
+    totals = []
+    for side in SIDES:
+        mine = [row for region, row in zip(recipe.regions, rows, strict=True) if region.side == side]
+        if len(mine) < 2:
+            continue
+        nothing = dict.fromkeys(("index", "centre_mm", "soft_low_mm3", "soft_high_mm3"))
+        sums = {name: sum(row[name] for row in mine) for name in ("soft_mm3", "hard_mm3")}
+        about = {
+            "name": f"{side} {recipe.name}",
+            "kind": "total",
+            "color": TOTAL_COLOR,
+            "threshold": mine[0]["threshold"],
+        }
+        totals.append({**nothing, **about, **sums, "found": any(row["found"] for row in mine)})
+    return totals
 
 
 def predict_sides(

@@ -287,6 +287,7 @@ class Recipe(_Part):
                     "side": side,
                     "name": f"{side} {region.name}",
                     "abbreviation": f"{side[0].upper()}{region.abbreviation}",
+                    "color": region.color if side == "left" else paler(region.color),
                 }
                 regions.append(region.model_copy(update=more))
         grid = self.grid.model_copy(update={"kind": "sides"})
@@ -300,6 +301,12 @@ class Recipe(_Part):
         """Position of each region's partner (or of itself): the order of regions in a mirror image."""
         positions = {region.index: position for position, region in enumerate(self.regions)}
         return [positions[region.partner or region.index] for region in self.regions]
+
+
+def paler(color: str) -> str:
+    """A colour half way to white, for the other side of a structure; both as ``#rrggbb``."""
+    parts = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{(part + 255) // 2:02x}" for part in parts)
 
 
 def list_recipes() -> list[str]:

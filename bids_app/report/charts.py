@@ -50,7 +50,7 @@ def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top
     """Dots beside each other where they would overlap, over the quartiles and the median of each group.
 
     Args:
-        values: ``value``, ``group``, ``key``, ``page``, ``qc`` of each session.
+        values: ``value``, ``group``, ``key``, ``participant_id``, ``page``, ``qc`` of each session.
         groups: all groups of the page, in order, so that every chart has the same columns.
         top: the axis reaches from 0, or the lowest value, to here.
     """
@@ -75,7 +75,8 @@ def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top
         line = (
             None if facts["median"] is None else {"x1": middle - half, "x2": middle + half, "y": scale(facts["median"])}
         )
-        columns.append({"group": group, "middle": middle, "box": box, "line": line, **facts})
+        people = len({v.get("participant_id", v["key"]) for v in members})
+        columns.append({"group": group, "middle": middle, "box": box, "line": line, "people": people, **facts})
         heights = [scale(v["value"]) for v in members]
         for v, y, shift in zip(members, heights, swarm(heights, half), strict=True):
             dots.append({**v, "x": middle + shift, "y": y, "tone": position % 6})

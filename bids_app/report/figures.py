@@ -37,7 +37,10 @@ class Outline:
 
 @dataclass(frozen=True)
 class Panel:
-    """One slice. ``box`` marks a part of it (left, top, width, height), ``bar`` is a scale bar's length; all mm."""
+    """One slice. ``box`` marks a part of it (left, top, width, height), ``bar`` is a scale bar's length; all mm.
+
+    ``other`` is the same slice of what it was registered with, shown in turns with it on request.
+    """
 
     width: float
     height: float
@@ -48,6 +51,7 @@ class Panel:
     bar: float | None = None
     box: tuple[float, float, float, float] | None = None
     alt: str = ""
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,18 +149,19 @@ def registration_figure(pictures: Pictures, template: str) -> Figure:
             title,
             absent="The template's files are not on this machine, so its outline cannot be drawn.",
         )
-    rows = []
+    rows, seen = [], pictures.template and planes.grey_window(pictures.template, pictures.template_mask)
     for name, levels in TEMPLATE_LEVELS.items():
         panels = []
         for level in levels:
             plane = pictures.plane(name, pictures.native(name, level))
-            panels.append(
-                _panel(plane, pictures.reference, pictures.window, _template_outlines(pictures, plane), level)
-            )
+            lines = _template_outlines(pictures, plane)
+            panel = _panel(plane, pictures.reference, pictures.window, lines, level)
+            panels.append(replace(panel, other=_template_slice(pictures, plane, seen)))
         rows.append(Row(name.capitalize(), tuple(panels)))
     text = (
         "The lines come from the template and were carried over by the affine transform: its brain edge and its border "
-        "between tissue and fluid. Ventricles, the brain stem and the outer edge should agree; single sulci need not."
+        "between tissue and fluid. Ventricles, the brain stem and the outer edge should agree; single sulci need not. "
+        "Flicker (key f) shows the image and the template in turns."
     )
     legend = (("template brain edge", TEMPLATE_COLOR), ("template tissue against fluid", TISSUE_COLOR))
     return Figure("registration", title, text, tuple(rows), legend)
@@ -174,6 +179,7 @@ def sequences_figure(pictures: Pictures, reference_name: str) -> Figure:
         plane = pictures.plane(name, pictures.native(name, level))
         lines = _own_outlines(pictures, plane)
         panels = [_panel(plane, v, windows[s], lines, prefix=s + ", ") for s, v in volumes.items()]
+        panels = [panels[0], *(replace(panel, other=panels[0].image) for panel in panels[1:])]
         groups.append((name.capitalize(), tuple(panels)))
     if len(volumes) == 2:  # three pairs fit in a row
         thirds = (groups[:3], groups[3:])
@@ -182,7 +188,8 @@ def sequences_figure(pictures: Pictures, reference_name: str) -> Figure:
         rows = [Row(label, panels) for label, panels in groups]
     text = (
         f"The same position in every sequence. The lines are those of {reference_name} (brain edge, border of tissue "
-        "and fluid) and are the same in a row: where they leave the anatomy of another sequence, it is not aligned."
+        "and fluid) and are the same in a row: where they leave the anatomy of another sequence, it is not aligned. "
+        f"Flicker (key f) shows each in turns with {reference_name}."
     )
     legend = (("brain mask", BRAIN_COLOR), (f"tissue against fluid in {reference_name}", TISSUE_COLOR))
     return Figure("sequences", title, text, tuple(rows), legend)
@@ -320,6 +327,13 @@ def _panel(
         box=box,
         alt=f"{plane.name} slice, {caption}",
     )
+
+
+def _template_slice(pictures: Pictures, plane: Plane, window: tuple[float, float] | None) -> str:
+    """The template in the place of a slice of the reference; empty where this machine does not have it."""
+    if pictures.template is None or window is None:
+        return ""
+    return planes.jpeg(planes.sample(pictures.template, plane.points(), to_volume=pictures.to_template), window)
 
 
 def _template_outlines(pictures: Pictures, plane: Plane) -> tuple[Outline, ...]:

@@ -44,6 +44,7 @@ def write_group_page(output_dir: Path, data: Mapping[str, Any]) -> Path:
         outliers=sorted(
             (v for v in values if "outlier" in v["qc"]), key=lambda v: (v["recipe"], v["region"], v["key"])
         ),
+        bad=[s for s in data["sessions"] if s.get("rating") == "bad"],
         geometry=charts.geometry(),
     )
     return write_page(Path(output_dir) / "group.html", page)

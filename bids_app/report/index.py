@@ -29,7 +29,7 @@ def write_index(output_dir: Path) -> Path:
                 "recipes": view.recipe_rows(record),
                 "warnings": len(view.all_warnings(record)),
                 "seconds": view.total_seconds(record) or None,
-                "volumes": [(r["name"], r["soft"], r["color"]) for t in view.volume_tables(record) for r in t["rows"]],
+                "volumes": view.volume_words(record),
             }
         )
     counts = [(word, sum(r["state"] == state for r in rows)) for state, word in view.STATE_WORDS.items()]

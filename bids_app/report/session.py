@@ -74,6 +74,8 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
         ],
         "warnings": view.all_warnings(record) + problems,
         "figures": figures,
+        "flickers": any(panel.other for figure in figures for row in figure.rows for panel in row.panels),
+        "rated": [(part.recipe, part.title or part.recipe) for part in view.shown(record)],
         "volumes": view.volume_tables(record),
         "lesions": view.lesion_tables(record),
         "scores": view.score_tables(record),

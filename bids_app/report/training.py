@@ -132,6 +132,7 @@ def split_section(name: str, results: Mapping[str, Any], own: str | None) -> dic
         "repeats": compact(repeats) if repeats else None,
         "forest": figures.forest([r for r in comparison.get("rows") or [] if isinstance(r, Mapping)], HEADINGS),
         "reference": comparison.get("reference"),
+        "turned": comparison.get("reference") == figures.SPOKEN_OF,
         "subsets": subsets(arms, name),
         "baselines": beside,
         "agreement": [

@@ -15,6 +15,10 @@ WIDTH, HEIGHT = 360.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 20.0, 24.0, 40.0
 #: Points of one line; what lies between is averaged.
 POINTS = 80
+#: From here on volumes of a figure are shown in ml, mm³.
+LONG_MM3 = 10_000.0
+#: The arm whose difference from another is shown, and not the other way; see `turned`.
+SPOKEN_OF = "multi-task"
 
 
 def frame(
@@ -79,12 +83,13 @@ def forest(rows: Sequence[Mapping[str, Any]], heading: Mapping[str, str]) -> lis
     """
     groups: list[dict[str, Any]] = []
     for measure in dict.fromkeys(str(row.get("measure")) for row in rows):
-        mine = [row for row in rows if str(row.get("measure")) == measure]
+        mine = [turned(row) for row in rows if str(row.get("measure")) == measure]
         ends = [row[end] for row in mine for end in ("low", "high", "difference") if is_number(row.get(end))]
         marks = ticks(min([0.0, *ends]), max([0.0, *ends]), 4)
         place = axis(marks[0], marks[-1], 6.0, 94.0)
-        better = mine[0].get("better") is not False
-        sides = (f"{mine[0].get('reference') or 'reference'} better", "the other arm better")
+        reference, spoken_of = mine[0].get("reference") or "reference", mine[0].get("reference") == SPOKEN_OF
+        better = (mine[0].get("better") is not False) != spoken_of  # the rows are turned round then
+        sides = (f"{reference} better", "the other arm better")
         groups.append(
             {
                 "title": heading.get(measure, measure),
@@ -101,18 +106,27 @@ def forest(rows: Sequence[Mapping[str, Any]], heading: Mapping[str, str]) -> lis
     return groups
 
 
+def turned(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a comparison as the sentences speak of it: multi-task learning minus the other, where it takes part."""
+    if row.get("reference") != SPOKEN_OF:
+        return dict(row)
+    found = dict(row)
+    for name, source in (("difference", "difference"), ("low", "high"), ("high", "low")):
+        found[name] = -row[source] if is_number(row.get(source)) else row.get(source)
+    found["value"], found["reference_value"] = row.get("reference_value"), row.get("value")
+    return found
+
+
 def agreement(name: str, facts: Mapping[str, Any], unit: str = "mm³") -> dict[str, Any] | None:
     """Bland-Altman plot of one region: difference over mean, one dot per participant, bias and limits of agreement."""
     truth, answer = known_pairs(facts.get("truth"), facts.get("answer"))
     if not len(truth):
         return None
-    means, apart = (truth + answer) / 2, answer - truth
-    levels = [(kind, facts[kind]) for kind in ("bias", "low", "high") if is_number(facts.get(kind))]
-    said = ", ".join(
-        f"{word} {signed(facts[kind])}"
-        for kind, word in (("bias", "bias"), ("low", "limits of agreement"), ("high", "to"))
-        if is_number(facts.get(kind))
-    ).replace(", to", " to")
+    factor, unit = (1e-3, "ml") if max(truth.max(), answer.max()) >= LONG_MM3 and unit == "mm³" else (1.0, unit)
+    means, apart = (truth + answer) / 2 * factor, (answer - truth) * factor
+    levels = [(kind, facts[kind] * factor) for kind in ("bias", "low", "high") if is_number(facts.get(kind))]
+    words = {"bias": "bias", "low": "limits of agreement", "high": "to"}
+    said = ", ".join(f"{words[kind]} {signed(value)}" for kind, value in levels).replace(", to", " to")
     figure = frame(
         means.tolist(),
         [0.0, *apart, *(v for _, v in levels)],

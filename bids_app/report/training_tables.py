@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bids_app.report.render import number
-from bids_app.report.training_figures import is_number
+from bids_app.report.training_figures import LONG_MM3, is_number
 from bids_app.targets.kinds import kind_names, kind_of
 
 #: Measure -> heading, digits, factor.
@@ -48,10 +48,12 @@ NOT_KNOWN = "not known"
 Entry = tuple[str, Mapping[str, Any]]
 
 
-def cell(row: Any, measure: str, beside: Any = None) -> dict[str, Any]:
-    """One number for people: ``value``, ``interval``, and ``of`` participants where these are not ``beside``'s."""
+def cell(row: Any, measure: str, beside: Any = None, *, ml: bool = False) -> dict[str, Any]:
+    """One number for people: ``value``, ``interval``, and ``of`` participants where these are not ``beside``'s; a
+    volume in ml where that is asked for."""
     row = row if isinstance(row, Mapping) else {}
     _, digits, factor = COLUMNS.get(measure, (measure, 3, 1))
+    digits, factor = (2, 1e-3) if ml else (digits, factor)
     value, low, high = (row[k] * factor if is_number(row.get(k)) else None for k in ("value", "low", "high"))
     people = row.get("participants")
     return {
@@ -96,10 +98,21 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, A
     order = list(dict.fromkeys(row["what"] for row in rows))
     rows = sorted(rows, key=lambda row: order.index(row["what"]))
     shown = [c for c in columns if any(is_number(part(row["facts"], c).get("value")) for row in rows)]
+    long = {c for c in shown if any(_is_long(part(row["facts"], c), c) for row in rows)}
+
+    def cells(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [cell(row["facts"].get(c), c, row["people"], ml=c in long) for c in shown]
+
     return {
-        "head": [HEADINGS[c] for c in shown],
-        "rows": [{**row, "cells": [cell(row["facts"].get(c), c, row["people"]) for c in shown]} for row in rows],
+        "head": [HEADINGS[c].replace("mm³", "ml") if c in long else HEADINGS[c] for c in shown],
+        "rows": [{**row, "cells": cells(row)} for row in rows],
     }
+
+
+def _is_long(facts: Mapping[str, Any], column: str) -> bool:
+    """Whether a volume, or an end of its interval, is too long a number in mm³."""
+    ends = [facts.get(name) for name in ("value", "low", "high")]
+    return column.endswith("_mm3") and any(is_number(end) and abs(end) >= LONG_MM3 for end in ends)
 
 
 def divided(summary: Mapping[str, Any], column: str) -> list[Entry]:

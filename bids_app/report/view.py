@@ -15,6 +15,8 @@ PALETTE = ("#4da3ff", "#ff6b5e", "#ffd166", "#5ad19a", "#c58bff", "#ff9f43", "#7
 HEX = re.compile(r"#[0-9a-fA-F]{6}")
 #: Rows of the page's table of lesions; the file has them all.
 MOST_LESIONS = 20
+#: From here on volumes of a table are shown in ml, mm³.
+LONG_MM3 = 20_000.0
 STATE_WORDS = {"done": "Done", "failed": "Failed", "running": "Not finished"}
 
 
@@ -166,20 +168,36 @@ def volume_tables(record: SessionRecord) -> list[dict[str, Any]]:
     return [_volume_table(part.prediction, part.reference) for part in shown(record) if part.prediction is not None]
 
 
+def volume_words(record: SessionRecord, most: int = 6) -> list[tuple[str, str, str]]:
+    """Name, soft volume in words and colour of the first regions of every recipe."""
+    found = []
+    for table in volume_tables(record):
+        for row in table["rows"][:most]:
+            soft = row["soft"]
+            text = "–" if soft is None else f"{soft:.{table['digits']}f} {table['unit']}"
+            found.append((row["name"], text, row["color"]))
+        if len(table["rows"]) > most:
+            found.append((f"and {len(table['rows']) - most} more of {table['title']}", "", "transparent"))
+    return found
+
+
 def _volume_table(prediction: Prediction, reference: str | None) -> dict[str, Any]:
     single = [r for r in prediction.regions if r.kind != "total"]  # a sum would make all others small
     values = [v for r in single for v in (r.soft_mm3, r.soft_high_mm3, r.hard_mm3) if _is_number(v)]
     top = max(values, default=0.0) * 1.08 or 1.0
+    unit, factor, digits = ("ml", 1e-3, 2) if top > LONG_MM3 else ("mm³", 1.0, 1)
     return {
         "title": prediction.title or prediction.recipe,
-        "rows": [_volume_row(region, i, top) for i, region in enumerate(prediction.regions)],
-        "top": top,
+        "rows": [_volume_row(region, i, top, factor) for i, region in enumerate(prediction.regions)],
+        "top": top * factor,
         "definition": definition(prediction, reference or "the reference"),
-        "unit": "mm³",
+        "unit": unit,
+        "digits": digits,
     }
 
 
-def _volume_row(region: Region, position: int, top: float) -> dict[str, Any]:
+def _volume_row(region: Region, position: int, top: float, factor: float) -> dict[str, Any]:
+    """A region's numbers, times ``factor``; ``top`` is the end of the common scale, mm³."""
     numbers = (
         ("soft", region.soft_mm3),
         ("low", region.soft_low_mm3),
@@ -189,10 +207,8 @@ def _volume_row(region: Region, position: int, top: float) -> dict[str, Any]:
     return {
         "name": region.name,
         "color": region_color(region, position),
-        "soft": region.soft_mm3 if region.found else None,
-        "low": region.soft_low_mm3,
-        "high": region.soft_high_mm3,
-        "hard": region.hard_mm3 if region.found else None,
+        **{name: value * factor if _is_number(value) else None for name, value in numbers},
+        **({} if region.found else {"soft": None, "hard": None}),
         "centre": point_words(region.centre_mm),
         "found": region.found,
         "at": {n: 100 * float(v) / top for n, v in numbers if _is_number(v) and region.kind != "total"},

@@ -140,7 +140,7 @@ class Measure(Stage):
 
         from bids_app.bundle.bundle import load_bundle
         from bids_app.imaging.stacking import Grid, to_grid
-        from bids_app.predict.locate import both_sides
+        from bids_app.predict.locate import both_sides, side_totals
         from bids_app.predict.regions import label_map, measure_regions
 
         bundle = load_bundle(self.inputs.bundle)
@@ -155,8 +155,9 @@ class Measure(Stage):
         labels = label_map(bundle, native)
         nib.save(nib.Nifti1Image(labels, reference.affine), outputs["dseg"])
         nib.save(nib.Nifti1Image(np.moveaxis(native, 0, -1), reference.affine), outputs["probseg"])
+        rows = [*measured.rows, *(side_totals(bundle.recipe, measured.rows) if self.inputs.sides else [])]
         volumes = folder / "volumes.json"
-        volumes.write_text(json.dumps(measured.rows))
+        volumes.write_text(json.dumps(rows))
         seen, locate = list(grid.shape), bundle.recipe.locate if self.inputs.sides else None
         if locate is not None:  # the grid of the answers holds the crops of both sides
             seen = [round(side / bundle.recipe.grid.spacing_mm) for side in locate.size_mm]
@@ -172,7 +173,7 @@ class Measure(Stage):
             "members": len(bundle.networks),
             "grid": {"shape": seen, "spacing": round(spacing, 4)},
             **({"located": locate.model_dump(mode="json")} if locate else {}),
-            "regions": measured.rows,
+            "regions": rows,
             "warnings": measured.warnings,
         }
         if any(region.kind == "lesion" for region in bundle.recipe.regions):

@@ -97,7 +97,8 @@ def session_with(root, key, soft, found=True):
     """A finished session with a table but no images."""
     regions = [{"name": n, "found": found} for n in ("Left habenula", "Right habenula")]
     table = f"{key}_volumes.tsv"
-    record = {"key": key, "participant": key[4:], "session": None, "state": "done", "reason": ""}
+    participant, _, session = key.removeprefix("sub-").partition("_ses-")
+    record = {"key": key, "participant": participant, "session": session or None, "state": "done", "reason": ""}
     record |= {"preprocessing": {"brain_ml": 1300}, "files": {"volumes": {"habenula": table}}}
     record |= {"predictions": [{"recipe": "habenula", "regions": regions}]}
     write_logs(root, record, seconds=1.0)

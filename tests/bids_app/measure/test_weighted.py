@@ -54,3 +54,8 @@ def test_a_draw_with_one_class_only_has_no_auc():
 
 def test_a_value_that_is_not_known_does_not_count():
     assert weighted.weighted_mean(np.array([1, np.nan, 3]), np.ones((1, 3)))[0] == 2
+
+
+def test_two_people_have_no_correlation():
+    weights = np.ones((3, 2))
+    assert np.isnan(weighted.weighted_correlation(np.array([1.0, 2.0]), np.array([1.0, 5.0]), weights)).all()

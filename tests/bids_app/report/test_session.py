@@ -42,14 +42,14 @@ def test_page_forbids_itself_the_network(finished):
 
 def test_each_region_is_shown_plain_and_outlined_on_three_planes(finished):
     section = finished[2].split('id="regions-habenula"')[1].split("</section>")[0]
-    panels = section.split('<figure class="panel">')[4:]  # after the three overview slices
+    panels = section.split('<figure class="panel"')[4:]  # after the three overview slices
     outlined = ["<path" in p.split("</figure>")[0] for p in panels]
     assert outlined == [False, True] * 6
 
 
 def test_every_picture_has_orientation_marks(finished):
     page = finished[2]
-    assert page.count('<figure class="panel">') == page.count('<i class="l">') == page.count('<i class="r">')
+    assert page.count('<figure class="panel"') == page.count('<i class="l">') == page.count('<i class="r">')
 
 
 def test_zoomed_pictures_have_a_scale_bar(finished):
@@ -160,3 +160,42 @@ def test_the_same_record_gives_the_same_page(tmp_path):
     key = write_session(tmp_path)["key"]
     first = write_session_report(tmp_path, key).read_bytes()
     assert write_session_report(tmp_path, key).read_bytes() == first
+
+
+def test_pictures_can_be_reached_and_enlarged_by_keyboard(finished):
+    page = finished[2]
+    panels = page.count('<figure class="panel"')
+    reachable = '<figure class="panel" tabindex="0" role="button" aria-expanded="false" aria-label="Enlarge'
+    assert panels == page.count(reachable) > 0
+    assert '"Enter"' in page
+    assert ".panel:focus-visible" in page
+
+
+def test_the_key_and_the_box_of_outlines_are_set_by_one_function(finished):
+    script = finished[2].split("<script>")[1]
+    assert script.count('root.classList.toggle("no-outlines"') == 1
+    assert 'box.addEventListener("change", function () { outlines(box.checked); })' in script
+    assert 'outlines(root.classList.contains("no-outlines"))' in script
+
+
+def test_registration_flickers_between_the_image_and_what_it_was_registered_to(finished):
+    page = finished[2]
+    for name in ("registration", "sequences"):
+        section = page.split(f'<section id="{name}">')[1].split("</section>")[0]
+        assert '<image class="other"' in section
+    assert '<image class="other"' not in page.split('<section id="brain">')[1].split("</section>")[0]
+    assert "data-flicker" in page
+
+
+def test_every_recipe_can_be_rated_and_the_rating_saved(finished):
+    section = finished[2].split('id="rating"')[1].split("</section>")[0]
+    assert 'data-participant="sub-01" data-session="ses-01"' in section
+    assert section.count('type="radio"') == 3
+    assert 'data-recipe="habenula"' in section
+
+
+def test_large_volumes_stand_in_ml(tmp_path):
+    record = write_session(tmp_path, soft=(480_123.4, 12_000.0))
+    page = write_session_report(tmp_path, record["key"]).read_text()
+    assert "<b>480.12</b>" in page
+    assert "Soft, ml" in page

@@ -101,14 +101,38 @@ def test_forest_has_one_row_per_comparison(page):
 def test_forest_of_an_error_calls_the_smaller_side_better():
     groups = figures.forest(comparison()["rows"], {})
     sides = {group["title"]: (group["left"], group["right"]) for group in groups}
-    assert sides["dice"] == ("multi-task better", "the other arm better")
-    assert sides["mae"] == ("the other arm better", "multi-task better")
+    assert sides["dice"] == ("the other arm better", "multi-task better")
+    assert sides["mae"] == ("multi-task better", "the other arm better")
 
 
 def test_forest_places_zero_and_difference_on_one_axis():
     group = figures.forest(comparison()["rows"], {})[0]
     at = group["rows"][0]["at"]
-    assert at["low"] < at["difference"] < at["high"] < group["zero"]
+    assert group["zero"] < at["low"] < at["difference"] < at["high"]
+
+
+def test_a_difference_has_one_sign_in_sentences_and_figure():
+    row = {"arm": "target-only", "reference": "multi-task", "measure": "auc", "difference": -0.2, "low": -0.3}
+    row |= {"high": -0.1, "value": 0.6, "reference_value": 0.8, "better": True}
+    drawn = figures.forest([row], {})[0]["rows"][0]
+    assert (drawn["difference"], drawn["low"], drawn["high"]) == (0.2, 0.1, 0.3)  # multi-task learning raised it
+    assert (drawn["value"], drawn["reference_value"]) == (0.8, 0.6)
+    other = {**row, "reference": "segmentation-only"}
+    assert figures.forest([other], {})[0]["rows"][0]["difference"] == -0.2
+
+
+def test_the_page_opens_with_its_table_and_a_list_of_findings(page):
+    found = section(page, "findings")
+    assert found.index('class="headline"') < found.index('class="findings"') < found.index("Learned:")
+    assert "<li>Multi-task learning raised the Dice.</li>" in found
+
+
+def test_long_volumes_are_in_ml():
+    facts = {"truth": [120_000.0, 90_000.0], "answer": [121_000.0, 92_000.0], "bias": 1500.0}
+    drawn = figures.agreement("brain", facts)
+    assert "ml" in drawn["across"]
+    assert drawn["note"].startswith("bias +1.5 ml")
+    assert "mm³" in figures.agreement("habenula", {"truth": [15.0, 18.0], "answer": [16.0, 18.0]})["across"]
 
 
 def test_mark_is_hollow_where_nothing_was_shown(page):
