@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.bids.files import write_text
-from bids_app.bids.record import read_session
+from bids_app.bids.record_file import read_session
 from bids_app.bundle.bundle import Bundle
 from bids_app.bundle.manifest import refuse_trained, was_trained_on
 from bids_app.cohort.cohort import Cohort, CohortSession, describe
@@ -62,16 +62,16 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
     for session in cohort.sessions:
         try:
             record = read_session(output_dir, session.key)
+            part = next((one for one in record.done() if one.recipe == bundle.recipe.name), None)
         except InputMissing:  # its process never began
-            record = {}
-        dseg = ((record.get("files") or {}).get("dseg") or {}).get(bundle.recipe.name)
-        scores = next((row for row in record.get("scores") or [] if row.get("recipe") == bundle.recipe.name), None)
+            part = None
+        dseg, scores = (part.files.dseg, part.scores) if part else (None, None)
         if not dseg and not scores:
             unanswered.append(session.key)
         if dseg and session.labels is not None:
             regions += region_rows(session, output_dir / dseg, bundle.recipe)
         for place, target in enumerate(bundle.recipe.targets if scores else ()):
-            answer = scores["targets"][target.name]
+            answer = scores.targets[target.name]
             if answer.get("abstained"):
                 abstained.append(f"{session.key}: {answer.get('reason') or 'abstained'}")
             else:
