@@ -207,7 +207,8 @@ class Finished:
         inputs = fingerprints([Path(name) for name in part.inputs])
         images = record.images_of(part)
         shared = images.outputs if images else {}
-        if part.prediction is None and part.scores is None and not shared:
+        own = part.prediction is not None or part.scores is not None
+        if not (part.outputs if own else shared):
             return False
         there = outputs_there(shared, self.settings.output_dir)
         return there and is_current(part, settings_hash, inputs, self.settings.output_dir)

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app.bids.digest import sha256_of
-from bids_app.bids.files import remove_unfinished, write_text, write_whole
+from bids_app.bids.files import write_text, write_whole
 from bids_app.bids.naming import derivative_path, session_key
 from bids_app.bids.provenance import bids_uri
 
@@ -160,12 +160,6 @@ class Sink:
     def report(self, html: str) -> Path:
         """Write the session's page, ``sub-01_ses-01.html`` at the root."""
         return self._done(write_text(self.output_dir / f"{self.key}.html", html))
-
-    def clear_unfinished(self) -> list[Path]:
-        """Delete what an earlier, killed run of this session left half written; returns it."""
-        home = self.output_dir / f"sub-{self.participant}"
-        folders = [home / f"ses-{self.session}"] if self.session else [home / "anat", home / "dwi"]
-        return [path for folder in folders if folder.is_dir() for path in remove_unfinished(folder)]
 
     def _fields(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import time
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bids_app.cli.console import make_console, plain
 from bids_app.cli.units import choose_units, keep_settings, run_units
-from bids_app.errors import CannotWrite, TandemError, TrainingError, UsageError
+from bids_app.errors import CannotWrite, InputMissing, TandemError, TrainingError, UsageError
 from bids_app.settings import Settings
 
 #: Seconds between looks at the folds' logs.
@@ -68,14 +69,21 @@ def train(settings: Settings) -> int:
 
 
 def preprocess(settings: Settings, recipe: Any) -> None:
-    """The participant level's own preprocessing, for sessions that have not been through it."""
-    from bids_app.bids.status import read_status
+    """The participant level's own preprocessing, for sessions without the images that the recipe learns from."""
+    from bids_app.bids.record_file import read_session
+    from bids_app.cohort.cohort import usable
     from bids_app.cohort.raw import needs_nothing
 
     if needs_nothing(recipe):
         return
     units = choose_units(settings)
-    todo = [unit for unit in units if not (s := read_status(settings.output_dir, unit.key)) or s.state != "done"]
+
+    def has_images(key: str) -> bool:
+        with contextlib.suppress(InputMissing):  # it was never run
+            return usable(recipe, settings.output_dir, read_session(settings.output_dir, key))[0] is not None
+        return False
+
+    todo = [unit for unit in units if not has_images(unit.key)]
     if todo:
         run_units(settings, todo)  # sessions that fail are named again when the cohort is gathered
 

@@ -233,7 +233,7 @@ def finished_sessions(
         if wanted is not None and record.participant not in wanted:
             continue
         seen.add(record.participant)
-        session, why = _session(recipe, output_dir, record)
+        session, why = usable(recipe, output_dir, record)
         if session is None:
             notes.append(f"{key} is left out: {why}")
         else:
@@ -246,7 +246,7 @@ def finished_sessions(
     return sessions, notes
 
 
-def _session(recipe: Recipe, output_dir: Path, record: SessionRecord) -> tuple[CohortSession | None, str]:
+def usable(recipe: Recipe, output_dir: Path, record: SessionRecord) -> tuple[CohortSession | None, str]:
     """One record as a session; or why it cannot be used."""
     wanted = (recipe.reference, *recipe.sequence(recipe.reference).alternatives)
     images = next((record.images[name] for name in wanted if name in record.images), None)

@@ -24,7 +24,7 @@ def write_citation(output_dir: Path) -> list[Path]:
         CannotWrite, IOFailure: as `bids_app.bids.files.write_whole`.
     """
     records = (read_session(output_dir, key) for key in session_keys(output_dir))
-    finished = [record for record in records if record.done() and any(part.methods for part in record.done())]
+    finished = [record for record in records if record.done() and _said(record)]
     if not finished:
         return []
     record = max(finished, key=lambda one: len(one.done()))  # of equals the first
@@ -33,6 +33,11 @@ def write_citation(output_dir: Path) -> list[Path]:
         write_text(output_dir / "CITATION.md", text),
         write_text(output_dir / "CITATION.bib", bibtex(cited_in(text))),
     ]
+
+
+def _said(record: SessionRecord) -> bool:
+    """Whether its steps said what they did; those of an earlier version did not."""
+    return any(one.methods for one in (*record.images.values(), *record.done()))
 
 
 def citation_markdown(record: SessionRecord) -> str:

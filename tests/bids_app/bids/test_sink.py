@@ -145,13 +145,3 @@ def test_a_transform_is_copied_to_its_name(sink, tmp_path):
 
 def test_the_page_lies_at_the_root(sink, tmp_path):
     assert sink.report("<html>") == tmp_path / "out/sub-01_ses-a.html"
-
-
-def test_files_of_another_session_are_not_touched(sink, tmp_path):
-    other = tmp_path / "out/sub-01/ses-b/anat/.tandem-1-a"
-    mine = tmp_path / "out/sub-01/ses-a/anat/.tandem-1-a"
-    for path in (other, mine):
-        path.parent.mkdir(parents=True)
-        path.touch()
-    assert sink.clear_unfinished() == [mine]
-    assert other.exists()
