@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bids_app.bids.naming import session_key
 
-FORMAT = 2
+FORMAT: Literal[2] = 2
 #: Label of a preprocessed image whose intensity bias was corrected, and of one whose was not.
 CORRECTED, UNCORRECTED = "preproc", "uncorrected"
 State = Literal["running", "done", "failed", "unknown"]
@@ -336,10 +336,11 @@ class SessionRecord(_Part):
 
     def outputs(self) -> dict[str, str]:
         """Every file of the session with its SHA-256, relative to the output folder."""
-        found: dict[str, str] = {}
-        for one in (*self.images.values(), *self.recipes.values()):
-            found |= one.outputs
-        return found
+        return {name: digest for one in self.all_parts() for name, digest in one.outputs.items()}
+
+    def all_parts(self) -> list[Images | RecipePart]:
+        """What recipes share, and each of them: whatever has outputs, methods and provenance of its own."""
+        return [*self.images.values(), *self.recipes.values()]
 
 
 def empty_record(participant: str, session: str | None, **known: Any) -> SessionRecord:

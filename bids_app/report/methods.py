@@ -47,7 +47,7 @@ def build_methods(record: SessionRecord) -> Methods:
 
 def record_methods(record: SessionRecord) -> Methods:
     """What the record's steps said; the text that a record of an earlier version holds where they said nothing."""
-    said = any(one.methods for one in (*record.images.values(), *record.recipes.values()))
+    said = any(one.methods for one in record.all_parts())
     kept = record.old_methods
     return Methods(kept.paragraphs, kept.references) if kept.paragraphs and not said else build_methods(record)
 
@@ -101,7 +101,8 @@ def _recipe(part: RecipePart) -> str:
 
 
 def _software(record: SessionRecord) -> str:
-    sources = [one.provenance for one in (*record.done(), *record.images.values()) if one.provenance]
+    sources = [part.provenance for part in record.done()] + [images.provenance for images in record.images.values()]
+    sources = [one for one in sources if one]
     if not sources:
         return ""
     origin: dict[str, Any] = sources[0]
