@@ -63,8 +63,7 @@ class CorrectBias(Stage):
         out = folder / "corrected.nii"
         found = correct_bias(Path(self.inputs.in_file), out, sloppy=self.inputs.sloppy)
         told = found.pop("warnings", [])
-        how = str(found.get("method") or "N4").replace("N4", "N4 [@n4]", 1)
-        said = f"{self.inputs.sequence} was corrected for intensity non-uniformity with {how}."
+        said = said_of_bias(self.inputs.sequence, found)
         facts: dict[str, Any] = {"methods": [sentence("bias", said)], "warnings": told}
         return {"out_file": str(out), "facts": {**facts, **({"bias": found} if self.inputs.reference else {})}}
 
@@ -249,6 +248,16 @@ class RegisterTemplate(Stage):
 def sentence(step: str, text: str) -> dict[str, str]:
     """What a step did, for the methods text; ``[@key]`` cites `bids_app.report.references`."""
     return {"step": step, "text": text}
+
+
+def said_of_bias(sequence: str, found: dict[str, Any]) -> str:
+    """How the bias field was corrected, or that it was left as it is."""
+    if found.get("skipped"):
+        return (
+            f"{sequence} was standardised or inverted before, so that its intensity non-uniformity was not corrected."
+        )
+    how = str(found["method"]).replace("N4", "N4 [@n4]", 1)
+    return f"{sequence} was corrected for intensity non-uniformity with {how}."
 
 
 def said_of_brain(stripped: bool, method: str | None) -> str:

@@ -3,16 +3,16 @@ import pytest
 from bids_app.report.advice import BY_CODE, GENERAL, RUNNING, what_to_do
 
 
-def failed(**fields: object) -> str:
-    return what_to_do({"state": "failed", **fields})
+def failed(exit_code: int | None = None, reason: str = "") -> str:
+    return what_to_do("failed", exit_code, reason)
 
 
 def test_a_session_that_is_done_needs_none():
-    assert what_to_do({"state": "done", "exit_code": 65}) == ""
+    assert what_to_do("done", 65, "") == ""
 
 
 def test_a_session_that_is_running_may_have_been_interrupted():
-    assert what_to_do({"state": "running"}) == RUNNING
+    assert what_to_do("running", None, "") == RUNNING
 
 
 @pytest.mark.parametrize("code", BY_CODE)

@@ -12,7 +12,7 @@ from bids_app.report.methods import ORDER, build_methods, cited_in, methods_mark
 from bids_app.report.references import REFERENCES, SHORT
 from tests.bids_app.report.fake import write_session
 from tests.learned.small_bundle import small_manifest, write_small
-from workflows.interfaces.imaging import said_of_brain, said_of_template
+from workflows.interfaces.imaging import said_of_bias, said_of_brain, said_of_template
 from workflows.interfaces.prediction import said_of_regions
 
 
@@ -145,6 +145,8 @@ def test_a_template_is_credited_to_whose_copy_it_is():
 
 
 def test_what_did_not_happen_is_not_said():
+    assert "N4" not in said_of_bias("T1w", {"method": "left out", "skipped": True})
+    assert "with N4 [@n4], estimated at 4 mm" in said_of_bias("T1w", {"method": "N4, estimated at 4 mm"})
     assert "without its skull" not in said_of_brain(False, "by the network of the bundle anatomy")
     grid = {"shape": [4, 4, 4], "spacing": 0.5}
     text = " ".join(one["text"] for one in said_of_regions({"grid": grid, "threshold": 0.4}))
