@@ -86,6 +86,8 @@ STAYS = {
     "sub-01_space-trace_seg-stroke_dseg",
     "sub-01_space-trace_seg-stroke_probseg",
     "sub-01_desc-stroke_volumes",
+    "sub-01_desc-stroke_lesions",
+    "sub-01_space-trace_label-L_desc-stroke_mask",
 }
 
 

@@ -117,6 +117,12 @@ def test_what_was_done_stands_in_sidecar_record_and_page(run):
     assert part.located["right"]["dice"] > 0.8
     assert list(found.recipes) == ["hippocampus"]
     assert part.prediction.grid.model_dump() == {"shape": [36, 50, 36], "spacing": 1.0}
+    totals = {row.name: row.soft_mm3 for row in part.prediction.regions if row.kind == "total"}
+    parts = [row.soft_mm3 for row in part.prediction.regions if row.kind != "total"]
+    assert totals == {
+        "left hippocampus": pytest.approx(sum(parts[:2])),
+        "right hippocampus": pytest.approx(sum(parts[2:])),
+    }
     words = " ".join(build_methods(found).paragraphs)
     assert "the right side was shown as its mirror image" in words
     assert "taken as they came" not in words
@@ -128,7 +134,7 @@ def test_a_head_without_it_ends_well_and_says_so(run):
     _, codes = run
     found = record(run, "02").recipes["hippocampus"]
     assert codes[1] == 0
-    assert [row.found for row in found.prediction.regions] == [False] * 4
+    assert [row.found for row in found.prediction.regions] == [False] * 6  # two parts and their sum on either side
     for side in ("left", "right"):
         assert any(f"no {side} one was looked for, because anatomy found none" in text for text in found.warnings)
 

@@ -39,7 +39,7 @@ def test_two_files_that_fit_are_said(tmp_path):
 
 
 def test_a_good_mask_has_nothing_wrong(tmp_path):
-    assert check_labels(mask(tmp_path / "mask.nii.gz"), RECIPE, GRID) == ([], [], True)
+    assert check_labels(mask(tmp_path / "mask.nii.gz"), RECIPE, GRID) == ([], [], {1})
 
 
 def test_a_mask_in_another_space_is_refused(tmp_path):
