@@ -7,7 +7,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.bundle.bundle import load_bundle
+from bids_app.bundle.bundle import Bundle, load_bundle
 from bids_app.predict.targets import known_covariates
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
@@ -68,33 +68,12 @@ def init_prediction_wf(
         workflow.connect([(label, outputnode, [(field, field) for field in predicted_fields(recipe)])])
         return workflow
     tta = settings.tta and bundle.recipe.learning.mirror  # else the network has never seen a mirror image
-    covariates, told = known_covariates(bundle, settings.bids_dir, key) if key else ({}, [])
-    predict = Node(
-        Predict(
-            sequences=others,
-            recipe=recipe.name,
-            bundle=str(bundle.path),
-            weights=bundle.sha256,
-            device=settings.device,
-            tta=tta,
-            low_mem=settings.low_mem,
-            reproducible=settings.reproducible,
-            threads=threads,
-            covariates=covariates,
-            warn=told,
-        ),
-        name="predict",
-    )
+    predict = _predict_node(recipe, bundle, settings, key, others, tta=tta, threads=threads)
     workflow.connect([(inputnode, predict, [(name, name) for name in fields])])
     if recipe.targets:
         workflow.connect(predict, "scores", outputnode, "scores")
     if recipe.regions:
-        sides = recipe.grid.kind == "sides"
-        measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta, sides=sides), name="measure")
-        if has_lesions(recipe):
-            places = [("to_template", "to_template"), *([(n, n) for n in ("structures", "doubt")] if anatomy else [])]
-            workflow.connect([(inputnode, measure, places)])
-            measure.inputs.anatomy = str(anatomy or "")
+        measure = _measure_node(workflow, recipe, bundle, inputnode, anatomy, tta=tta)
         workflow.connect(
             [
                 (inputnode, measure, [("image", "image")]),
@@ -103,3 +82,34 @@ def init_prediction_wf(
             ]
         )
     return workflow
+
+
+def _predict_node(
+    recipe: Recipe,
+    bundle: Bundle,
+    settings: Settings,
+    key: tuple[str, str | None] | None,
+    others: list[str],
+    *,
+    tta: bool,
+    threads: int,
+) -> Node:
+    """The network's run, with what participants.tsv says of the person ``key``."""
+    covariates, told = known_covariates(bundle, settings.bids_dir, key) if key else ({}, [])
+    inputs = {"sequences": others, "recipe": recipe.name, "bundle": str(bundle.path), "weights": bundle.sha256}
+    how = {"device": settings.device, "low_mem": settings.low_mem, "reproducible": settings.reproducible}
+    said = {"covariates": covariates, "warn": told}
+    return Node(Predict(tta=tta, threads=threads, **inputs, **how, **said), name="predict")
+
+
+def _measure_node(
+    workflow: Workflow, recipe: Recipe, bundle: Bundle, inputnode: Node, anatomy: Path | None, *, tta: bool
+) -> Node:
+    """Masks and volumes; of lesions also where they lie."""
+    sides = recipe.grid.kind == "sides"
+    measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta, sides=sides), name="measure")
+    if has_lesions(recipe):
+        places = [("to_template", "to_template"), *([(n, n) for n in ("structures", "doubt")] if anatomy else [])]
+        workflow.connect([(inputnode, measure, places)])
+        measure.inputs.anatomy = str(anatomy or "")
+    return measure

@@ -72,15 +72,9 @@ def init_group_wf(
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
     located = any(r.predicts and (r.grid.kind == "sides" or has_lesions(r)) for r in recipes)
-    reference_wf = init_reference_wf(
-        image=selection.path_of(reference),
-        anatomy=anatomy,
-        labelled=bool(labelled),
-        located=located,
-        threads=threads,
-        computed=bool(selection.choices[reference].computed),
-        **how,
-    )
+    taken = {"image": selection.path_of(reference), "computed": bool(selection.choices[reference].computed)}
+    wanted = {"anatomy": anatomy, "labelled": bool(labelled), "located": located, "threads": threads}
+    reference_wf = init_reference_wf(**taken, **wanted, **how)
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -101,19 +95,13 @@ def init_group_wf(
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:
+            places = anatomy.path if anatomy and not prepared else None
             key = (selection.participant, selection.session)
-            predicted_wf = init_prediction_wf(
-                recipe=recipe,
-                settings=settings,
-                threads=threads,
-                key=key,
-                reference=reference,
-                anatomy=anatomy.path if anatomy and not prepared else None,
-            )
+            predicted_wf = init_prediction_wf(recipe=recipe, threads=threads, key=key, anatomy=places, **shared)
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
-            if anatomy and not prepared and has_lesions(recipe):
-                places = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
-                workflow.connect([(reference_wf, predicted_wf, places)])
+            if places and has_lesions(recipe):
+                found = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
+                workflow.connect([(reference_wf, predicted_wf, found)])
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
 

@@ -155,9 +155,7 @@ def load_cohort(
     known = code_all(recipe, tables, keys)
     wrong, notes = list(known.wrong), notes + known.told
     site = site_column or recipe.learning.site
-    for column in filter(None, (site_column, group_column)):
-        if column not in tables.columns["participants"]:
-            wrong.append(f"{tables.file('participants')}: has no column {column}, which was asked for")
+    wrong += _missing_columns(tables, (site_column, group_column))
     complete = []
     for session, key, targets, covariates in zip(sessions, keys, known.targets, known.covariates, strict=True):
         who = _person(recipe, tables, key, site, group_column)
@@ -166,8 +164,7 @@ def load_cohort(
         wrong, notes = wrong + trouble, notes + told
         complete.append(session)
     useful = [s for s in complete if s.labels is not None or np.isfinite(s.targets).any()]
-    if len(useful) < len(complete):
-        idle = [s.key for s in complete if s.labels is None and not np.isfinite(s.targets).any()]
+    if idle := [s.key for s in complete if s.labels is None and not np.isfinite(s.targets).any()]:
         notes.append(f"{len(idle)} sessions have neither labels nor a target and are left out: {_some(idle)}")
     hashed, damaged = _hashed(useful, Path(bids_dir), Path(output_dir)) if images else (useful, [])
     if wrong := list(dict.fromkeys(wrong + damaged)):
@@ -176,13 +173,8 @@ def load_cohort(
     if not useful:
         raise DataError(f"no session has a label or a target of the recipe {recipe.name}; is -d the right folder?")
     _check_twins(hashed)
-    return Cohort(
-        recipe,
-        tuple(hashed),
-        known.levels,
-        known.covariate_levels,
-        list(dict.fromkeys(notes + _gaps(recipe, hashed, known.levels))),
-    )
+    notes = list(dict.fromkeys(notes + _gaps(recipe, hashed, known.levels)))
+    return Cohort(recipe, tuple(hashed), known.levels, known.covariate_levels, notes)
 
 
 def describe(cohort: Cohort) -> dict[str, Any]:
@@ -209,6 +201,14 @@ def describe(cohort: Cohort) -> dict[str, Any]:
         "groups": len({session.group for session in people.values() if session.group}),
         "notes": list(cohort.notes),
     }
+
+
+def _missing_columns(tables: Tables, asked: Sequence[str | None]) -> list[str]:
+    """A sentence for each column that was asked for and is not in the table of participants."""
+    there, file = tables.columns["participants"], tables.file("participants")
+    return [
+        f"{file}: has no column {column}, which was asked for" for column in asked if column and column not in there
+    ]
 
 
 def _labels_folder(recipe: Recipe, derivatives: Mapping[str, Path]) -> Path | None:

@@ -120,14 +120,7 @@ def split_section(name: str, results: Mapping[str, Any], own: str | None) -> dic
         "rules": mine.get("rules"),
         "tolerance": mine.get("tolerance_mm"),
         "unanswered": texts(mine, "unanswered"),
-        "notes": list(
-            dict.fromkeys(
-                f"{arm}, {target}: {note}"
-                for arm, summary in summaries
-                for target, facts in part(summary, "targets").items()
-                for note in texts(facts, "notes")
-            )
-        ),
+        "notes": _target_notes(summaries),
         "detection": detection_table(mine),
         "repeats": compact(repeats) if repeats else None,
         "forest": figures.forest([r for r in comparison.get("rows") or [] if isinstance(r, Mapping)], HEADINGS),
@@ -156,6 +149,17 @@ def split_section(name: str, results: Mapping[str, Any], own: str | None) -> dic
             if isinstance(fold, Mapping)
         ],
     }
+
+
+def _target_notes(summaries: list[Entry]) -> list[str]:
+    """What was noticed about targets, each remark once."""
+    said = (
+        f"{arm}, {target}: {note}"
+        for arm, summary in summaries
+        for target, facts in part(summary, "targets").items()
+        for note in texts(facts, "notes")
+    )
+    return list(dict.fromkeys(said))
 
 
 def target_figures(name: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
