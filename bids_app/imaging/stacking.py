@@ -232,6 +232,7 @@ def sample(
         reached = coordinates.reshape(3, -1).T
     margin = np.ceil(REACH * width) + 2
     low = np.maximum(np.floor(reached.min(0) - margin), 0).astype(int)
+    low -= low % blocks_of(width)  # so that a part of a grid gets what the whole gets
     high = np.minimum(np.ceil(reached.max(0) + margin) + 1, image.shape[:3]).astype(int)
     if (high <= low).any():
         return np.zeros(grid.shape, np.float32)
@@ -250,6 +251,11 @@ def sample(
     )
 
 
+def blocks_of(width: np.ndarray) -> np.ndarray:
+    """How many whole voxels of an image lie in a voxel of ``width``, along each axis; at least 1."""
+    return np.maximum(np.floor(width + 1e-6), 1).astype(int)
+
+
 def _smoothed(array: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smooth to voxels of ``width``: means over whole blocks first (fast), a Gaussian for what is left.
 
@@ -258,7 +264,7 @@ def _smoothed(array: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     from scipy import ndimage
 
-    blocks = np.maximum(np.floor(width + 1e-6), 1).astype(int)
+    blocks = blocks_of(width)
     to_blocks = np.diag([*(1 / blocks), 1.0])
     to_blocks[:3, 3] = -(blocks - 1) / 2 / blocks
     if (blocks > 1).any():

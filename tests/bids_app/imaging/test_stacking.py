@@ -155,3 +155,58 @@ def test_a_box_holds_what_is_true_and_its_part_of_the_grid_lies_where_it_lay():
     part = part_of(whole, box_of(inside))
     assert part.shape == (3, 1, 3)
     np.testing.assert_allclose(positions(part), positions(whole)[2:5, :1, 6:9])
+
+
+def test_a_grid_knows_its_voxels_and_its_middle_however_it_is_turned():
+    grid = Grid((5, 9, 4), turn(20, (7, -3, 11)) @ np.diag([1.2, 1.1, 1.7, 1]))
+    np.testing.assert_allclose(grid.spacing, [1.2, 1.1, 1.7])
+    assert grid.voxel_volume == pytest.approx(1.2 * 1.1 * 1.7)
+    np.testing.assert_allclose(grid.centre, grid.corners().mean(0))
+    np.testing.assert_allclose(grid.centre, positions(grid).reshape(-1, 3).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine"), [((4, 4), np.eye(4)), ((4, 4, 4), np.eye(3)), ((4, 4, 4), np.diag([1, 0, 1, 1]))]
+)
+def test_a_grid_that_is_none_is_refused(shape, affine):
+    with pytest.raises(ImageError, match="invertible 4x4"):
+        Grid(shape, affine)
+
+
+@pytest.mark.parametrize("factor", [(2, 3, 1), (4, 2.5, 3), (1.5, 1, 2)])
+def test_a_linear_image_stays_exact_where_the_grid_is_coarser(tmp_path, factor):
+    grid = Grid((40, 44, 36), np.diag([1.2, 1.1, 1.7, 1]))
+    path = tmp_path / "ramp.nii"
+    nib.save(nib.Nifti1Image((positions(grid) @ [1, 2, -1]).astype(np.float32), grid.affine), path)
+    coarse = np.diag([*(np.array([1.2, 1.1, 1.7]) * factor), 1.0])
+    coarse[:3, 3] = [12.3, 11.9, 14.2]
+    target = Grid((5, 4, 5), coarse)
+    np.testing.assert_allclose(sample(path, np.eye(4), target), positions(target) @ [1, 2, -1], atol=0.02)
+
+
+def test_a_part_of_a_grid_gets_what_the_whole_gets(tmp_path):
+    own = Grid((40, 42, 38), np.eye(4))
+    path = tmp_path / "noise.nii"
+    nib.save(nib.Nifti1Image(np.random.default_rng(1).normal(size=own.shape).astype(np.float32), own.affine), path)
+    grid = Grid((16, 15, 14), turn(12, (4, 5, 3)) @ np.diag([2.2, 2.4, 1.3, 1]))
+    box = (slice(5, 9), slice(6, 9), slice(4, 8))
+    np.testing.assert_allclose(
+        sample(path, np.eye(4), part_of(grid, box)), sample(path, np.eye(4), grid)[box], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("degrees", [0, 14])
+def test_linear_maps_come_through_to_any_grid_of_any_shape(degrees):
+    source = Grid((22, 26, 18), turn(degrees, (-3, 2, 5)) @ np.diag([1.0, 1.3, 0.9, 1]))
+    inner = turn(0, (4, 5, 3)) @ np.diag([2.0, 1.3, 1.8, 1])
+    target = Grid((5, 7, 4), turn(degrees, (-3, 2, 5)) @ turn(0 if degrees == 0 else 9) @ inner)
+    values = (positions(source) @ [1, 2, -1]).astype(np.float32)
+    np.testing.assert_allclose(to_grid(values, source, target), positions(target) @ [1, 2, -1], atol=1e-3)
+
+
+def test_a_map_or_a_warp_of_another_shape_is_refused(ramp):
+    grid = Grid((4, 5, 6), np.eye(4))
+    with pytest.raises(ImageError, match="its grid"):
+        to_grid(np.zeros((4, 5, 5), np.float32), grid, grid)
+    with pytest.raises(ImageError, match="the warp has shape"):
+        sample(ramp, np.eye(4), grid, warp=np.zeros((4, 5, 6), np.float32))
