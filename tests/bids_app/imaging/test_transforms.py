@@ -94,3 +94,33 @@ def test_a_text_transform_is_read_without_another_program_and_needs_all_its_numb
     path.write_text("Parameters: 1 0 0 1\nFixedParameters: 0 0 0\n")
     with pytest.raises(ImageError, match="4 parameters where 12 are due"):
         read_matrix(path)
+
+
+@pytest.mark.parametrize("degrees", [0, 3, 90, 170, 180])
+def test_any_angle_is_told_and_so_is_the_way_of_the_origin(degrees):
+    turned = np.eye(4)
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned[:3] = [[c, -s, 0, 3], [s, c, 0, -4], [0, 0, 1, 12]]
+    told = decompose(turned)
+    assert told["rotation_deg"] == pytest.approx(degrees, abs=1e-4)
+    assert told["translation_mm"] == pytest.approx(13)
+
+
+@pytest.mark.parametrize(("skew", "refused"), [(2e-4, False), (5e-3, True)])
+def test_axes_may_be_off_by_rounding_and_no_more(skew, refused):
+    affine = np.eye(4)
+    affine[0, 1] = skew
+    grid = Grid((4, 4, 4), affine)
+    if refused:
+        with pytest.raises(ImageError, match="right angles"):
+            to_ants(np.zeros(grid.shape), grid)
+    else:
+        assert to_ants(np.zeros(grid.shape), grid).shape == grid.shape
+
+
+@pytest.mark.parametrize(("parameters", "centre"), [("1 0 0 0 1 0 0 0 1 0 0 0", "0 0"), ("1 0 0 0 1 0 0 0 1", "0 0 0")])
+def test_a_transform_with_too_few_numbers_is_named(tmp_path, parameters, centre):
+    path = tmp_path / "short.txt"
+    path.write_text(f"#Insight Transform File V1.0\nParameters: {parameters}\nFixedParameters: {centre}\n")
+    with pytest.raises(ImageError, match=r"short\.txt is not a linear ITK transform"):
+        read_matrix(path)
