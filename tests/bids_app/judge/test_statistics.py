@@ -216,3 +216,18 @@ def test_what_json_lacks_becomes_none():
     assert plain({"a": [float("nan"), np.float64(1), (2,)]}) == {"a": [None, 1.0, [2]]}
     assert type(plain(np.int64(3))) is int
     assert plain(float("inf")) is None
+
+
+def test_an_interval_has_the_level_that_is_asked_for():
+    values = np.random.default_rng(3).normal(0, 1, 400)
+    half = bootstrap(lambda w: w @ values / w.sum(1), names(400), draws=4000, level=0.5)
+    error = values.std() / 20
+    assert half.low == pytest.approx(values.mean() - 0.6745 * error, abs=0.1 * error)
+    assert half.high == pytest.approx(values.mean() + 0.6745 * error, abs=0.1 * error)
+
+
+def test_delong_subtracts_the_second_from_the_first():
+    positive, one, other = scores()
+    found, turned = delong(positive, one, other), delong(positive, other, one)
+    assert found.difference == pytest.approx(found.auc_one - found.auc_other)
+    assert (turned.difference, turned.p) == pytest.approx((-found.difference, found.p))
