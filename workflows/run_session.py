@@ -229,7 +229,7 @@ def _finish(settings: Settings, record: SessionRecord, status: Status, work: Pat
         status.finish(record.state, record.reason, code, peak_rss_mb=_whole_peak_mb(status))
         record.seconds, record.peak_rss_mb = status.seconds, status.peak_rss_mb
         write_record(settings.output_dir, record)
-        status.warnings, status.outputs = record.warnings, record.outputs()
+        status.warnings, status.outputs = record.all_warnings(), record.outputs()
         write_status(settings.output_dir, status)
         if trouble := write_page(settings, record.key):
             status.warnings.append(trouble)

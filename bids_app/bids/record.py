@@ -8,6 +8,7 @@ it is read (`bids_app.bids.record_file`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -337,6 +338,19 @@ class SessionRecord(_Part):
     def outputs(self) -> dict[str, str]:
         """Every file of the session with its SHA-256, relative to the output folder."""
         return {name: digest for one in self.all_parts() for name, digest in one.outputs.items()}
+
+    def all_warnings(self) -> list[str]:
+        """Of the session, of its files and images and of its recipes, each once."""
+        found = list(self.warnings)
+        for images in self.images.values():
+            found += images.warnings
+            for fact in images.preflight:
+                name = PurePosixPath(fact.file).name
+                found += [w if name in w else f"{name}: {w}" for w in fact.warnings]
+        for part in self.recipes.values():
+            found += part.warnings
+            found += part.prediction.warnings if part.prediction else []
+        return list(dict.fromkeys(found))
 
     def all_parts(self) -> list[Images | RecipePart]:
         """What recipes share, and each of them: whatever has outputs, methods and provenance of its own."""

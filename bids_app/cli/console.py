@@ -22,21 +22,24 @@ def make_console(*, stderr: bool = False, file: IO[str] | None = None) -> Consol
 
 
 def status_table(statuses: dict[str, Any]) -> Table:
-    """One row per session: state, seconds, memory, why."""
+    """One row per session: state, seconds, memory, how many warnings, and why it ended or the first of them."""
     table = Table(box=None, pad_edge=False)
     for name, justify in (
         ("session", "left"),
         ("state", "left"),
         ("seconds", "right"),
         ("peak MB", "right"),
+        ("warnings", "right"),
         ("", "left"),
     ):
         table.add_column(name, justify=justify, overflow="fold")
     for key, status in statuses.items():
         state = status.state if status else "not run"
         number = [f"{v:.0f}" if v else "" for v in (status.seconds, status.peak_rss_mb)] if status else ["", ""]
-        reason = status.reason if status and status.reason else ""
-        table.add_row(plain(key), Text(state, STYLES.get(state, "")), *number, plain(reason))
+        warnings = status.warnings if status else []
+        told = (status.reason if status else "") or next(iter(warnings), "")
+        count = str(len(warnings)) if warnings else ""
+        table.add_row(plain(key), Text(state, STYLES.get(state, "")), *number, count, plain(told))
     return table
 
 

@@ -48,7 +48,8 @@ class Value:
 class Session:
     """What became of one recipe on one session; ``reached`` counts the stages of `STAGES` it passed.
 
-    A session that ended before any recipe began has one row, with ``n/a`` as its recipe.
+    A session that ended before any recipe began has one row, with ``n/a`` as its recipe. ``warnings``: all of the
+    session, one after the other.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Session:
     page: str
     rating: str = "n/a"
     comment: str = "n/a"
+    warnings: str = ""
 
 
 @dataclass
@@ -133,7 +135,7 @@ def _identity(record: SessionRecord) -> tuple[str, str]:
 def _rows(output_dir: Path, record: SessionRecord, measured: set[str]) -> list[Session]:
     """A row for every recipe of a session."""
     page = f"{record.key}.html" if (output_dir / f"{record.key}.html").is_file() else ""
-    identity = (record.key, *_identity(record))
+    identity, warnings = (record.key, *_identity(record)), "; ".join(record.all_warnings())
     rows = []
     for name, part in record.recipes.items():
         images = record.images_of(part)
@@ -141,11 +143,14 @@ def _rows(output_dir: Path, record: SessionRecord, measured: set[str]) -> list[S
         answered = part.prediction is not None or part.scores is not None
         reached = 4 if part.recipe in measured and part.state == "done" else 1 + (there or answered) + answered
         code = part.exit_code if part.exit_code is not None else record.exit_code
-        rows.append(Session(*identity, name, part.state, part.reason, code, record.seconds, reached, page))
+        rows.append(
+            Session(*identity, name, part.state, part.reason, code, record.seconds, reached, page, warnings=warnings)
+        )
     if rows:
         return rows
     reached = 2 if any(images.preprocessing != Preprocessing() for images in record.images.values()) else 1
-    return [Session(*identity, "n/a", record.state, record.reason, record.exit_code, record.seconds, reached, page)]
+    ended = (record.state, record.reason, record.exit_code, record.seconds, reached, page)
+    return [Session(*identity, "n/a", *ended, warnings=warnings)]
 
 
 def _not_run(participants: Participants, sessions: list[Session]) -> list[Session]:

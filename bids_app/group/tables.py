@@ -20,7 +20,7 @@ LONG = ("participant_id", "session_id", "recipe", "region", "measure", "value", 
 WIDE = ("participant_id", "session_id", "outliers")
 ATTRITION = (
     *("participant_id", "session_id", "recipe", "state", "reached", "reason", "exit_code", "seconds"),
-    *("rating", "comment"),
+    *("rating", "comment", "warnings"),
 )
 COLUMNS = {
     "participant_id": "Participant, as in participants.tsv.",
@@ -108,7 +108,7 @@ def attrition_table(found: Collection) -> list[list[Any]]:
     for s in found.sessions:
         reached = STAGES[s.reached - 1] if s.reached else "listed only"
         identity = [s.participant_id, s.session_id, s.recipe]
-        how = [s.state, reached, s.reason or None, s.exit_code, s.seconds, s.rating, s.comment]
+        how = [s.state, reached, s.reason or None, s.exit_code, s.seconds, s.rating, s.comment, s.warnings or None]
         rows.append([*identity, *how])
     return rows
 

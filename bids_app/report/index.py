@@ -27,7 +27,7 @@ def write_index(output_dir: Path) -> Path:
                 "state_word": view.state_word(record.state),
                 "reason": record.reason,
                 "recipes": view.recipe_rows(record),
-                "warnings": len(view.all_warnings(record)),
+                "warnings": len(record.all_warnings()),
                 "seconds": view.total_seconds(record) or None,
                 "volumes": view.volume_words(record),
             }

@@ -72,7 +72,7 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
             }
             for images in record.images.values()
         ],
-        "warnings": view.all_warnings(record) + problems,
+        "warnings": record.all_warnings() + problems,
         "figures": figures,
         "flickers": any(panel.other for figure in figures for row in figure.rows for panel in row.panels),
         "rated": [(part.recipe, part.title or part.recipe) for part in view.shown(record)],

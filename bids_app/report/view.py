@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ def glance(record: SessionRecord) -> list[tuple[str, str]]:
         facts.append(("Brain mask", ", ".join(measured)))
     if total_seconds(record):
         facts.append(("Time", duration_of(record)))
-    count = len(all_warnings(record))
+    count = len(record.all_warnings())
     return [*facts, ("Warnings", str(count) if count else "none")]
 
 
@@ -99,20 +98,6 @@ def sequence_rows(images: Images) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def all_warnings(record: SessionRecord) -> list[str]:
-    """Of the session, of its files and of its recipes, each once."""
-    found = list(record.warnings)
-    for images in record.images.values():
-        found += images.warnings
-        for fact in images.preflight:
-            name = PurePosixPath(fact.file).name
-            found += [w if name in w else f"{name}: {w}" for w in fact.warnings]
-    for part in record.recipes.values():
-        found += part.warnings
-        found += part.prediction.warnings if part.prediction else []
-    return list(dict.fromkeys(found))
 
 
 def score_items(scores: Scores) -> list[tuple[str, Mapping[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 from bids_app.bids.record_file import read_session
+from bids_app.bids.status import read_status
+from bids_app.cli.console import make_console, status_table
 from bids_app.cli.run import check_before_work
 from bids_app.errors import UsageError
 from bids_app.predict import anatomy
@@ -118,6 +121,16 @@ def test_sidecars_say_what_made_the_files(run):
     assert dseg["Sources"] == ["bids:raw:sub-01/anat/sub-01_T2w.nii.gz"]
     why = json.loads((anat / "sub-01_desc-preproc_T2w.json").read_text())["ChosenBecause"]
     assert why == "no T1w in sub-01; T2w stands for it: the only T2w that fits"
+
+
+def test_what_is_odd_about_the_brain_stands_in_the_status_too(run, record):
+    (images,) = record.images.values()
+    told = read_status(run[0], "sub-01").warnings
+    assert images.warnings  # a ball is no brain
+    assert set(images.warnings) <= set(told)
+    said = io.StringIO()
+    make_console(file=said).print(status_table({"sub-01": read_status(run[0], "sub-01")}))
+    assert re.search(rf"done .* {len(told)}  ", said.getvalue())
 
 
 def test_the_page_and_the_methods_say_so_too(run, record):

@@ -19,7 +19,6 @@ from bids_app.cli.preview import steps
 from bids_app.errors import ImageError, InputMissing
 from bids_app.recipes.recipe import load_recipe
 from bids_app.report.methods import build_methods
-from bids_app.report.view import all_warnings
 from bids_app.settings import Settings
 from tests.data import real
 from tests.phantoms import checksums
@@ -231,5 +230,5 @@ def test_a_real_acute_stroke_runs(tmp_path):
     assert done.pair["correlation"] < -0.7
     assert done.stripped
     assert done.brain_ml == pytest.approx(1172, abs=10)
-    assert all_warnings(record_of(tmp_path, "sub-dwi01")) == []
+    assert record_of(tmp_path, "sub-dwi01").all_warnings() == []
     valid(tmp_path / "out")

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from bids_app.bids.record_file import read_session, write_record
 from bids_app.errors import InputMissing
 from bids_app.group.tables import write_group
 from bids_app.report.session import write_session_report
@@ -62,6 +63,18 @@ def test_attrition_lists_every_session_and_participant(output):
     assert rows["sub-02", "n/a"]["reached"] == "found"
     assert rows["sub-01", "ses-01"]["reached"] == "in the table"
     assert rows["sub-09", "n/a"]["state"] == "not run"
+
+
+def test_a_doubt_about_a_brain_mask_stands_in_the_table_of_sessions(tmp_path):
+    write_session(tmp_path, "sub-01_ses-01")
+    record = read_session(tmp_path, "sub-01_ses-01")
+    images = next(iter(record.images.values()))
+    images.warnings = ["the brain mask measures 2979 ml, which is unusual; look at its picture"]
+    write_record(tmp_path, record)
+    write_group(tmp_path)
+    (row,) = rows_of(tmp_path / "group_attrition.tsv")
+    assert row["state"] == "done"
+    assert "2979 ml" in row["warnings"]
 
 
 @pytest.mark.parametrize("table", ["group_volumes.tsv", "group_volumes_wide.tsv"])
