@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,8 @@ def from_plain(plain: dict[str, Any], *, source: str = "settings") -> Settings:
 
 def _typed(name: str, value: Any, item: dataclasses.Field, source: str) -> Any:
     kind = str(item.type)
+    expected: type | tuple[type, ...]
+    made: Callable[[Any], Any]
     if name in PATHS:
         expected, made = str, Path
     elif kind.startswith("tuple"):

@@ -79,7 +79,7 @@ def settle(settings: Settings, recipe: Recipe, selection: Selection) -> tuple[Re
     """
     if not (recipe.locate and recipe.predicts):
         return recipe, ""
-    reference = selection.path_of(selection.reference)
+    reference = selection.reference_path
     facts = check_image(reference, head=False)
     size = tuple(n * zoom for n, zoom in zip(facts.shape, facts.zooms, strict=False))
     return settle_by_size(settings, recipe, reference, size)
@@ -215,7 +215,7 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True) ->
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
         rows.append(_facts(settings, facts))
     if selection.lesion_mask:
-        rows.append(_facts(settings, check_mask(selection.lesion_mask, selection.path_of(selection.reference))))
+        rows.append(_facts(settings, check_mask(selection.lesion_mask, selection.reference_path)))
     return rows
 
 

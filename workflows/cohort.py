@@ -104,7 +104,7 @@ def run_graph(workflow: Any, settings: Settings, shared: Resources, listen: Call
 def needed_gb(settings: Settings) -> float:
     """What one session of this run needs, GiB."""
     bundle = anatomy_of(settings, load_recipes(settings))
-    return HEAD_GB if bundle and bundle.recipe.grid.spacing_mm < FINE_MM else SESSION_GB
+    return HEAD_GB if bundle and bundle.recipe.needed_grid.spacing_mm < FINE_MM else SESSION_GB
 
 
 def init_cohort_wf(*, settings: Settings, units: list[Unit], shared: Resources, settings_file: Path) -> Any:

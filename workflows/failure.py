@@ -55,9 +55,9 @@ def failure_of(error: BaseException) -> TandemError | None:
         if isinstance(cause, OSError) and isinstance(told := system_error(cause), CannotWrite | IOFailure):
             return told
         cause = cause.__cause__ or cause.__context__
-    told = re.findall(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]*)')?", str(error))
-    if told:
-        number, name = told[-1]
+    numbered = re.findall(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]*)')?", str(error))
+    if numbered:
+        number, name = numbered[-1]
         behind = system_error(OSError(int(number), os.strerror(int(number)), name or None))
         return behind if isinstance(behind, CannotWrite | IOFailure) else None
     named = re.findall(r"bids_app\.errors\.(CannotWrite|IOFailure): ([^\n]*)", str(error))

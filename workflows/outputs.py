@@ -79,7 +79,7 @@ def init_outputs_wf(
                 others=read,
                 recipe=recipe.name,
                 way=way_of(recipe),
-                sides=recipe.grid.kind == "sides",
+                sides=recipe.needed_grid.kind == "sides",
                 **shared,
                 **(in_template if template_spaces(settings) else {}),
             ),

@@ -29,7 +29,7 @@ def predicted_fields(recipe: Recipe) -> tuple[str, ...]:
 
 def has_lesions(recipe: Recipe) -> bool:
     """Whether some region may be absent and in many pieces, so that a table lists them."""
-    return any(region.kind == "lesion" for region in recipe.regions) and recipe.grid.kind != "head"
+    return any(region.kind == "lesion" for region in recipe.regions) and recipe.needed_grid.kind != "head"
 
 
 def init_prediction_wf(
@@ -62,7 +62,7 @@ def init_prediction_wf(
     fields += [f"{f}_{slug(name)}" for name in others for f in ("image", "matrix")]
     inputnode = Node(IdentityInterface([*fields, "conformed", "structures", "doubt"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(predicted_fields(recipe))), name="outputnode")
-    if recipe.grid.kind == "head":
+    if recipe.needed_grid.kind == "head":
         label = anatomy_node(bundle, settings, sequence=reference, wanted=True, threads=threads)
         workflow.connect(inputnode, "conformed", label, "in_file")
         workflow.connect([(label, outputnode, [(field, field) for field in predicted_fields(recipe)])])
@@ -106,7 +106,7 @@ def _measure_node(
     workflow: Workflow, recipe: Recipe, bundle: Bundle, inputnode: Node, anatomy: Path | None, *, tta: bool
 ) -> Node:
     """Masks and volumes; of lesions also where they lie."""
-    sides = recipe.grid.kind == "sides"
+    sides = recipe.needed_grid.kind == "sides"
     measure = Node(Measure(recipe=recipe.name, bundle=str(bundle.path), tta=tta, sides=sides), name="measure")
     if has_lesions(recipe):
         places = [("to_template", "to_template"), *([(n, n) for n in ("structures", "doubt")] if anatomy else [])]

@@ -211,7 +211,7 @@ def _fail(record: SessionRecord, asked: dict[str, Recipe], work: Path, error: Ex
     if work.is_dir():
         note_failure(work, error)
     reason = str(error) if known else f"{type(error).__name__}: {error}"
-    code = error.exit_code if known else TandemError.exit_code
+    code = error.exit_code if isinstance(error, TandemError) else TandemError.exit_code
     reason, code = (NO_MEMORY, TemporaryFailure.exit_code) if isinstance(error, MemoryError) else (reason, code)
     if not known:
         record.crash = traceback.format_exc()

@@ -34,13 +34,21 @@ def group_name(reference: str) -> str:
 
 def init_session_wf(*, settings: Settings, groups: list[Group], template: Template | None, threads: int) -> Workflow:
     """Everything that the recipes of a session need, once for each reference among them."""
-    options = {"settings": settings, "template": template, "threads": threads}
+
+    def init(group: Group, name: str) -> Workflow:
+        return init_group_wf(
+            settings=settings,
+            selection=group.selection,
+            recipes=group.recipes,
+            template=template,
+            threads=threads,
+            name=name,
+        )
+
     if len(groups) == 1:
-        return init_group_wf(selection=groups[0].selection, recipes=groups[0].recipes, name=NAME, **options)
+        return init(groups[0], NAME)
     workflow = Workflow(name=NAME)
-    for group in groups:
-        name = group_name(group.reference)
-        workflow.add_nodes([init_group_wf(selection=group.selection, recipes=group.recipes, name=name, **options)])
+    workflow.add_nodes([init(group, group_name(group.reference)) for group in groups])
     return workflow
 
 
@@ -65,16 +73,21 @@ def init_group_wf(
     Where all recipes take images as they are, there is no mask, no registration and no ``template``.
     """
     workflow = Workflow(name=name)
-    reference = selection.reference
-    shared = {"settings": settings, "reference": reference}
-    prepared = is_prepared(recipes)
-    how = {**shared, "bias": wants_bias_correction(recipes), "prepared": prepared}
+    reference, prepared = selection.reference, is_prepared(recipes)
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
-    located = any(r.predicts and (r.grid.kind == "sides" or has_lesions(r)) for r in recipes)
-    taken = {"image": selection.path_of(reference), "computed": bool(selection.choices[reference].computed)}
-    wanted = {"anatomy": anatomy, "labelled": bool(labelled), "located": located, "threads": threads}
-    reference_wf = init_reference_wf(**taken, **wanted, **how)
+    reference_wf = init_reference_wf(
+        image=selection.reference_path,
+        settings=settings,
+        reference=reference,
+        bias=wants_bias_correction(recipes),
+        prepared=prepared,
+        anatomy=anatomy,
+        labelled=bool(labelled),
+        located=any(r.predicts and (r.needed_grid.kind == "sides" or has_lesions(r)) for r in recipes),
+        threads=threads,
+        computed=bool(selection.choices[reference].computed),
+    )
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
@@ -82,7 +95,7 @@ def init_group_wf(
     workflow.connect([(reference_wf, outputs_wf, images)])
     template_wf = None
     if not prepared:
-        template_wf = init_template_wf(lesion_mask=selection.lesion_mask, **shared)
+        template_wf = init_template_wf(settings=settings, reference=reference, lesion_mask=selection.lesion_mask)
         workflow.connect(
             [
                 (reference_wf, template_wf, [_same("image"), _same("mask"), _same("to_template")]),
@@ -90,14 +103,16 @@ def init_group_wf(
                 (template_wf, outputs_wf, [_same("transforms")]),
             ]
         )
-    others = _add_sequences(workflow, selection, recipes, reference_wf, outputs_wf, **how)
+    others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:
             places = anatomy.path if anatomy and not prepared else None
             key = (selection.participant, selection.session)
-            predicted_wf = init_prediction_wf(recipe=recipe, threads=threads, key=key, anatomy=places, **shared)
+            predicted_wf = init_prediction_wf(
+                recipe=recipe, settings=settings, threads=threads, key=key, reference=reference, anatomy=places
+            )
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
             if places and has_lesions(recipe):
                 found = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
@@ -121,7 +136,7 @@ def _feed(
     if not is_prepared([recipe]):
         of_reference.append(_same("mask"))
         workflow.connect(template_wf, "outputnode.matrix", predicted_wf, "inputnode.to_template")
-    of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.grid.kind == "sides" else []
+    of_reference += [("outputnode.dseg", "inputnode.labels")] if recipe.needed_grid.kind == "sides" else []
     workflow.connect([(reference_wf, predicted_wf, of_reference)])
     for sequence in recipe.sequences:
         taken = others.get(selection.name_of(sequence.name))
@@ -138,16 +153,15 @@ def _hand_on(workflow: Workflow, source: Workflow, target: Workflow, fields: tup
 
 def _add_sequences(
     workflow: Workflow,
+    settings: Settings,
     selection: Selection,
     recipes: list[Recipe],
     reference_wf: Workflow,
     outputs_wf: Workflow,
-    *,
-    prepared: bool,
-    **how,
 ) -> dict[str, Workflow]:
     """Correct and register every sequence but the reference; by name."""
-    others = {}
+    others: dict[str, Workflow] = {}
+    prepared = is_prepared(recipes)
     images = tuple(IMAGE[way == CORRECTED] for way in sorted({way_of(recipe) for recipe in recipes}))
     for name, choice in selection.choices.items():
         if name == selection.reference or choice.path is None:
@@ -155,11 +169,13 @@ def _add_sequences(
         others[name] = init_sequence_wf(
             sequence=name,
             image=choice.path,
+            settings=settings,
+            reference=selection.reference,
+            bias=wants_bias_correction(recipes),
             lesion_mask=selection.lesion_mask,
             computed=bool(choice.computed),
             in_place=selection.from_one_series(name, selection.reference),
             prepared=prepared,
-            **how,
         )
         if not prepared:
             workflow.connect(reference_wf, "outputnode.image", others[name], "inputnode.reference")

@@ -123,10 +123,10 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     located = next((recipe for recipe in recipes if recipe.locate and recipe.predicts), None)
     if located is not None:
         bundle = anatomy_bundle(settings.bundle)
-        if bundle is None and located.grid.kind == "sides":
+        if bundle is None and located.needed_grid.kind == "sides":
             raise UsageError(
                 f"{located.name} needs the bundle {ANATOMY} to find its place in a whole brain, and that is not in "
-                f"this installation; give it crops, smaller than {located.locate.whole_mm:g} mm along every axis"
+                f"this installation; give it crops, smaller than {located.needed_locate.whole_mm:g} mm along every axis"
             )
         return bundle
     if is_prepared(recipes) or settings.brain_mask == "template" or settings.skull_strip == "skip":

@@ -71,22 +71,32 @@ For research use only: these are measurements and scores, not diagnoses.
 class RegionLike(Protocol):
     """What a look-up table needs of a region."""
 
-    index: int
-    name: str
-    abbreviation: str
-    color: Any
+    @property
+    def index(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def abbreviation(self) -> str: ...
+    @property
+    def color(self) -> Any: ...
 
 
 class RecipeLike(Protocol):
-    name: str
-    title: str
-    regions: Sequence[RegionLike]
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def regions(self) -> Sequence[RegionLike]: ...
 
 
 class BundleLike(Protocol):
-    name: str
-    path: Path
-    recipe: RecipeLike
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def recipe(self) -> RecipeLike: ...
 
 
 def check_dataset(settings: Settings) -> list[str]:

@@ -44,13 +44,14 @@ def content_hash(path: Path) -> str:
         ImageError: the file cannot be read.
     """
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         image = nib.load(path)
         axes = used_axes(image.shape)  # a raw diffusion series has 4
         values = np.asarray(image.dataobj, np.float32).reshape(axes)
         straight = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
-    except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, ImageFileError) as error:
         raise ImageError(f"{path} cannot be read ({error}); copy it again, or run the participant level") from error
     values = np.ascontiguousarray(np.asarray(straight.dataobj))
     digest = hashlib.sha256(np.asarray(values.shape, np.int64).tobytes())

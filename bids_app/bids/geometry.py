@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.quaternions import fillpositive
+from nibabel.spatialimages import HeaderDataError
 
 from bids_app.errors import ImageError
 
@@ -98,7 +99,7 @@ def _check_forms(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path) -
     try:
         _check_quaternion(header)
         qform = header.get_qform()
-    except (ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (ValueError, HeaderDataError) as error:
         if sform_code > 0:
             return sform, [f"the qform is damaged ({error}); the sform is used"]
         raise ImageError(f"{path} has a damaged qform and no sform: its position is unknown") from error

@@ -78,7 +78,7 @@ def index_participant(settings: Settings, participant: str) -> Index:
     told: tuple[str, ...] = ()
     files: list[Path] = []
     if settings.bids_database_dir is not None:
-        files = _from_database(settings, root, participant)
+        files = _from_database(settings, settings.bids_database_dir, root, participant)
         if not files:
             told = (f"the database in {settings.bids_database_dir} has no file of sub-{participant}; it was read anew",)
     if not files:
@@ -119,9 +119,9 @@ def _layout(root: Path, *, ignore: list[re.Pattern[str]], database: Path | None 
             ) from error
 
 
-def _from_database(settings: Settings, root: Path, participant: str) -> list[Path]:
+def _from_database(settings: Settings, given: Path, root: Path, participant: str) -> list[Path]:
     """A participant's files, and JSON files at the root, from a pybids database; made first where there is none."""
-    folder = Path(os.path.abspath(settings.bids_database_dir))
+    folder = Path(os.path.abspath(given))
     if not (folder / DATABASE).is_file():
         _make_database(settings, root, folder)
     import sqlite3

@@ -61,7 +61,7 @@ def list_sessions(bids_dir: Path, participant: str) -> list[str | None]:
         InputMissing: the participant's folder is absent or may not be read.
     """
     folder = Path(bids_dir) / f"sub-{participant}"
-    sessions: list[str | None] = sorted(n.removeprefix("ses-") for n in _folders(folder) if n.startswith("ses-"))
+    sessions: list[str | None] = [*sorted(n.removeprefix("ses-") for n in _folders(folder) if n.startswith("ses-"))]
     if not sessions or loose_images(bids_dir, participant):
         sessions.append(None)
     return sessions

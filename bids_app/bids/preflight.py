@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from bids_app.bids.geometry import check_geometry
 from bids_app.errors import ImageError, InputMissing
@@ -125,7 +126,7 @@ def _check_present(path: Path) -> None:
         raise ImageError(f"{path} {have} compressed, against its name: {need}, or make it again")
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> gzip.GzipFile | BinaryIO:
     # Python's gzip module, not nibabel's fast reader: only this one compares the checksum at the end.
     return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
 
@@ -139,7 +140,7 @@ def _gzip_trouble(error: Exception) -> str:
     return f"its compressed data cannot be read ({text})"
 
 
-def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
+def _read_header(stream: gzip.GzipFile | BinaryIO, path: Path) -> nib.Nifti1Header:
     """The header as it is on disk: nibabel's own checks would mend or refuse it without naming the file."""
     start = stream.read(4)
     sizes = {int.from_bytes(start, order) for order in ("little", "big")} if len(start) == 4 else set()
@@ -195,7 +196,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _check_values(
-    stream: BinaryIO, header: nib.Nifti1Header, path: Path, *, constant: bool
+    stream: gzip.GzipFile | BinaryIO, header: nib.Nifti1Header, path: Path, *, constant: bool
 ) -> tuple[float, float, int]:
     """Read all voxels in blocks, then to the end of the file.
 
@@ -205,7 +206,7 @@ def _check_values(
     try:
         dtype = header.get_data_dtype()
         offset = int(header.get_data_offset())
-    except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
+    except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise ImageError(f"{path} has a header that makes no sense ({error})") from error
     if not 0 <= offset <= MAX_OFFSET:
         raise ImageError(f"{path} has a damaged header: its voxels would begin at byte {offset}")
@@ -242,7 +243,7 @@ def _check_values(
     return low, high, behind
 
 
-def _bytes_behind(stream: BinaryIO, path: Path, image_bytes: int) -> int:
+def _bytes_behind(stream: gzip.GzipFile | BinaryIO, path: Path, image_bytes: int) -> int:
     """Read whatever follows the voxels, for a gzip stream compares its checksum only at its end.
 
     Raises:

@@ -155,9 +155,8 @@ def _best(fitting: list[Path], query: SequenceQuery, look: Look) -> tuple[Path, 
     seen = {path: look(path) for path in fitting}
     plain = [path for path in fitting if not _is_inversion(path)] or fitting
     whole = _most_covering(plain, seen) if not getattr(query, "slab", False) else plain
-    known = [seen[path].voxel for path in whole if seen[path] is not None]
-    smallest = min(known, default=None)
-    finest = [p for p in whole if smallest is None or (seen[p] and seen[p].voxel <= smallest * (1 + SAME_VOLUME))]
+    smallest = min((it.voxel for path in whole if (it := seen[path]) is not None), default=None)
+    finest = [p for p in whole if smallest is None or ((it := seen[p]) and it.voxel <= smallest * (1 + SAME_VOLUME))]
     taken = min(finest, key=_run_then_name)
     others = []
     for path in fitting:
@@ -179,22 +178,23 @@ def _best(fitting: list[Path], query: SequenceQuery, look: Look) -> tuple[Path, 
 
 def _most_covering(fitting: list[Path], seen: dict[Path, Seen | None]) -> list[Path]:
     """Those that show the whole brain, else those that show the most of it."""
-    best = max((seen[path].coverage for path in fitting if seen[path] is not None), default=None)
+    best = max((it.coverage for path in fitting if (it := seen[path]) is not None), default=None)
     if best is None:
         return fitting
     enough = WHOLE if best >= WHOLE else best * (1 - LESS)
-    return [path for path in fitting if seen[path] is not None and seen[path].coverage >= enough]
+    return [path for path in fitting if (it := seen[path]) is not None and it.coverage >= enough]
 
 
 def _doubts(taken: Path, whole: list[Path], seen: dict[Path, Seen | None], name: str) -> tuple[str, ...]:
     """Images about as good as the one that was taken which differ in how they were acquired."""
-    mine, near = parse_name(taken)[0], []
+    mine, near, own = parse_name(taken)[0], [], seen.get(taken)
     told = [f"{name}: {taken.name} is an inversion image of an MP2RAGE by its name, and there is no other"]
     told = told if _is_inversion(taken) else []
     for path in whole if len(whole) > 1 else ():
         theirs = parse_name(path)[0]
         differ = [key for key in ("acq", "inv", "rec", "echo", "flip", "mt") if theirs.get(key) != mine.get(key)]
-        as_good = seen[path] is None or seen[taken] is None or seen[path].voxel <= ABOUT * seen[taken].voxel
+        other = seen[path]
+        as_good = other is None or own is None or other.voxel <= ABOUT * own.voxel
         if path != taken and differ and as_good:
             near.append(f"{path.name} ({', '.join(f'{key}-' for key in differ)} differ)")
     if near:
@@ -214,12 +214,13 @@ def _is_inversion(path: Path) -> bool:
 def _why_second(path: Path, taken: Path, seen: dict[Path, Seen | None], plain: bool, whole: bool, as_fine: bool) -> str:
     if not plain:
         return f"an inversion image of an MP2RAGE, which comes after {taken.name}"
-    if seen[path] is None and seen[taken] is not None:
+    own = seen[path]
+    if own is None and seen[taken] is not None:
         return "its header cannot be read, so its resolution is unknown (not fetched, or damaged?)"
-    if not whole:
-        return f"shows {100 * seen[path].coverage:.0f} % of a brain's box ({seen[path].voxel:.3g} mm³ a voxel), a slab?"
-    if not as_fine:
-        return f"lower resolution ({seen[path].voxel:.3g} mm³ a voxel)"
+    if own is not None and not whole:
+        return f"shows {100 * own.coverage:.0f} % of a brain's box ({own.voxel:.3g} mm³ a voxel), a slab?"
+    if own is not None and not as_fine:
+        return f"lower resolution ({own.voxel:.3g} mm³ a voxel)"
     later = _run_then_name(path)[0] != _run_then_name(taken)[0]
     return f"same resolution, {'a later run than' if later else 'by file name after'} {taken.name}"
 

@@ -156,8 +156,8 @@ def _select(
         filtered = filtered or (by_filter and name == reference)
     told += _loose(settings.bids_dir, participant, session)
     taken = instead.get(reference, reference)
-    chosen = choices[taken].path if taken in choices else None
-    mask, words = find_lesion_mask(settings, participant, session, chosen.parent.name if chosen else "anat")
+    image = choices[taken].path if taken in choices else None
+    mask, words = find_lesion_mask(settings, participant, session, image.parent.name if image else "anat")
     return Selection(participant, session, taken, choices, mask, tuple(told + words), filtered, instead)
 
 
@@ -283,7 +283,8 @@ def find_lesion_mask(
     for name, folder in settings.derivatives.items():
         if not Path(folder).is_dir():
             raise InputMissing(f"the folder of -d {name}={folder} does not exist")
-    places = [(_home(settings.bids_dir, participant, session), LESION_NAMES[-1:])]
+    home = _home(settings.bids_dir, participant, session)
+    places: list[tuple[Path, tuple[str, ...]]] = [(home, LESION_NAMES[-1:])]
     if "manual" in settings.derivatives:
         places.insert(0, (_home(settings.derivatives["manual"], participant, session), LESION_NAMES))
     for home, patterns in places:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from bids_app.bids.naming import parse_name, session_key
+from bids_app.errors import InputMissing
 
 
 class SequenceQuery(Protocol):
@@ -80,6 +81,18 @@ class Selection:
         path = self.path_of(self.reference)
         return path.parent.name if path else "anat"
 
+    @property
+    def reference_path(self) -> Path:
+        """The file of the reference.
+
+        Raises:
+            InputMissing: there is none.
+        """
+        path = self.path_of(self.reference)
+        if path is None:
+            raise InputMissing(f"{self.key} has no {self.reference}")
+        return path
+
     def name_of(self, sequence: str) -> str:
         """The sequence that is used where a recipe says this one: itself, or an alternative that stands for it."""
         return self.instead.get(sequence, sequence)
@@ -98,7 +111,7 @@ class Selection:
         """Sequence -> file, for the sequences that have one."""
         return {name: choice.path for name, choice in self.choices.items() if choice.path is not None}
 
-    def missing(self, sequences: list[SequenceQuery] | tuple[SequenceQuery, ...]) -> list[str]:
+    def missing(self, sequences: Sequence[SequenceQuery]) -> list[str]:
         """Names of the required sequences, the reference among them, that have no file."""
         needed = {self.reference} | {query.name for query in sequences if query.required}
         return [name for name in self.choices if name in needed and self.choices[name].path is None]

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 
 from bids_app.bids.digest import sha256_of
 from bids_app.bids.files import write_text, write_whole
@@ -72,7 +73,7 @@ class Sink:
     def key(self) -> str:
         return session_key(self.participant, self.session)
 
-    def path(self, suffix: str, extension: str, **entities: object) -> Path:
+    def path(self, suffix: str, extension: str, **entities: Any) -> Path:
         """Where a derivative is or will be; entities (and ``datatype``) as for `derivative_path`."""
         return self.output_dir / derivative_path(
             self.participant, self.session, suffix=suffix, extension=extension, **entities
@@ -90,7 +91,7 @@ class Sink:
         sources: Iterable[Source] = (),
         reference: Source | None = None,
         sidecar: Mapping[str, Any] | None = None,
-        **entities: object,
+        **entities: Any,
     ) -> Path:
         """Write an image as ``.nii.gz`` with its sidecar.
 
@@ -106,7 +107,7 @@ class Sink:
             CannotWrite, IOFailure: as `bids_app.bids.files.write_whole`.
         """
         path = self.path(suffix, ".nii.gz", **entities)
-        image = image if isinstance(image, nib.spatialimages.SpatialImage) else nib.load(image)
+        image = image if isinstance(image, SpatialImage) else nib.load(image)
         ready = prepare_image(image, suffix, template=entities.get("space") in TEMPLATES)
         fields = self._fields(sources, reference, sidecar, entities)
         _check_fields(fields, suffix, entities, ready.ndim)
@@ -120,7 +121,7 @@ class Sink:
         *,
         columns: Mapping[str, Any] | None = None,
         header: Iterable[str] = (),
-        **entities: object,
+        **entities: Any,
     ) -> Path:
         """Write a table as ``.tsv``, missing values as ``n/a``; with ``columns`` a JSON dictionary beside it.
 
@@ -134,7 +135,7 @@ class Sink:
             self._write_json(_sidecar_of(path), dict(columns))
         return self._done(write_text(path, tsv(table) if len(table) else "\t".join(header) + "\n"))
 
-    def json(self, content: Mapping[str, Any], suffix: str, **entities: object) -> Path:
+    def json(self, content: Mapping[str, Any], suffix: str, **entities: Any) -> Path:
         """Write a JSON file that stands for itself (a prediction)."""
         path = self.path(suffix, ".json", **entities)
         self._write_json(path, content)
@@ -148,7 +149,7 @@ class Sink:
         *,
         sources: Iterable[Source] = (),
         sidecar: Mapping[str, Any] | None = None,
-        **entities: object,
+        **entities: Any,
     ) -> Path:
         """Copy a file that another program wrote (a transform) to its name, with a sidecar if there is one to write."""
         path = self.path(suffix, extension, **entities)
@@ -185,7 +186,7 @@ class Sink:
         return path
 
 
-def prepare_image(image: nib.spatialimages.SpatialImage, suffix: str, *, template: bool = False) -> nib.Nifti1Image:
+def prepare_image(image: SpatialImage, suffix: str, *, template: bool = False) -> nib.Nifti1Image:
     """An image with the number type of its suffix and a fresh header: same bytes for same values and affine.
 
     Raises:

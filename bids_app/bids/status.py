@@ -11,12 +11,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bids_app.bids.digest import sha256_of
 from bids_app.bids.files import write_text
 from bids_app.bids.naming import session_key
 from bids_app.text import read_json
+
+if TYPE_CHECKING:
+    from bids_app.bids.record import State
 
 STATES = ("running", "done", "failed", "unknown")
 _NUMBERS = ("exit_code", "started", "finished", "seconds", "peak_rss_mb", "pid", "pid_started")
@@ -29,7 +32,7 @@ class Status:
 
     participant: str
     session: str | None = None
-    state: str = "running"
+    state: State = "running"
     reason: str = ""
     exit_code: int | None = None
     started: float | None = None  # seconds since 1970
@@ -50,7 +53,7 @@ class Status:
     def key(self) -> str:
         return session_key(self.participant, self.session)
 
-    def finish(self, state: str, reason: str = "", exit_code: int = 0, **measured: Any) -> Status:
+    def finish(self, state: State, reason: str = "", exit_code: int = 0, **measured: Any) -> Status:
         """Close the record in place: ``done`` or ``failed``, with times counted from ``started``."""
         self.state, self.reason, self.exit_code, self.finished = state, reason, exit_code, time.time()
         self.seconds = self.finished - self.started if self.started else None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bids_app.bundle.bundle import Bundle
 
 #: A region whose Dice falls below this part of what it is with every sequence is worth a warning.
 FALLS_TO = 0.5
 
 
-def lacking_sequences(bundle: Bundle, present: Sequence[float]) -> list[str]:
+def lacking_sequences(bundle: Bundle, present: Sequence[float] | np.ndarray) -> list[str]:
     """A sentence for the report where a missing sequence costs half of a region's Dice or more.
 
     Dice is that of the scans that the bundle was judged by (``simulator_held_out`` and ``simulator_subsets`` of its

@@ -292,7 +292,8 @@ def readme(bundle: Bundle, *, onnx: bool) -> str:
         "",
         f"**{RESEARCH_ONLY}**",
         "",
-        f"Channels: {names}, on one grid of {recipe.grid.spacing_mm:g} mm, RAS, zero where nothing was measured. "
+        f"Channels: {names}, on one grid of {recipe.needed_grid.spacing_mm:g} mm, RAS, "
+        "zero where nothing was measured. "
         f"`scripts.network.Prepare` standardises whole images; the network sees patches of {patch} voxels.",
         "The registration and resampling that put images there are Tandem's and are not part of this export.",
         "",

@@ -265,7 +265,8 @@ def usable(recipe: Recipe, output_dir: Path, record: SessionRecord) -> tuple[Coh
         return None, f"{', '.join(lacking)} is not there"
     mask = output_dir / images.files.brain_mask if images.files.brain_mask else None
     matrix = images.preprocessing.to_template
-    if recipe.grid.kind not in AS_IT_LIES and (matrix is None or (recipe.grid.kind == "whole" and mask is None)):
+    kind = recipe.needed_grid.kind
+    if kind not in AS_IT_LIES and (matrix is None or (kind == "whole" and mask is None)):
         return None, "it has no brain mask or no way to the template; run the participant level again with this recipe"
     gone = [path.name for path in (*found.values(), mask) if path is not None and not path.is_file()]
     if gone:

@@ -68,7 +68,9 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
         return [f"{path}: {trouble}"], [], None
     wrong, told = [], []
     as_mask = recipe.labels.suffix == "mask" and is_mask(values)
-    values = marked(values).astype(np.int64) if as_mask else whole_numbers(values)
+    numbers = marked(values).astype(np.int64) if as_mask else whole_numbers(values)
+    assert numbers is not None  # others are no label image
+    values = numbers
     allowed = {1} if recipe.labels.suffix == "mask" else {region.index for region in recipe.regions}
     there = frozenset(np.unique(values).tolist()) - {0}
     strange = sorted(there - allowed)

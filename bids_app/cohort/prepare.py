@@ -69,7 +69,7 @@ def _prepare(session: CohortSession, recipe: Recipe, folder: Path) -> str | None
     digest = _hash(parts)
     if path.is_file() and _noted(note).get("digest") == digest:
         return None
-    margin = MARGIN_MM if recipe.grid.kind == "region" else 0.0
+    margin = MARGIN_MM if recipe.needed_grid.kind == "region" else 0.0
     try:
         stack, present, grid = lay(recipe, session.images, {}, session.to_template, session.mask, margin_mm=margin)
         labels = None if session.labels is None else lay_labels(session.labels, recipe, grid)
@@ -110,7 +110,7 @@ def _parts(session: CohortSession, recipe: Recipe) -> dict[str, str]:
     place = None if session.to_template is None else np.asarray(session.to_template).tolist()
     labels = sha256_of(session.labels) if session.labels else None
     return {
-        "images": _hash([LAYOUT, files, place, recipe.grid.model_dump(), [s.name for s in recipe.sequences]]),
+        "images": _hash([LAYOUT, files, place, recipe.needed_grid.model_dump(), [s.name for s in recipe.sequences]]),
         "labels": _hash([labels, [r.index for r in recipe.regions], recipe.labels.suffix]),
         "targets": _hash(np.asarray(session.targets).tolist()),
         "covariates": _hash(np.asarray(session.covariates).tolist()),

@@ -218,7 +218,7 @@ def check_split(split: Split, members: Sequence[Member], *, trained_before: Iter
         raise LeakageError("this split lets a test be seen in training: " + "; ".join(dict.fromkeys(troubles)))
 
 
-def _fold(name: str, rest: list[Sequence[Member]], test: tuple[str, ...], validation: float, seed: int) -> Fold:
+def _fold(name: str, rest: Sequence[Sequence[Member]], test: tuple[str, ...], validation: float, seed: int) -> Fold:
     """Set a part of the training side apart, as evenly as the folds themselves."""
     parts = round(1 / validation) if validation else 0
     if parts < 2 or len(rest) < parts:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from bids_app.text import TextError, is_missing, parse_number, read_json, stripp
 
 #: Session of a participant without session folders.
 Key = tuple[str, str | None]
+Label = TypeVar("Label")
 
 
 @dataclass
@@ -82,7 +85,7 @@ def read_tables(
     _levels(bids_dir / "participants.json", "participants", tables)
     _levels(bids_dir / "sessions.json", "sessions", tables)
     path = bids_dir / "participants.tsv"
-    folders = list(dict.fromkeys([*_listed(lambda: list_participants(bids_dir)), *asked]))
+    folders = list(dict.fromkeys([*_listed(partial(list_participants, bids_dir)), *asked]))
     rows, tables.columns["participants"] = _rows(path, "participant_id", "sub-", folders, tables)
     tables.participants = rows
     if rows:
@@ -90,8 +93,8 @@ def read_tables(
     for participant in asked:
         path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
         own = [session for one, session in keys if one == participant and session is not None]
-        folders = list(dict.fromkeys([*_listed(lambda who=participant: list_sessions(bids_dir, who)), *own]))
-        rows, columns = _rows(path, "session_id", "ses-", [one for one in folders if one is not None], tables)
+        sessions = [one for one in _listed(partial(list_sessions, bids_dir, participant)) if one is not None]
+        rows, columns = _rows(path, "session_id", "ses-", list(dict.fromkeys([*sessions, *own])), tables)
         tables.sessions |= {(participant, session): row for session, row in rows.items()}
         tables.columns["sessions"] += [c for c in columns if c not in tables.columns["sessions"]]
         _levels(path.with_suffix(".json"), "sessions", tables)
@@ -104,7 +107,7 @@ def _without_row(table: str, names: list[str]) -> list[str]:
     return [f"{table}: has no row for {', '.join(names)}"] if names else []
 
 
-def _listed(look: Callable[[], list[str | None]]) -> list[str | None]:
+def _listed(look: Callable[[], list[Label]]) -> list[Label]:
     """Folders of the dataset; none where it is not there (any more): finished derivatives are enough to train with."""
     try:
         return look()
@@ -183,15 +186,16 @@ def named_levels(recipe: Recipe) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> CodedSessions:
     """Every target and covariate of a recipe, as `code_target` and `code_covariates` give them."""
-    wrong, told, levels = list(tables.wrong), list(tables.told), {}
+    wrong, told = list(tables.wrong), list(tables.told)
+    levels: dict[str, tuple[str, ...]] = {}
     targets = np.full((len(keys), len(recipe.targets)), np.nan)
     for place, target in enumerate(recipe.targets):
         targets[:, place], levels[target.name], trouble, words = code_target(target, tables, keys)
         wrong, told = wrong + trouble, told + words
-    covariates, words, trouble = code_covariates(recipe, tables, keys)
-    for name, order in words.items():
+    covariates, orders, trouble = code_covariates(recipe, tables, keys)
+    for name, order in orders.items():
         told.append(f"covariate {name}: " + ", ".join(f"{word} is {number}" for number, word in enumerate(order)))
-    return CodedSessions(targets, covariates, levels, words, wrong + trouble, told)
+    return CodedSessions(targets, covariates, levels, orders, wrong + trouble, told)
 
 
 def code_target(
@@ -223,7 +227,8 @@ def code_target(
     values, places = none, {level: place for place, level in enumerate(levels)}
     for index, (key, text) in enumerate(zip(keys, texts, strict=True)):
         if text is not None:
-            place = places.get(text, places.get(_same_number(text, levels)))
+            same = text if text in places else _same_number(text, levels)
+            place = None if same is None else places.get(same)
             values[index] = np.nan if place is None else place
             if place is None:
                 wrong.append(f"{tables.file(target.table)}: {_who(key)} has {column} {text!r}, none of {list(levels)}")

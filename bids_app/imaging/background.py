@@ -26,6 +26,7 @@ AROUND, ON_FACES = 0.15, 0.3
 #: The darkest tissue is lifted above the blank by this part of the tissue's range, as fluid lies above air on a T1w.
 LIFT = 0.25
 _LOOKED_AT = 2_000_000
+Side = Literal["above", "below", "both"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Background:
     value: float
     share: float
     scale: float
-    side: Literal["above", "below", "both"]
+    side: Side
 
     def is_blank(self, array: np.ndarray) -> np.ndarray:
         """The voxels that are blank."""
@@ -67,7 +68,7 @@ def background_of(array: np.ndarray) -> Background:
     strong = away[np.abs(away) > BEYOND_RIPPLES * scale]
     below = float((strong < 0).mean()) if len(strong) else 0.0
     around = share >= AROUND and (np.abs(_faces(away)) <= BLANK_WITHIN * scale).mean() >= ON_FACES
-    side = "above" if below < SOME or not around else "below" if below > 1 - SOME else "both"
+    side: Side = "above" if below < SOME or not around else "below" if below > 1 - SOME else "both"
     return Background(value, share, scale, side)
 
 

@@ -30,11 +30,12 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
         TemporaryFailure: not enough memory for it.
     """
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         image = nib.load(path)
         array = read_voxels(image, path)
-    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, EOFError, ImageFileError) as error:
         raise ImageError(f"{path} cannot be read ({error}); copy it again from its source") from error
     repaired: list[str] = []
     if len(image.shape) > array.ndim:

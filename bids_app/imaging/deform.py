@@ -36,7 +36,7 @@ def greedy(
         float32, shape ``(3, x, y, z)``, in voxels.
     """
 
-    field = None
+    field: np.ndarray | None = None
     for level, count in zip(range(len(iterations))[::-1], iterations, strict=True):
         factor = 2**level
         f, m = (_shrunk(_scaled(a), factor) for a in (fixed, moving))
@@ -47,6 +47,8 @@ def greedy(
             field = np.stack([_doubled(2 * part)[tuple(slice(0, n) for n in f.shape)] for part in field])
         for _ in range(count):
             field = _improved(f, m, w, field, flow_sigma)
+    if field is None:
+        raise ValueError("a deformation needs the iterations of one level at least")
     return field
 
 

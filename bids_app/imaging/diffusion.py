@@ -138,8 +138,8 @@ def trace_and_adc(
         counts.append(count)
         warnings += told
         points.append((b, (_mean if count == 1 else _geometric_mean)(series, members, there)))
-    b, logarithms = np.array([b for b, _ in points]), np.stack([np.log(signal) for _, signal in points])
-    slope = np.tensordot(b - b.mean(), logarithms, 1) / ((b - b.mean()) ** 2).sum()
+    at, logarithms = np.array([b for b, _ in points]), np.stack([np.log(signal) for _, signal in points])
+    slope = np.tensordot(at - at.mean(), logarithms, 1) / ((at - at.mean()) ** 2).sum()
     adc, trace = np.zeros(there.shape, np.float32), np.zeros(there.shape, np.float32)
     adc[there] = np.maximum(-1e3 * slope, 0)
     trace[there] = points[-1][1]
@@ -149,7 +149,7 @@ def trace_and_adc(
             {"b": round(one, 1), "volumes": len(members), "directions": count}
             for (one, members), count in zip(scheme.shells, counts, strict=True)
         ],
-        "trace_b": round(float(b[-1]), 1),
+        "trace_b": round(float(at[-1]), 1),
         "trace_mean": "plain" if counts[-1] == 1 else "geometric",
         "left_out_b": list(scheme.left_out),
     }

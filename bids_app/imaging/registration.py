@@ -144,8 +144,14 @@ def register(
     spacing = how.spacing or WORKING_MM[how.kind]
     on_fixed = working_image(fixed.path, spacing, fixed.mask, fixed.lesion, cut=how.brains)
     on_moving = working_image(moving.path, spacing, moving.mask, moving.lesion, cut=how.brains)
-    masks = {"fixed_mask": on_fixed.mask, "moving_mask": on_moving.mask}
-    measure = MutualInformation(on_fixed.array, on_fixed.grid, on_moving.array, on_moving.grid, **masks)
+    measure = MutualInformation(
+        on_fixed.array,
+        on_fixed.grid,
+        on_moving.array,
+        on_moving.grid,
+        fixed_mask=on_fixed.mask,
+        moving_mask=on_moving.mask,
+    )
     matrix = _best_linear(on_fixed, on_moving, measure, how, program, prefix.parent)
     forward = [write_matrix(matrix, Path(f"{prefix}_affine.txt"))]
     inverse = [write_matrix(np.linalg.inv(matrix), Path(f"{prefix}_affineinverse.txt"))]

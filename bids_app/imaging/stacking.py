@@ -80,7 +80,7 @@ def transform_points(matrix: np.ndarray, points: np.ndarray | Sequence[float]) -
     return points @ np.asarray(matrix)[:3, :3].T + np.asarray(matrix)[:3, 3]
 
 
-def box_of(inside: np.ndarray, more: int | Sequence[int] = 0) -> tuple[slice, ...]:
+def box_of(inside: np.ndarray, more: int | Sequence[int] | np.ndarray = 0) -> tuple[slice, ...]:
     """Around the true voxels, and ``more`` voxels on every side as far as there are any; empty where none is true."""
     box = []
     for axis, (n, room) in enumerate(zip(inside.shape, np.broadcast_to(more, inside.ndim), strict=True)):

@@ -55,9 +55,9 @@ def read_warp(path: Path | str) -> Displacements:
     return Displacements(ras, Grid(field.shape[:3], image.affine))
 
 
-def load_chain(transforms: Sequence[Path | str | np.ndarray]) -> list:
+def load_chain(transforms: Sequence[Path | str | np.ndarray]) -> list[np.ndarray | Displacements]:
     """Matrices (fixed world to moving world) and `Displacements`, in the order in which points meet them."""
-    chain = []
+    chain: list[np.ndarray | Displacements] = []
     for one in transforms:
         if isinstance(one, np.ndarray):
             chain.append(np.linalg.inv(one))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,11 +42,16 @@ EMPTY_RULE = (
 class Person(Protocol):
     """Whose session a row is of."""
 
-    key: str
-    participant: str
-    site: str | None
-    sex: str | None
-    age: float
+    @property
+    def key(self) -> str: ...
+    @property
+    def participant(self) -> str: ...
+    @property
+    def site(self) -> str | None: ...
+    @property
+    def sex(self) -> str | None: ...
+    @property
+    def age(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,10 @@ def evaluate_answers(
             continue
         parts = read_answer(paths[scan.key])
         if scan.labels is not None and "probability" in parts:
-            _same_grid(parts["probability"], scan, paths[scan.key])
-            regions += region_rows(scan, parts["probability"], recipe, threshold=threshold, tolerance_mm=tolerance_mm)
+            _same_grid(parts["probability"], scan.labels, paths[scan.key])
+            regions += region_rows(
+                scan, scan.labels, parts["probability"], recipe, threshold=threshold, tolerance_mm=tolerance_mm
+            )
         targets += target_rows(scan, parts, recipe, temperatures or {})
     if not regions and not targets:
         raise TrainingError("no scan has both an answer and something known to compare it with: did the folds finish?")
@@ -152,11 +160,17 @@ def decide(probability: np.ndarray, recipe: Recipe, threshold: float | Mapping[s
 
 
 def region_rows(
-    scan: Scan, probability: np.ndarray, recipe: Recipe, *, threshold: float | Mapping[str, float], tolerance_mm: float
+    scan: Scan,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    recipe: Recipe,
+    *,
+    threshold: float | Mapping[str, float],
+    tolerance_mm: float,
 ) -> list[dict[str, Any]]:
     """Per region: who, every field of `MaskComparison`; for lesions ``detection`` too, and ``f1`` of this session."""
     decided = decide(probability.astype(np.float32), recipe, threshold)
-    return label_rows(scan, decided, scan.labels, recipe, (float(scan.spacing),) * 3, tolerance_mm=tolerance_mm)
+    return label_rows(scan, decided, labels, recipe, (float(scan.spacing),) * 3, tolerance_mm=tolerance_mm)
 
 
 def label_rows(
@@ -288,7 +302,7 @@ def summarise_target(
     answers = answers_of(target, rows)
     found["kind"] = target.kind
     if target.behaviour.figure == "reliability" and answers.keys:
-        found["reliability"] = reliability_bins(answers.probability[:, 1], answers.truth == 1)
+        found["reliability"] = reliability_bins(answers.of_levels()[:, 1], answers.truth == 1)
     if target.behaviour.figure == "agreement":
         people = answers.participants
         truth, value = (by_participant(x, people)[1] for x in (answers.truth, answers.value))
@@ -328,7 +342,7 @@ def _detection(rows: Sequence[Mapping[str, Any]], seed: int, draws: int) -> dict
         total = pooled(counts)
         found[name] = asdict(total) | {"count_error": total.count_error}
         for measure in ("precision", "recall", "f1"):
-            drawn = bootstrap(lambda w, t=table, m=measure: _rates(w @ t)[m], people, seed=seed, draws=draws)
+            drawn = bootstrap(partial(_rate, table, measure), people, seed=seed, draws=draws)
             found[name][measure] = drawn.to_plain()
     errors = [row["detection"].counts.count_error for row in rows]
     found["mean_count_error"] = mean_interval(errors, people, seed=seed, draws=draws).to_plain()
@@ -347,15 +361,19 @@ def _rates(totals: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(row, name) for row in rows]) for name in ("precision", "recall", "f1")}
 
 
+def _rate(table: np.ndarray, measure: str, weights: np.ndarray) -> np.ndarray:
+    return _rates(weights @ table)[measure]
+
+
 def who(whose: Person) -> dict[str, Any]:
     """What every row says of its session."""
     return {name: getattr(whose, name) for name in ("key", "participant", "site", "sex", "age")}
 
 
-def _same_grid(probability: np.ndarray, scan: Scan, path: Path) -> None:
-    if probability.shape[1:] != scan.labels.shape:
+def _same_grid(probability: np.ndarray, labels: np.ndarray, path: Path) -> None:
+    if probability.shape[1:] != labels.shape:
         raise TrainingError(
-            f"the answer {path} has the shape {probability.shape[1:]} and its scan {scan.labels.shape}: they belong to "
+            f"the answer {path} has the shape {probability.shape[1:]} and its scan {labels.shape}: they belong to "
             "different preparations; delete the fold's folder and run again"
         )
 

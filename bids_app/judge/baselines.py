@@ -84,7 +84,7 @@ def answer_baseline(
         train, test = (
             [scan for scan in scans if scan.participant in set(people)] for people in (fold.all_training, fold.test)
         )
-        answers = {scan.key: {} for scan in test}
+        answers: dict[str, dict[str, np.ndarray]] = {scan.key: {} for scan in test}
         for position, target in enumerate(recipe.targets):
             known = [scan for scan in train if np.isfinite(scan.targets[position])]
             if not known or not test:

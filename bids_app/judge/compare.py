@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from bids_app.judge.statistics import (
 from bids_app.judge.target_answers import TargetAnswers, answers_of
 from bids_app.judge.wording import sentences
 from bids_app.recipes.recipe import Recipe, Region, Target
+from bids_app.targets.kind import Statistic
 from bids_app.train.arms import PERMUTED
 
 ALL_REGIONS = "all regions"
@@ -67,6 +68,17 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True)
+class _How:
+    """An arm and the reference by name, and how their difference is tested."""
+
+    arm: str
+    reference: str
+    seed: int
+    draws: int
+    permutations: int
+
+
 def compare_arms(
     evaluations: Mapping[str, Evaluation],
     reference: str,
@@ -97,15 +109,15 @@ def compare_arms(
     rows: list[ComparisonRow] = []
     for arm in arms:
         pair = evaluations[arm], evaluations[reference]
-        how = {"arm": arm, "reference": reference, "seed": seed, "draws": draws, "permutations": permutations}
+        how = _How(arm, reference, seed, draws, permutations)
         for region in recipe.regions:
-            rows += _compare_region(region, *pair, **how)
+            rows += _compare_region(region, *pair, how)
         if len(recipe.regions) > 1:
-            rows += _compare_all_regions(*pair, **how)
+            rows += _compare_all_regions(*pair, how)
         for target in recipe.targets:
-            rows += _compare_target(target, *pair, **how)
+            rows += _compare_target(target, *pair, how)
     adjusted = holm([row.p for row in rows])
-    rows = [ComparisonRow(**{**asdict(row), "p_holm": p}) for row, p in zip(rows, adjusted, strict=True)]
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     control = evaluations.get(PERMUTED)
     controls = judge_controls(control, recipe, seed, draws=draws) if control is not None else None
     notes = _notes(evaluations, arms, reference, recipe, splits, controls)
@@ -122,15 +134,15 @@ def on_common_sessions(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str,
     return {name: e.only(common) for name, e in evaluations.items()}, sorted(set().union(*every) - common)
 
 
-def _compare_region(region: Region, one: Evaluation, other: Evaluation, **how: Any) -> list[ComparisonRow]:
+def _compare_region(region: Region, one: Evaluation, other: Evaluation, how: _How) -> list[ComparisonRow]:
     rows = [[row for row in e.regions if row["region"] == region.name] for e in (one, other)]
     measures = ("dice", "f1") if region.kind == "lesion" else ("dice",)
-    return [_paired(region.name, measure, *rows, **how) for measure in measures if all(rows)]
+    return [_paired(region.name, measure, rows[0], rows[1], how) for measure in measures if all(rows)]
 
 
-def _compare_all_regions(one: Evaluation, other: Evaluation, **how: Any) -> list[ComparisonRow]:
+def _compare_all_regions(one: Evaluation, other: Evaluation, how: _How) -> list[ComparisonRow]:
     rows = [over_regions(e.regions) for e in (one, other)]
-    return [_paired(ALL_REGIONS, "dice", *rows, **how)] if all(rows) else []
+    return [_paired(ALL_REGIONS, "dice", rows[0], rows[1], how)] if all(rows) else []
 
 
 def _paired(
@@ -138,36 +150,34 @@ def _paired(
     measure: str,
     one: Sequence[Mapping[str, Any]],
     other: Sequence[Mapping[str, Any]],
-    *,
-    arm: str,
-    reference: str,
-    seed: int,
-    draws: int,
-    permutations: int,
+    how: _How,
 ) -> ComparisonRow:
     """Mean over participants; sessions where either arm's measure is not defined do not count."""
     mine, theirs = ({row["key"]: row for row in rows} for rows in (one, other))
-    _same_sessions(mine.keys(), theirs.keys(), arm, reference, what)
+    _same_sessions(mine.keys(), theirs.keys(), how, what)
     keys = sorted(mine)
     if any(mine[key].get("truth_mm3") != theirs[key].get("truth_mm3") for key in keys):
         raise DataError(
-            f"the arms {arm} and {reference} were evaluated with different labels of {what}: run both again"
+            f"the arms {how.arm} and {how.reference} were evaluated with different labels of {what}: run both again"
         )
     values, others = (np.array([rows[key][measure] for key in keys], np.float64) for rows in (mine, theirs))
     # F1 is undefined in an arm that rightly answers nothing where nothing is: only what both define can be paired
     both = np.isfinite(values) & np.isfinite(others)
     values, others = values[both], others[both]
     people = [mine[key]["participant"] for key, used in zip(keys, both, strict=True) if used]
-    apart = paired_difference(values, others, people, seed=seed, draws=draws)
-    p = sign_flip(by_participant(values - others, people)[1], seed=seed, draws=permutations)
-    means = [float(by_participant(x, people)[1].mean()) if people else float("nan") for x in (values, others)]
+    apart = paired_difference(values, others, people, seed=how.seed, draws=how.draws)
+    p = sign_flip(by_participant(values - others, people)[1], seed=how.seed, draws=how.permutations)
+    mean, of_reference = (
+        float(by_participant(x, people)[1].mean()) if people else float("nan") for x in (values, others)
+    )
     return ComparisonRow(
-        arm,
-        reference,
+        how.arm,
+        how.reference,
         "region",
         what,
         measure,
-        *means,
+        mean,
+        of_reference,
         apart.value,
         apart.low,
         apart.high,
@@ -179,63 +189,71 @@ def _paired(
     )
 
 
-def _compare_target(target: Target, one: Evaluation, other: Evaluation, **how: Any) -> list[ComparisonRow]:
+def _compare_target(target: Target, one: Evaluation, other: Evaluation, how: _How) -> list[ComparisonRow]:
     pair = answers_of(target, one.targets), answers_of(target, other.targets)
     if not all(answers.keys for answers in pair):
         return []
     mine, theirs = pair
-    _same_sessions(mine.keys, theirs.keys, how["arm"], how["reference"], target.name)
+    _same_sessions(mine.keys, theirs.keys, how, target.name)
     if not np.array_equal(mine.truth, theirs.truth):
         raise DataError(
-            f"the arms {how['arm']} and {how['reference']} were evaluated with different values of {target.name}: "
+            f"the arms {how.arm} and {how.reference} were evaluated with different values of {target.name}: "
             "run both again"
         )
-    return [_target_row(measure, mine, theirs, **how) for measure in target.behaviour.tested]
+    return [_target_row(measure, mine, theirs, how) for measure in target.behaviour.tested]
 
 
-def _target_row(
-    measure: str,
-    mine: TargetAnswers,
-    theirs: TargetAnswers,
-    *,
-    arm: str,
-    reference: str,
-    seed: int,
-    draws: int,
-    permutations: int,
-) -> ComparisonRow:
+def _target_row(measure: str, mine: TargetAnswers, theirs: TargetAnswers, how: _How) -> ComparisonRow:
     people, nan = mine.participants, float("nan")
-    whom = {"participants": len(set(people)), "sessions": len(people), "better": TITLES[measure][1]}
-    named = (arm, reference, "target", mine.target.name, measure)
-    functions = [answers.statistics().get(measure) for answers in (mine, theirs)]
-    values = [float(f(np.ones((1, len(people))))[0]) if f else nan for f in functions]
-    if not np.isfinite(values).all():
-        return ComparisonRow(*named, *values, nan, nan, nan, test="none", p=nan, **whom)
-    apart = bootstrap(_difference(*functions), people, seed=seed, draws=draws)
+    one, other = (answers.statistics().get(measure) for answers in (mine, theirs))
+    value, of_reference = (float(f(np.ones((1, len(people))))[0]) if f else nan for f in (one, other))
+    row = ComparisonRow(
+        how.arm,
+        how.reference,
+        "target",
+        mine.target.name,
+        measure,
+        value,
+        of_reference,
+        nan,
+        nan,
+        nan,
+        TITLES[measure][1],
+        len(set(people)),
+        len(people),
+        "none",
+        nan,
+    )
+    if one is None or other is None or not np.isfinite((value, of_reference)).all():
+        return row
+    apart = bootstrap(_difference(one, other), people, seed=how.seed, draws=how.draws)
     if measure == "auc":
-        found = delong(mine.truth == 1, mine.probability[:, 1], theirs.probability[:, 1], people)
+        found = delong(mine.truth == 1, mine.of_levels()[:, 1], theirs.of_levels()[:, 1], people)
         # equal answers have no standard error, and no difference either
         test, p = "DeLong", 1.0 if found.difference == 0 and not np.isfinite(found.p) else found.p
     else:
-        shares = by_participant(mine.shares(measure) - theirs.shares(measure), people, total=True)[1]
-        test, p = "permutation", sign_flip(shares, seed=seed, draws=permutations)
-    return ComparisonRow(*named, *values, apart.value, apart.low, apart.high, test=test, p=p, **whom)
+        shares, others = mine.shares(measure), theirs.shares(measure)
+        if shares is None or others is None:
+            raise DataError(f"{measure} is no sum over participants: no permutation can test it")
+        apart_by_person = by_participant(shares - others, people, total=True)[1]
+        test, p = "permutation", sign_flip(apart_by_person, seed=how.seed, draws=how.permutations)
+    return replace(row, difference=apart.value, low=apart.low, high=apart.high, test=test, p=p)
 
 
-def _difference(one: Callable, other: Callable) -> Callable:
+def _difference(one: Statistic, other: Statistic) -> Statistic:
     return lambda weights: one(weights) - other(weights)
 
 
-def _same_sessions(one: Any, other: Any, arm: str, reference: str, what: str) -> None:
+def _same_sessions(one: Any, other: Any, how: _How, what: str) -> None:
     only = [sorted(set(a) - set(b)) for a, b in ((one, other), (other, one))]
     if any(only):
         said = "; ".join(
             f"only in {name}: {', '.join(keys[:10])}{' and others' if len(keys) > 10 else ''}"
-            for name, keys in zip((arm, reference), only, strict=True)
+            for name, keys in zip((how.arm, how.reference), only, strict=True)
             if keys
         )
         raise DataError(
-            f"{what}: the arms {arm} and {reference} were not evaluated on the same sessions ({said}); "
+            f"{what}: the arms {how.arm} and {how.reference} were not evaluated on the same sessions ({said}); "
             "run both on the same split"
         )
 

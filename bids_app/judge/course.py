@@ -259,13 +259,15 @@ def choose_weights(
 
     Best: the least of (1 - mean Dice) + the targets' mean standardised error, on people of the inner folds' tests.
     """
-    recipe, chosen, tried = course.cohort.complete_recipe, {}, {}
+    recipe = course.cohort.complete_recipe
+    chosen: dict[str, float] = {}
+    tried: dict[str, dict[float, float]] = {}
     for fold, weight in dict.fromkeys((fold, weight) for fold, weight, _ in inner):
         folders = [Path(task.out) / FULL for f, w, task in inner if (f, w) == (fold, weight)]
         found = evaluate_answers(scans_of(course), folders, recipe)
         tried.setdefault(fold, {})[weight] = cost_of(found)
     for fold, costs in tried.items():
-        chosen[fold] = min(costs, key=costs.get)
+        chosen[fold] = min(costs, key=costs.__getitem__)
         say(f"{fold}: weight {chosen[fold]:g} of the targets, of {', '.join(f'{w:g}' for w in costs)}")
     plain = {
         fold: {"weight": chosen[fold], "cost": {f"{w:g}": c for w, c in costs.items()}} for fold, costs in tried.items()
@@ -273,10 +275,10 @@ def choose_weights(
     write_text(course.folder / "nested.json", json.dumps(plain, indent=1) + "\n")
     tasks = []
     for task in course.tasks:
-        weight = chosen.get(task.fold["name"])
+        best = chosen.get(task.fold["name"])
         arm = Arm.from_plain(task.arm)
-        changed = weight is not None and arm.targets and arm.segmentation
-        tasks.append(replace(task, arm=replace(arm, target_weight=weight).to_plain()) if changed else task)
+        changed = best is not None and arm.targets and arm.segmentation
+        tasks.append(replace(task, arm=replace(arm, target_weight=best).to_plain()) if changed else task)
     return tasks
 
 

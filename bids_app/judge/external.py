@@ -69,9 +69,10 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
         if not dseg and not scores:
             unanswered.append(session.key)
         if dseg and session.labels is not None:
-            regions += region_rows(session, output_dir / dseg, bundle.recipe)
+            regions += region_rows(session, session.labels, output_dir / dseg, bundle.recipe)
+        answers = scores.targets if scores else {}
         for place, target in enumerate(bundle.recipe.targets if scores else ()):
-            answer = scores.targets[target.name]
+            answer = answers[target.name]
             if answer.get("abstained"):
                 abstained.append(f"{session.key}: {answer.get('reason') or 'abstained'}")
             else:
@@ -98,7 +99,7 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
     return results
 
 
-def region_rows(session: CohortSession, dseg: Path, recipe: Recipe) -> list[dict[str, Any]]:
+def region_rows(session: CohortSession, labels: Path, dseg: Path, recipe: Recipe) -> list[dict[str, Any]]:
     """Rows of a session's regions from the image that was written, on its own grid."""
     import nibabel as nib
 
@@ -107,7 +108,7 @@ def region_rows(session: CohortSession, dseg: Path, recipe: Recipe) -> list[dict
     answered = np.zeros(grid.shape, np.uint8)
     for position, region in enumerate(recipe.regions, 1):
         answered[values == region.index] = position
-    true = lay_labels(session.labels, recipe, grid)
+    true = lay_labels(labels, recipe, grid)
     return label_rows(session, answered, true, recipe, tuple(grid.spacing), tolerance_mm=TOLERANCE_MM)
 
 

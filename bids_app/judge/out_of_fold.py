@@ -46,7 +46,8 @@ def calibrate_out_of_fold(
     probabilities stay a little closer to a half than they need to be.
     """
     paths = answers if isinstance(answers, Mapping) else {p.stem: p for f in answers for p in Path(f).glob("*.npz")}
-    people, samples, voxels = set(), [], _Overlaps(recipe)
+    people, voxels = set(), _Overlaps(recipe)
+    samples: list[tuple[np.ndarray, ...]] = []
     outputs: dict[str, list[tuple[str, np.ndarray, float]]] = {target.name: [] for target in recipe.targets}
     answered = []
     for scan in scans:

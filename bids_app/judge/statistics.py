@@ -78,7 +78,7 @@ def bootstrap(
 
 
 def by_participant(
-    values: np.ndarray, participants: Sequence[str], *, total: bool = False
+    values: np.ndarray | Sequence[float], participants: Sequence[str], *, total: bool = False
 ) -> tuple[list[str], np.ndarray]:
     """Names, and mean (or sum) of each participant's rows that are known; participants without any are left out."""
     values, known = np.asarray(values, np.float64), np.isfinite(np.asarray(values, np.float64))
@@ -87,7 +87,9 @@ def by_participant(
     return people.tolist(), sums if total else sums / np.maximum(np.bincount(owner, minlength=len(people)), 1)
 
 
-def mean_interval(values: np.ndarray, participants: Sequence[str], *, draws: int = DRAWS, seed: int = 0) -> Interval:
+def mean_interval(
+    values: np.ndarray | Sequence[float], participants: Sequence[str], *, draws: int = DRAWS, seed: int = 0
+) -> Interval:
     """Mean over participants of each one's mean over sessions, with its interval; NaN rows do not count."""
     people, means = by_participant(values, participants)
     found = bootstrap(lambda weights: weights @ means / weights.sum(1), people, draws=draws, seed=seed)
@@ -164,11 +166,11 @@ def delong(
     if positive.all() or not positive.any():
         return DeLong(nan, nan, nan, nan, nan)
     parts = [_components(positive, np.asarray(score, np.float64)) for score in (one, other)]
-    areas = [float(yes.mean()) for yes, _ in parts]
-    apart = [np.subtract(a, b) for a, b in zip(*parts, strict=True)]
-    error = float(np.sqrt(_cluster_variance(*apart, owner[positive], owner[~positive])))
-    difference = areas[0] - areas[1]
-    return DeLong(*areas, difference, error, _two_sided(difference / error) if error > 1e-12 else nan)
+    first, second = (float(yes.mean()) for yes, _ in parts)
+    yes, no = (np.subtract(a, b) for a, b in zip(*parts, strict=True))
+    error = float(np.sqrt(_cluster_variance(yes, no, owner[positive], owner[~positive])))
+    difference = first - second
+    return DeLong(first, second, difference, error, _two_sided(difference / error) if error > 1e-12 else nan)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

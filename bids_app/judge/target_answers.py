@@ -11,6 +11,7 @@ import numpy as np
 from bids_app.measure.scores import Scores
 from bids_app.recipes.recipe import Target
 from bids_app.targets.kind import Statistic
+from bids_app.targets.levelled import there
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class TargetAnswers:
     truth: np.ndarray
     probability: np.ndarray | None
     value: np.ndarray
+
+    def of_levels(self) -> np.ndarray:
+        """``probability`` of a target with levels.
+
+        Raises:
+            DataError: its answer is a value.
+        """
+        return there(self.probability)
 
     def scores(self) -> Scores:
         """Every measure of its kind, by scikit-learn where it has it."""

@@ -165,6 +165,12 @@ class Balance(nn.Module):
         regression: tasks whose likelihood is a normal distribution's, for ``uncertainty``.
     """
 
+    weights: torch.Tensor
+    initial: torch.Tensor
+    seen: torch.Tensor
+    recent: torch.Tensor
+    normal: torch.Tensor
+
     def __init__(
         self, tasks: Sequence[str], weights: Mapping[str, float], kind: str = "fixed", regression: Sequence[str] = ()
     ) -> None:

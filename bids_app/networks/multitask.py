@@ -242,6 +242,8 @@ class MultiTaskNet(nn.Module):
         known = torch.isfinite(covariates)
         late = torch.cat([flags, torch.where(known, covariates, 0).to(pooled), known.to(pooled)], 1)
         if self.shape.reads_regions:
+            if logits is None:
+                raise ValueError("heads that read the regions need their logits")
             late = torch.cat([late, amounts(logits.detach())], 1)
         return {name: head(pooled, late) for name, head in self.heads.items()}
 

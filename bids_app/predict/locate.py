@@ -110,14 +110,15 @@ def predict_sides(
         Probabilities in the order of `both_sides`' regions on one grid over both crops, zero where nothing was found;
         and for each side what it was found by: ``shift_mm`` and ``dice`` with the label, None where nothing is.
     """
-    recipe, lattice = bundle.recipe, lattice_of(Path(images[bundle.recipe.reference]), bundle.recipe.grid.spacing_mm)
+    recipe, where = bundle.recipe, bundle.recipe.needed_locate
+    lattice = lattice_of(Path(images[recipe.reference]), recipe.needed_grid.spacing_mm)
     options = {"device": device, "low_mem": low_mem, "threads": threads}
     found: dict[str, Side] = {}
     warnings, facts = [], {}
     for side in SIDES:
-        centre = place_of(labels, getattr(recipe.locate, side))
+        centre = place_of(labels, getattr(where, side))
         if centre is None:
-            warnings.append(f"{recipe.title}: no {side} one was looked for, because {recipe.locate.by} found none")
+            warnings.append(f"{recipe.title}: no {side} one was looked for, because {where.by} found none")
         else:
             one = _look(bundle, images, to_images, labels, lattice, centre, side, options)
             warnings += [f"{recipe.title}, {side}: {text}" for text in _doubts(recipe, one)]
@@ -145,12 +146,13 @@ def place_of(labels: Path | str, label: int) -> np.ndarray | None:
         ImageError: no image of whole numbers can be read there.
     """
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
     from scipy import ndimage
 
     try:
         image = nib.load(labels)
         inside = np.asarray(image.dataobj).reshape(image.shape[:3]) == label
-    except (OSError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, ImageFileError) as error:
         raise ImageError(f"the label map {labels} cannot be read ({error})") from error
     box = ndimage.find_objects(inside.astype(np.uint8))
     if not box or box[0] is None:
@@ -175,14 +177,14 @@ def _look(
 ) -> Side:
     """One side: a crop around the label, then around what was found in it, until that stays in the middle."""
     recipe = bundle.recipe
-    shape = np.rint(np.asarray(recipe.locate.size_mm) / recipe.grid.spacing_mm).astype(int)
+    shape = np.rint(np.asarray(recipe.needed_locate.size_mm) / recipe.needed_grid.spacing_mm).astype(int)
     to_step = np.linalg.inv(lattice)
     middle = transform_points(to_step, centre)
     for look in range(1, MOST_LOOKS + 1):
         start = np.rint(middle - (shape - 1) / 2).astype(int)
         grid = crop_of(lattice, start, shape)
         seen, present, _ = lay(recipe, images, to_images, grid=grid)
-        vote = _seen_by(bundle, seen, present, recipe.locate.mirrored == side, options)
+        vote = _seen_by(bundle, seen, present, recipe.needed_locate.mirrored == side, options)
         piece = main_piece(vote.mean.sum(0), bundle.calibration["threshold"])
         if look == MOST_LOOKS or not piece.any():
             break
@@ -192,7 +194,7 @@ def _look(
     if not piece.any():
         return Side(start, seen, replace(vote, mean=np.zeros_like(vote.mean)), 0.0, 0.0, False)
     kept = replace(vote, mean=np.where(within(piece, grid, KEPT_MM), vote.mean, 0))
-    label = sample(labels, np.eye(4), grid, order=0) == getattr(recipe.locate, side)
+    label = sample(labels, np.eye(4), grid, order=0) == getattr(recipe.needed_locate, side)
     away = transform_points(lattice, start + _middle(piece)) - centre
     return Side(
         start,
@@ -221,7 +223,7 @@ def _seen_by(bundle: Bundle, seen: np.ndarray, present: np.ndarray, mirrored: bo
 
 def _doubts(recipe: Recipe, side: Side) -> list[str]:
     """What a person should look at."""
-    by = recipe.locate.by
+    by = recipe.needed_locate.by
     if not side.dice:
         return [f"nothing was found where {by} has it"]
     told = ["it reaches the border of the crop that was looked at; a part may be missing"] if side.at_border else []

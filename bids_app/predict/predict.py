@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_app.bundle.bundle import Bundle
 from bids_app.bundle.lacking import lacking_sequences
-from bids_app.errors import ImageError, UsageError
+from bids_app.errors import BundleError, ImageError, UsageError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.predict.regions import main_piece, without_specks
 from bids_app.predict.vote import Vote, check_finite, combine
@@ -107,6 +107,8 @@ def predict(
         for member, one in enumerate(answers):
             check_finite(one, member)
             mean = one if mean is None else np.add(mean, one, out=mean)
+    if mean is None:
+        raise BundleError("no member of the bundle gave an answer")
     return mean if len(bundle.networks) == 1 else np.divide(mean, len(bundle.networks), out=mean)
 
 
@@ -145,10 +147,10 @@ def _answers(
 
     def answer(network: Any, plan: Mapping[str, Any]) -> np.ndarray:
         image = normalised(bundle, plan, stacked).to(device)
-        padded, box = _padded(image, network.factor, plan.get("patch"), flat=bundle.recipe.grid.flat)
+        padded, box = _padded(image, network.factor, plan.get("patch"), flat=bundle.recipe.needed_grid.flat)
         sides = tile_sides(bundle.recipe, plan, network.factor, padded.shape[1:])
-        whole = bundle.recipe.grid.kind == "region" or bundle.recipe.network.sided
-        if not (low_mem or bundle.recipe.grid.flat or whole):
+        whole = bundle.recipe.needed_grid.kind == "region" or bundle.recipe.network.sided
+        if not (low_mem or bundle.recipe.needed_grid.flat or whole):
             sides = fitted_sides(padded.shape[1:], sides, network.factor)
         with torch.inference_mode():
             probability = _tiled(bundle, as_quick(network.to(device)), padded, sides, tta=tta, low_mem=low_mem)
@@ -194,14 +196,14 @@ def locate_and_predict(
         mask: brain mask in the reference's world; see `bids_app.cohort.prepare.lay`.
         device, tta, low_mem, threads: as in `predict`.
     """
-    grid_of, recipe = bundle.recipe.grid, bundle.recipe
+    grid_of, recipe = bundle.recipe.needed_grid, bundle.recipe
 
     def look(grid: Grid | None = None) -> tuple[Seen, Vote, Grid]:
         stacked, present, grid = lay(recipe, images, to_images, reference_to_template, mask, grid=grid)
         if not recipe.regions:
             return (stacked, present), Vote(np.zeros((0, *grid.shape)), np.zeros(grid.shape), 0), grid
-        options = {"device": device, "tta": tta, "low_mem": low_mem, "threads": threads}
-        return (stacked, present), predict_vote(bundle, stacked, present, **options), grid
+        vote = predict_vote(bundle, stacked, present, device=device, tta=tta, low_mem=low_mem, threads=threads)
+        return (stacked, present), vote, grid
 
     seen, vote, start = look()
     if grid_of.kind != "region" or all(region.kind == "lesion" for region in recipe.regions):
@@ -282,7 +284,7 @@ def _answer(bundle: Bundle, network: Any, tiles: torch.Tensor, tta: bool, low_me
     """Probabilities of tiles; with ``tta`` the mean with their mirror images', left and right swapped back."""
     import torch
 
-    temperature, flat = float(bundle.calibration.get("temperature", 1.0)), bundle.recipe.grid.flat
+    temperature, flat = float(bundle.calibration.get("temperature", 1.0)), bundle.recipe.needed_grid.flat
 
     def run(batch: torch.Tensor) -> torch.Tensor:
         logits = network(batch[..., 0] if flat else as_quick(batch)).logits[0]

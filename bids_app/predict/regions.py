@@ -105,11 +105,11 @@ def _far_apart(bundle: Bundle, rows: list[dict[str, Any]]) -> list[str]:
     found = {row["index"]: row for row in rows if row["found"]}
     said = []
     for region in bundle.recipe.regions:
-        pair = found.get(region.index), found.get(region.partner)
-        if usual and region.side == "left" and all(pair):
-            apart = float(np.linalg.norm(np.subtract(pair[0]["centre_mm"], pair[1]["centre_mm"])))
+        left, right = found.get(region.index), found.get(region.partner)
+        if usual and region.side == "left" and left and right:
+            apart = float(np.linalg.norm(np.subtract(left["centre_mm"], right["centre_mm"])))
             if not usual[0] <= apart <= usual[1]:
-                names = f"{pair[0]['name']} and {pair[1]['name']}"
+                names = f"{left['name']} and {right['name']}"
                 said.append(f"{names} are {apart:.1f} mm apart, not {usual[0]:g} to {usual[1]:g} mm: do not use them")
     return said
 

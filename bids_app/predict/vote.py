@@ -63,14 +63,15 @@ def combine(probabilities: Iterable[np.ndarray], *, background: bool = False) ->
     Raises:
         BundleError: no member, or one whose answer is not finite: none is left out.
     """
-    mean = each = None
+    mean: np.ndarray | None = None
+    each: np.ndarray | None = None
     members = 0
     for one in probabilities:
         check_finite(one, members)
         own = entropy(one, background=background)
-        mean, each = (one, own) if mean is None else (mean + one, each + own)
+        mean, each = (one, own) if mean is None or each is None else (mean + one, each + own)
         members += 1
-    if mean is None:
+    if mean is None or each is None:
         raise BundleError("no member of the bundle gave an answer")
     if members == 1:
         return Vote(mean, np.zeros_like(each), 1)
@@ -221,7 +222,7 @@ def _middle(recipe: Recipe, stack: np.ndarray) -> np.ndarray:
     grid = recipe.grid
     if grid is None or grid.kind != "region":
         return stack
-    side = round(grid.size_mm / grid.spacing_mm)
+    side = round(grid.region_size_mm / grid.spacing_mm)
     box = [slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + min(n, side)) for n in stack.shape[1:]]
     return stack[(slice(None), *box)]
 

@@ -74,6 +74,20 @@ class GridSpec(_Part):
     centre_mm: tuple[float, float, float] | None = None
     template: str = "MNI152NLin2009cAsym"
 
+    @property
+    def region_centre_mm(self) -> tuple[float, float, float]:
+        """``centre_mm`` of a grid of kind ``region``, which always has one."""
+        if self.centre_mm is None:
+            raise RecipeError(f"a grid of kind {self.kind!r} has no centre of its own")
+        return self.centre_mm
+
+    @property
+    def region_size_mm(self) -> float:
+        """``size_mm`` of a grid of kind ``region``, which always has one."""
+        if self.size_mm is None:
+            raise RecipeError(f"a grid of kind {self.kind!r} has no size of its own")
+        return self.size_mm
+
     @model_validator(mode="after")
     def _region_is_whole(self) -> GridSpec:
         if self.kind == "region" and (self.size_mm is None or self.centre_mm is None):
@@ -265,6 +279,28 @@ class Recipe(_Part):
         """Whether a bundle is needed: there are regions or targets to answer."""
         return bool(self.regions or self.targets)
 
+    @property
+    def needed_grid(self) -> GridSpec:
+        """``grid`` for whoever cannot do without: a recipe that `predicts` always has one.
+
+        Raises:
+            RecipeError: the recipe has none.
+        """
+        if self.grid is None:
+            raise RecipeError(f"the recipe {self.name} has no grid: it has neither regions nor targets")
+        return self.grid
+
+    @property
+    def needed_locate(self) -> Locate:
+        """``locate`` for whoever cannot do without: a recipe whose grid has the kind ``sides`` always has it.
+
+        Raises:
+            RecipeError: the recipe has none.
+        """
+        if self.locate is None:
+            raise RecipeError(f"the recipe {self.name} has no table [locate]")
+        return self.locate
+
     def sequence(self, name: str) -> SequenceSpec:
         """The sequence of that name."""
         return next(one for one in self.sequences if one.name == name)
@@ -290,7 +326,7 @@ class Recipe(_Part):
                     "color": region.color if side == "left" else paler(region.color),
                 }
                 regions.append(region.model_copy(update=more))
-        grid = self.grid.model_copy(update={"kind": "sides"})
+        grid = self.needed_grid.model_copy(update={"kind": "sides"})
         return self.model_copy(update={"grid": grid, "regions": tuple(regions)})
 
     def partners(self) -> tuple[int, ...]:

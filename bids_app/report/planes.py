@@ -86,11 +86,12 @@ def load_volume(path: Path, index: int | None = None) -> Volume:
         ImageError: the file cannot be read or is not 3-D after that.
     """
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         image = nib.load(path)
         data = np.asanyarray(image.dataobj[..., index] if index is not None and image.ndim == 4 else image.dataobj)
-    except (OSError, EOFError, ValueError, IndexError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, ValueError, IndexError, ImageFileError) as error:
         raise ImageError(f"{path.name} cannot be read ({error})") from error
     if data.ndim != 3:
         raise ImageError(f"{path.name} has {data.ndim} dimensions where 3 are needed")

@@ -64,7 +64,9 @@ def lay(
     for channel, name in zip(stack, names, strict=True):
         if name in images:
             channel[:] = _on_grid(Path(images[name]), np.asarray(matrices.get(name, np.eye(4))), grid)
-    if recipe.grid.kind == "whole":
+    if recipe.needed_grid.kind == "whole":
+        if mask is None:
+            raise ImageError(f"the recipe {recipe.name} cannot be used without a brain mask")
         stack *= sample(mask, np.eye(4), grid, order=0) > 0
     return stack, np.array([name in images for name in names], np.float32), grid
 
@@ -82,17 +84,20 @@ def place_grid(
     Raises:
         ImageError: no template or no mask for a grid that is placed by it.
     """
-    spec = recipe.grid
+    spec = recipe.needed_grid
     if spec.kind in AS_IT_LIES:
         straight = _straight(reference)  # a raw image and the participant level's copy of it give the same grid
         grid = image_grid(Grid(straight.shape[:3], straight.affine), spec.spacing_mm)
         return _slice_of(grid, grid.centre) if spec.flat else grid
-    if reference_to_template is None or (spec.kind == "whole" and mask is None):
-        raise ImageError(f"{reference}: a grid of kind {spec.kind!r} needs the brain mask and the way to the template")
+    lacking = f"{reference}: a grid of kind {spec.kind!r} needs the brain mask and the way to the template"
+    if reference_to_template is None:
+        raise ImageError(lacking)
     back = np.linalg.inv(reference_to_template)
     if spec.kind == "region":
-        size = spec.size_mm + 2 * margin_mm
-        return region_grid(back, spec.centre_mm, (size, size, spec.spacing_mm) if spec.flat else size, spec.spacing_mm)
+        centre, size = spec.region_centre_mm, spec.region_size_mm + 2 * margin_mm
+        return region_grid(back, centre, (size, size, spec.spacing_mm) if spec.flat else size, spec.spacing_mm)
+    if mask is None:
+        raise ImageError(lacking)
     grid = whole_grid(back, Grid.of(mask), spec.spacing_mm, mask=_values(mask))
     return _slice_of(grid, _place(spec, back, grid)) if spec.flat else grid
 

@@ -125,6 +125,7 @@ def tile_sides(recipe: Recipe, plan: Mapping[str, Any], factor: int, shape: Sequ
     """
     if recipe.network.sided:
         return list(shape)
-    side = round(recipe.grid.size_mm / recipe.grid.spacing_mm) if recipe.grid.kind == "region" else WHOLE_TILE
+    grid = recipe.needed_grid
+    side = round(grid.region_size_mm / grid.spacing_mm) if grid.kind == "region" else WHOLE_TILE
     wanted = plan.get("patch") or [-(-side // factor) * factor] * 3
     return [min(side, n) for side, n in zip(wanted, shape, strict=True)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from bids_app.measure.calibration import calibration_intercept, fit_ordinal_temp
 from bids_app.measure.scores import Cut, Scores, ordinal_errors
 from bids_app.measure.weighted import weighted_kappa, weighted_mean, weighted_recall
 from bids_app.targets.kind import Statistic, TargetKind
-from bids_app.targets.levelled import Levelled
+from bids_app.targets.levelled import Levelled, there
 from bids_app.targets.linear import logistic
 from bids_app.targets.valued import Valued
 
@@ -24,9 +25,9 @@ class Categorical(Levelled):
     """Levels without an order: one logit per level, softmax, cross-entropy."""
 
     name = "categorical"
-    columns = ("auc", "balanced_accuracy", "brier", "ece")
+    columns: ClassVar[tuple[str, ...]] = ("auc", "balanced_accuracy", "brier", "ece")
     foremost = "balanced_accuracy"
-    tested = ("balanced_accuracy", "brier")
+    tested: ClassVar[tuple[str, ...]] = ("balanced_accuracy", "brier")
 
     def loss(
         self, logits: torch.Tensor, truth: torch.Tensor, scaling: Mapping[str, Any] | None = None
@@ -69,7 +70,7 @@ class Binary(Categorical):
 
     name = "binary"
     level_count = 2
-    columns = (
+    columns: ClassVar[tuple[str, ...]] = (
         "auc",
         "balanced_accuracy",
         "sensitivity",
@@ -80,7 +81,8 @@ class Binary(Categorical):
         "ece",
     )
     foremost = "auc"
-    tested = controlled = ("auc", "balanced_accuracy")
+    tested: ClassVar[tuple[str, ...]] = ("auc", "balanced_accuracy")
+    controlled: ClassVar[tuple[str, ...]] = ("auc", "balanced_accuracy")
     figure = "reliability"
 
     def decide(self, probability: np.ndarray) -> np.ndarray:
@@ -96,7 +98,7 @@ class Binary(Categorical):
         """With sensitivity, specificity and the calibration's intercept."""
         found = super().scores(truth, value, probability, levels)
         known = np.isfinite(np.asarray(truth, np.float64))
-        truth, probability = np.asarray(truth)[known], np.asarray(probability)[known]
+        truth, probability = np.asarray(truth)[known], there(probability)[known]
         right = self.decide(probability) == truth
         parts = {
             name: float(right[truth == level].mean()) if (truth == level).any() else float("nan")
@@ -108,7 +110,7 @@ class Binary(Categorical):
     def statistics(self, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None) -> dict[str, Statistic]:
         found = super().statistics(truth, value, probability)
         for name, level in (("sensitivity", 1), ("specificity", 0)):
-            found[name] = lambda w, level=level: weighted_recall(truth, truth == value, level, w)
+            found[name] = partial(weighted_recall, truth, truth == value, level)
         return found
 
 
@@ -116,9 +118,9 @@ class Ordinal(Levelled):
     """Levels in an order: logit ``k`` is that of lying beyond level ``k`` (cumulative, one fewer than levels)."""
 
     name = "ordinal"
-    columns = ("mae", "kappa", "balanced_accuracy", "auc", "brier")
+    columns: ClassVar[tuple[str, ...]] = ("mae", "kappa", "balanced_accuracy", "auc", "brier")
     foremost = "balanced_accuracy"
-    tested = ("mae", "balanced_accuracy")
+    tested: ClassVar[tuple[str, ...]] = ("mae", "balanced_accuracy")
 
     def outputs(self, levels: int) -> int:
         return levels - 1
@@ -172,12 +174,14 @@ class Ordinal(Levelled):
         self, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None, levels: Sequence[str] = ()
     ) -> Scores:
         """With ``mae`` in levels and quadratic weighted ``kappa`` of the median level."""
-        return ordinal_errors(super().scores(truth, value, probability, levels), truth, probability, self.decide)
+        found = super().scores(truth, value, probability, levels)
+        return ordinal_errors(found, truth, there(probability), self.decide)
 
     def statistics(self, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None) -> dict[str, Statistic]:
         found = super().statistics(truth, value, probability)
+        levels = there(probability).shape[1]
         found["mae"] = lambda w: weighted_mean(np.abs(value - truth), w)
-        found["kappa"] = lambda w: weighted_kappa(truth, value, probability.shape[1], w)
+        found["kappa"] = lambda w: weighted_kappa(truth, value, levels, w)
         return found
 
     def shares(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bids_app.errors import DataError
 from bids_app.measure import weighted
 from bids_app.measure.calibration import COLDEST, HOTTEST
 from bids_app.measure.scores import Cut, Scores, brier_terms, level_scores
@@ -20,7 +21,7 @@ class Levelled(TargetKind):
     """A target whose answer is a probability of each of its levels."""
 
     has_levels: ClassVar[bool] = True
-    controlled = ("balanced_accuracy",)
+    controlled: ClassVar[tuple[str, ...]] = ("balanced_accuracy",)
 
     def cuts(self, truth: np.ndarray, probability: np.ndarray) -> list[Cut]:
         """Pairs of yes-or-no truth and score whose areas under the curve are averaged into ``auc``."""
@@ -64,14 +65,14 @@ class Levelled(TargetKind):
     def scores(
         self, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None, levels: Sequence[str] = ()
     ) -> Scores:
-        return level_scores(truth, probability, self.decide, self.cuts, levels=levels)
+        return level_scores(truth, there(probability), self.decide, self.cuts, levels=levels)
 
     def statistics(self, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None) -> dict[str, Statistic]:
-        truth = truth.astype(int)
+        truth, probability = truth.astype(int), there(probability)
         cuts = [cut for cut in self.cuts(truth, probability) if 0 < cut[0].sum() < len(truth)]
         brier = brier_terms(truth, probability)
         surprise = -np.log(np.clip(probability[np.arange(len(truth)), truth], np.finfo(float).eps, 1))
-        found = {
+        found: dict[str, Statistic] = {
             "balanced_accuracy": lambda w: weighted.weighted_balanced_accuracy(truth, value, w),
             "brier": lambda w: weighted.weighted_mean(brier, w),
             "log_loss": lambda w: weighted.weighted_mean(surprise, w),
@@ -84,7 +85,7 @@ class Levelled(TargetKind):
         self, measure: str, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None
     ) -> np.ndarray | None:
         if measure == "brier":
-            return brier_terms(truth, probability) / len(truth)
+            return brier_terms(truth, there(probability)) / len(truth)
         if measure == "balanced_accuracy":
             levels, owner, counts = np.unique(truth, return_inverse=True, return_counts=True)
             return (value == truth) / (len(levels) * counts[owner]) if len(levels) > 1 else None
@@ -93,6 +94,17 @@ class Levelled(TargetKind):
     def chance(self, measure: str, truth: np.ndarray) -> float:
         """An AUC of a half; a balanced accuracy of one divided by the levels that occur."""
         return 0.5 if measure == "auc" else 1 / len(np.unique(truth))
+
+
+def there(probability: np.ndarray | None) -> np.ndarray:
+    """Probabilities of levels, which only a kind with a value does without.
+
+    Raises:
+        DataError: there are none.
+    """
+    if probability is None:
+        raise DataError("a target with levels is judged by their probabilities, and there are none")
+    return np.asarray(probability)
 
 
 def _mean(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -46,7 +46,7 @@ class ComputeDiffusion(Stage):
         for name, values in (("trace", made.trace), ("adc", made.adc)):
             nib.save(nib.Nifti1Image(values, image.affine), outputs[name])
         beside = [Path(name).name for name in self.inputs.gradients]
-        facts = {"diffusion": {"series": path.name, "gradients": beside, **made.facts}}
+        facts: dict[str, Any] = {"diffusion": {"series": path.name, "gradients": beside, **made.facts}}
         warnings = [*told, *(f"{path.name}: {text}" for text in made.warnings)]
         facts |= {"warnings": warnings, "methods": [sentence("diffusion", said_of_series(made.facts))]}
         return {**{name: str(one) for name, one in outputs.items()}, "facts": facts}

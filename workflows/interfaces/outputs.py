@@ -250,4 +250,5 @@ def _at_resolution(template: Any, spacing: float) -> Any:
     affine = np.array(template.affine, dtype=float)
     affine[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
     affine[:3, :3] *= factors
-    return Grid(tuple(int(np.ceil(n / f)) for n, f in zip(template.shape[:3], factors, strict=True)), affine)
+    first, second, third = (int(np.ceil(n / f)) for n, f in zip(template.shape[:3], factors, strict=True))
+    return Grid((first, second, third), affine)

@@ -160,7 +160,7 @@ class Measure(Stage):
         volumes.write_text(json.dumps(rows))
         seen, locate = list(grid.shape), bundle.recipe.locate if self.inputs.sides else None
         if locate is not None:  # the grid of the answers holds the crops of both sides
-            seen = [round(side / bundle.recipe.grid.spacing_mm) for side in locate.size_mm]
+            seen = [round(side / bundle.recipe.needed_grid.spacing_mm) for side in locate.size_mm]
         spacing = float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
         row = {
             "recipe": bundle.recipe.name,

@@ -250,7 +250,7 @@ def _write_truth_top(root: Path, latents: Mapping[str, Mapping[str, float]], pla
     rows = _rows(latents)
     write_table(root / "latents.tsv", rows)
     write_json(root / "latents.json", {name: _told(name, plan) for name in rows[0] if name != "participant_id"})
-    segs = {"anatomy": variation.PARTS}
+    segs: dict[str, tuple[str, ...]] = {"anatomy": variation.PARTS}
     if REGIONS[plan.kind.pathology]:
         segs[plan.kind.seg] = REGIONS[plan.kind.pathology]
     if plan.kind.rest:

@@ -17,7 +17,7 @@ from bids_app.synthesis.heads.variation import DISEASES, VariedBrain, depth_alon
 from bids_app.synthesis.pathology.compartments import Pathology
 from bids_app.synthesis.pathology.pathology import REGIONS, draw_pathology
 from bids_app.synthesis.scanner import physics
-from bids_app.synthesis.scanner.acquisition import Gain, PointSpread, acquire, draw_noise, draw_shading
+from bids_app.synthesis.scanner.acquisition import Gain, PointSpread, ScannerStep, acquire, draw_noise, draw_shading
 
 #: Extent of the grid, mm; it holds every brain, the largest man's too.
 EXTENT_MM = (180.0, 208.0, 180.0)
@@ -180,6 +180,7 @@ def _scan(
     spread = PointSpread((scanner.width, scanner.width, scanner.width * along / plan.spacing))
     ratio, white = how.kind in physics.RATIOS, light["white"]
     noise = scanner.noise * (2 if how.kind in ("DWI", "ADC") else 1)
+    steps: list[ScannerStep]
     if ratio:
         steps = [draw_noise(generator, shape, noise), Gain(white), Gain(ADC_GAIN)]
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -104,7 +105,8 @@ def write_phantom_dataset(
         UsageError: ``n`` below 1, an unknown sequence, or another argument out of range.
         CannotWrite: the folder is not empty or cannot be made.
     """
-    plan = _Plan(seed, tuple(sequences), tuple(float(s) for s in spacing), axes, noise)
+    size = cast(tuple[float, float, float], tuple(float(s) for s in spacing))  # `_check` counts them
+    plan = _Plan(seed, tuple(sequences), size, axes, noise)
     _check(n, plan, two_sessions, whole_head)
     directory, scans, truth = Path(directory), [], []
     people = [_draw_person(i, n, seed, two_sessions, whole_head) for i in range(n)]
@@ -194,7 +196,8 @@ def _write_truth(folder: Path, stem: str, person: _Person, scan: signal.PhantomS
     rows, voxel = [], float(np.prod(scan.grid.spacing))
     for side, index, title, *_ in REGIONS:
         box, share = shares[side]
-        soft[(*box, index - 1)] = share
+        place: tuple[slice | int, ...] = (*box, index - 1)
+        soft[place] = share
         hard[box][share >= 0.5] = index
         solid = person.head.habenulae[side].moved(scan.pose)
         sums = float(soft[..., index - 1].sum(dtype=float)) * voxel, int((share >= 0.5).sum()) * voxel

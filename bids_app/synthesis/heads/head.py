@@ -211,7 +211,8 @@ def _levels(t1: np.ndarray, grey: np.ndarray, white: np.ndarray) -> tuple[float,
     """Mean T1w intensity of fluid, grey and white matter, well inside a brain that is sampled every 2 mm."""
     deep = ndimage.distance_transform_edt(t1 > 0) > 6
     pure = deep & (grey + white < 0.02), deep & (grey > 0.95), deep & (white > 0.98)
-    return tuple(float(t1[where].mean()) for where in pure)
+    in_fluid, in_grey, in_white = (float(t1[where].mean()) for where in pure)
+    return in_fluid, in_grey, in_white
 
 
 def _without_own_habenulae(t1, grey, white, affine):

@@ -126,13 +126,14 @@ def load_label_map(path: Path, *, margin: int = 8) -> LabelMap:
 def _read(path: Path) -> tuple[np.ndarray, float]:
     """Whole numbers from 0 to `MOST`, right-anterior-superior, and the side of a voxel in mm; errors as above."""
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     if not path.is_file():
         raise InputMissing(f"the label map {path} does not exist")
     try:
         image = nib.as_closest_canonical(nib.load(path))
         array = np.asarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(f"the label map {path} cannot be read ({reason}); get the file again") from error
     spacing = np.asarray(image.header.get_zooms()[:3], float)

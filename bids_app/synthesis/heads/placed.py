@@ -60,7 +60,8 @@ class PlacedTissue:
 
 def from_mni(point: Sequence[float]) -> tuple[float, float, float]:
     """A point in MNI coordinates, mm, as `PlacedTissue.at` counts."""
-    return tuple(float(p - m) for p, m in zip(point, MIDDLE_MNI, strict=True))
+    right, anterior, superior = (float(p - m) for p, m in zip(point, MIDDLE_MNI, strict=True))
+    return right, anterior, superior
 
 
 def tissue_of_labels(labels: torch.Tensor, spacing: float, at: torch.Tensor) -> PlacedTissue:

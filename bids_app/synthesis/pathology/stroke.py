@@ -78,12 +78,13 @@ def _pile_up(canvas: Canvas) -> list[Compartment]:
     """Bright on the trace image next to the air in the skull base, and no less diffusion than elsewhere."""
     g, parts = canvas.generator, []
     edge = 4 * canvas.tissue[1] * (1 - canvas.tissue[1]).clamp_min(0.05)
+    least, most = np.log(PILE_UP_ML)
     for middle, spread in PILE_UP:
         for side in (-1, 1):
             near = canvas.near(from_mni((side * middle[0], *middle[1:])), spread)
             count = int(torch.randint(0, 3, (), generator=g))
             places = canvas.places(edge * near * (near > 0.1), count)
-            volumes = torch.exp(uniform(g, *np.log(PILE_UP_ML), (len(places),)))
+            volumes = torch.exp(uniform(g, least, most, (len(places),)))
             share = canvas.blobs(places, volumes, brain) * float(uniform(g, 0.5, 1.0))
             tissue = drawn("pile-up", g, 0.12, density=float(uniform(g, *PILE_UP_DENSITY)))
             parts.append(Compartment("pile-up", share, 0, tissue))

@@ -27,6 +27,7 @@ of what `pathology` draws, participant by participant.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -63,7 +64,7 @@ TISSUES = {
 }
 
 
-def drawn(name: str, generator: torch.Generator, spread: float = 0.08, **exactly: float) -> Relaxation:
+def drawn(name: str, generator: torch.Generator, spread: float = 0.08, **exactly: Any) -> Relaxation:
     """One participant's own values around those of `TISSUES`; ``exactly`` sets some of them."""
     middle = TISSUES[name]
     factors = torch.exp(normal(generator, spread, (4,)).clamp(-2 * spread, 2 * spread)).tolist()

@@ -93,7 +93,8 @@ def _plexus(canvas: Canvas) -> list[Compartment]:
     g, (middle, spread) = canvas.generator, PLEXUS
     near = sum(canvas.near(from_mni((side * middle[0], *middle[1:])), spread) for side in (-1, 1))
     places = canvas.places(near * (near > 0.1) * canvas.tissue[0], int(torch.randint(0, 3, (), generator=g)))
-    volumes = torch.exp(uniform(g, *np.log(PLEXUS_ML), (len(places),)))
+    least, most = np.log(PLEXUS_ML)
+    volumes = torch.exp(uniform(g, least, most, (len(places),)))
     share = canvas.blobs(places, volumes, lambda tissue: tissue[0].clamp(0, 1))
     return [Compartment("plexus", share, 0, drawn("plexus", g))]
 

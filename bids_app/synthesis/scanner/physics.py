@@ -102,6 +102,11 @@ class PulseSequence:
             return self.inversion_ms
         return (self.inversion_ms,) if self.inversion_ms else ()
 
+    @property
+    def flips(self) -> tuple[float, ...]:
+        """Flip angles, one or two."""
+        return self.flip_deg if isinstance(self.flip_deg, tuple) else (self.flip_deg,)
+
     def sidecar(self) -> dict[str, Any]:
         """The BIDS fields of the timing, in seconds and degrees."""
         flips = list(self.flip_deg) if isinstance(self.flip_deg, tuple) else self.flip_deg
@@ -254,12 +259,13 @@ def varied(how: PulseSequence, generator: torch.Generator, spread: float = 0.1) 
     for ti in how.inversions:
         times.append(max(ti * inversion, free + before))
         free = times[-1] + after
-    flips = tuple(f * flip for f in how.flip_deg) if isinstance(how.flip_deg, tuple) else how.flip_deg * flip
+    both = how.flip_deg
+    flips = (both[0] * flip, both[1] * flip) if isinstance(both, tuple) else both * flip
     return replace(
         how,
         repetition_ms=max(how.repetition_ms * repetition, free),
         echo_ms=how.echo_ms * echo,
-        inversion_ms=tuple(times) if len(times) == 2 else sum(times),
+        inversion_ms=(times[0], times[1]) if len(times) == 2 else sum(times),
         flip_deg=flips if how.echoes[1] else how.flip_deg,
     )
 
@@ -321,7 +327,7 @@ def _inversion_recovery(how: PulseSequence, tissue: Tissue) -> Any:
 
 def _uni(how: PulseSequence, tissue: Tissue) -> Any:
     first, second = _trains(how, tissue.t1_ms, MP2RAGE_EFFICIENCY)
-    first, second = (m * float(np.sin(np.radians(flip))) for m, flip in zip((first, second), how.flip_deg, strict=True))
+    first, second = (m * float(np.sin(np.radians(flip))) for m, flip in zip((first, second), how.flips, strict=True))
     return first * second / (first * first + second * second)
 
 
@@ -332,9 +338,8 @@ def _trains(how: PulseSequence, t1: Any, efficiency: float) -> list[Any]:
     """
     before, after = how.echoes
     spacing = how.echo_spacing_ms
-    flips = how.flip_deg if isinstance(how.flip_deg, tuple) else (how.flip_deg,)
     passed, now, middles = (-efficiency, 0.0), 0.0, []
-    for ti, flip in zip(how.inversions, flips, strict=True):
+    for ti, flip in zip(how.inversions, how.flips, strict=True):
         decay = np.cos(np.radians(flip)) * _decay(spacing, t1)
         passed = _then(passed, _recover(ti - before * spacing - now, t1))
         passed = _then(passed, _pulses(before, decay, spacing, t1))

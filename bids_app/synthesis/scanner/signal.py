@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import ndimage
 from bids_app.errors import UsageError
 from bids_app.synthesis.heads.head import Ellipsoid, PhantomHead, load_tissue_maps, rotation, transform
 from bids_app.synthesis.scanner import physics
-from bids_app.synthesis.scanner.acquisition import Noise, Shading, acquire
+from bids_app.synthesis.scanner.acquisition import Noise, ScannerStep, Shading, acquire
 
 # Phantoms lie in a 3 T scanner, and hold these tissues.
 FIELD_TESLA = 3.0
@@ -80,7 +80,7 @@ def tissue_signal(sequence: str, tissue: str, *, factor: float = 1.0) -> float:
     """
     how, tissues = physics.pulse_sequence(sequence, FIELD_TESLA), physics.tissues(FIELD_TESLA)
     if sequence == "T1w":
-        how = replace(how, inversion_ms=how.inversion_ms * factor)
+        how = replace(how, inversion_ms=how.inversions[0] * factor)
     elif sequence == "T2w":
         how = replace(how, echo_ms=how.echo_ms * factor)
     return physics.signal(how, tissues[tissue]) / physics.signal(how, tissues["white"])
@@ -127,7 +127,8 @@ def acquisition_grid(
     affine = affine @ nib.orientations.inv_ornt_aff(orientation, tuple(shape))
     new_shape = np.empty(3, dtype=int)
     new_shape[orientation[:, 0].astype(int)] = shape
-    return ScanGrid(tuple(int(n) for n in new_shape), affine)
+    first, second, third = (int(n) for n in new_shape)
+    return ScanGrid((first, second, third), affine)
 
 
 @lru_cache(maxsize=2)
@@ -254,7 +255,7 @@ def render(head: PhantomHead, scan: PhantomScan, rng: np.random.Generator) -> np
     volume = _template_signal(head, scan.sequence, signal)
     image, brain = _sample(head, scan, volume, signal)
     _blend_structures(image, head, scan, signal, rng)
-    steps = [draw_shading(scan.bias, rng), draw_noise(scan.grid.shape, scan.noise, rng)]
+    steps: list[ScannerStep] = [draw_shading(scan.bias, rng), draw_noise(scan.grid.shape, scan.noise, rng)]
     image = acquire(torch.from_numpy(image), steps).numpy()
     if not scan.whole_head:
         image *= brain > 0.5
@@ -294,7 +295,7 @@ def _sample(head, scan: PhantomScan, volume: np.ndarray, signal: dict[str, float
     nodes = _template_points_on_lattice(head, scan)
     image = np.empty(grid.shape, dtype=np.float32)
     brain = np.empty(grid.shape, dtype=np.float32)
-    outer, outer_affine = _outer_signal(signal) if scan.whole_head else (None, None)
+    around = _outer_signal(signal) if scan.whole_head else None
     thick = np.clip(np.round(grid.spacing / 1.3), 1, 4 if grid.spacing.min() < 2 else 2).astype(int)
 
     def fill(start: int) -> None:
@@ -306,7 +307,8 @@ def _sample(head, scan: PhantomScan, volume: np.ndarray, signal: dict[str, float
             mask = ndimage.map_coordinates(template.brain, index, order=1)
             part = np.zeros_like(mask)
             part[mask > 0] = ndimage.map_coordinates(volume, index[:, mask > 0], order=1)
-            if outer is not None:
+            if around is not None:
+                outer, outer_affine = around
                 out = mask < 1
                 index = (points[:, out] - outer_affine[:3, 3:].astype(np.float32)) / np.float32(HEAD_GRID_MM)
                 part[out] += (1 - mask[out]) * ndimage.map_coordinates(outer, index, order=1)
@@ -353,7 +355,8 @@ def _outer_signal(signal: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     levels["cord"] = (signal["grey"] + signal["white"]) / 2
     # the equations take an echo as short beside T2*, and compact bone has none left (T2* below 1 ms)
     levels["bone"] = BONE_LEFT * signal["bone"]
-    return sum(np.float32(level) * tissues[name] for name, level in levels.items()), tissues["affine"]
+    parts = [np.float32(level) * tissues[name] for name, level in levels.items()]
+    return reduce(np.add, parts), tissues["affine"]
 
 
 def _blend_structures(
