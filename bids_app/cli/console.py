@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -24,14 +24,15 @@ def make_console(*, stderr: bool = False, file: IO[str] | None = None) -> Consol
 def status_table(statuses: dict[str, Any]) -> Table:
     """One row per session: state, seconds, memory, how many warnings, and why it ended or the first of them."""
     table = Table(box=None, pad_edge=False)
-    for name, justify in (
+    columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
         ("session", "left"),
         ("state", "left"),
         ("seconds", "right"),
         ("peak MB", "right"),
         ("warnings", "right"),
         ("", "left"),
-    ):
+    )
+    for name, justify in columns:
         table.add_column(name, justify=justify, overflow="fold")
     for key, status in statuses.items():
         state = status.state if status else "not run"

@@ -151,7 +151,7 @@ def _check_value(option: Option, value: Any, source: str) -> None:
         try:
             if option.name == "mem_gb":
                 amount(str(one))
-            elif option.is_flag:
+            elif option.kind is None:
                 if isinstance(one, int) and one < 0:
                     raise ValueError("it cannot be below 0")
             elif str(one) == "":

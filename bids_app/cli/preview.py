@@ -47,8 +47,8 @@ def session_rows(settings: Settings, unit: Any, recipes: list) -> list[dict]:
     for group in groups:
         chosen = selection_record(settings, group.selection)
         row = {"session": unit.key, **chosen.model_dump()}
-        if taken_as := [told[recipe.name] for recipe in group.recipes if told[recipe.name]]:
-            row["taken_as"] = taken_as
+        if texts := [told[recipe.name] for recipe in group.recipes if told[recipe.name]]:
+            row["taken_as"] = texts
         others = [name for name in chosen.used() if name != group.reference]
         computed = [one.sequence for one in chosen.sequences if one.computed]
         row["steps"] = steps(settings, group.recipes, others, computed)

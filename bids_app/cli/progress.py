@@ -111,7 +111,7 @@ class Progress:
             left = self.durations.left(status)
             lefts.append(left)
             spent = time.time() - self.begun.get(unit, time.time())
-            known = {"total": spent + left, "completed": spent} if left is not None else {}
+            known: dict[str, Any] = {"total": spent + left, "completed": spent} if left is not None else {}
             note = self.durations.stage_of(status) + (f", {in_words(left)} left" if left is not None else "")
             self.bars.update(row, note=escape(note), **known)
         waiting = self.units - self._count - len(lefts)

@@ -143,7 +143,7 @@ class Told:
 
     def __init__(self) -> None:
         self.console = make_console()
-        self.bars: Progress | None = None
+        self.bars = self._new_bars()
         self.rows: dict[str, Any] = {}
         self.tasks: dict[str, Any] = {}
         self.begun: dict[str, float] = {}
@@ -156,8 +156,8 @@ class Told:
         self.begun = {}
         return self
 
-    def __enter__(self) -> Told:
-        self.bars = Progress(
+    def _new_bars(self) -> Progress:
+        return Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[loss]}"),
@@ -166,6 +166,9 @@ class Told:
             disable=not self.console.is_terminal,
             transient=True,
         )
+
+    def __enter__(self) -> Told:
+        self.bars = self._new_bars()
         self.bars.start()
         self.total = self.bars.add_task("folds", total=len(self.tasks), loss="")
         self._stop = False
@@ -199,7 +202,7 @@ class Told:
         while not self._stop:
             for out, row in list(self.rows.items()):
                 last = last_row(Path(out) / "log.csv")
-                if last and self.bars:
+                if last:
                     self.bars.update(row, completed=int(last["step"]), loss=f"loss {float(last['loss'] or 'nan'):.3f}")
             time.sleep(LOOK)
 

@@ -167,7 +167,7 @@ def _values(output_dir: Path, record: SessionRecord, warnings: list[str]) -> lis
     found: list[Value] = []
     for part in record.done():
         if part.files.volumes is not None:
-            found += _measured(output_dir, record.key, identity, part, warnings)
+            found += _measured(output_dir, record.key, identity, part, part.files.volumes, warnings)
             found += _lesions(record.key, identity, part)
     brain = next((images.preprocessing.brain_ml for images in record.images.values()), None)
     if found and brain is not None:
@@ -176,10 +176,9 @@ def _values(output_dir: Path, record: SessionRecord, warnings: list[str]) -> lis
 
 
 def _measured(
-    output_dir: Path, key: str, identity: tuple[str, str], part: RecipePart, warnings: list[str]
+    output_dir: Path, key: str, identity: tuple[str, str], part: RecipePart, relative: str, warnings: list[str]
 ) -> list[Value]:
     """Every number of one recipe's table."""
-    relative = part.files.volumes
     try:
         with open(output_dir / relative, encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -230,7 +229,7 @@ def flag(values: list[Value]) -> list[Value]:
             by_region.setdefault((value.recipe, value.region), []).append(value)
     far = set()
     for chosen in by_region.values():
-        scores = modified_z([v.value for v in chosen])
+        scores = modified_z([v.value for v in chosen if v.value is not None])
         far |= {(v.key, v.recipe, v.region) for v, score in zip(chosen, scores, strict=True) if abs(score) > OUTLIER}
     return [replace(v, qc="outlier") if (v.key, v.recipe, v.region) in far and v.qc != BAD else v for v in values]
 

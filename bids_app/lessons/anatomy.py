@@ -124,7 +124,7 @@ class AnatomyLesson(Lesson):
 
         seed = number_seed(self.seed, number)
         how = EASY if self.how is RANGES and number < EASY_SCANS else self.how
-        drawn = draw_scans(self.maps, [seed], shape=self.patch, spacing=self.recipe.grid.spacing_mm, how=how)
+        drawn = draw_scans(self.maps, [seed], shape=self.patch, spacing=self.recipe.needed_grid.spacing_mm, how=how)
         image, labels = drawn.images[0], drawn.labels[0]
         # fluid around the brain that stripping took away is not asked for
         gone = (image[0] == 0) & (labels == POSITION[OUTER_FLUID])
@@ -144,10 +144,10 @@ class AnatomyLesson(Lesson):
 
     def stages(self) -> Sequence[tuple[float, Lesson]]:
         """First whole heads on a coarser grid, where a step costs a third and structures are found sooner."""
-        scale = COARSE_MM / self.recipe.grid.spacing_mm
-        grid = self.recipe.grid.model_copy(update={"spacing_mm": COARSE_MM})
-        patch = tuple(round(side / scale / 16) * 16 for side in self.patch)
-        coarse = replace(self, recipe=self.recipe.model_copy(update={"grid": grid}), patch=patch)
+        scale = COARSE_MM / self.recipe.needed_grid.spacing_mm
+        grid = self.recipe.needed_grid.model_copy(update={"spacing_mm": COARSE_MM})
+        first, second, third = (round(side / scale / 16) * 16 for side in self.patch)
+        coarse = replace(self, recipe=self.recipe.model_copy(update={"grid": grid}), patch=(first, second, third))
         return [(COARSE_PART, coarse), (1.0, self)]
 
     def export(

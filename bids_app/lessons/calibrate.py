@@ -107,7 +107,7 @@ def calibrate(
         "usual_apart_mm": USUAL_APART_MM,
     }
     trial = _with(trial, **calibration)
-    spacing = recipe.grid.spacing_mm
+    spacing = recipe.needed_grid.spacing_mm
     soft = np.array([_volumes(trial, p, spacing) for p in answers])
     wanted = np.array([truth.sum((1, 2, 3)) * spacing**3 for truth in truths])
     found = soft > 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_app.errors import UsageError
 from bids_app.lessons.lesson import Lesson, Plan
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.habenula.sources import HELD_OUT
@@ -97,6 +98,8 @@ class HabenulaLesson(Lesson):
     ) -> Path:
         from bids_app.lessons.export_habenula import export_bundle
 
+        if self.data_root is None:
+            raise UsageError("where the sources lie is not known: load the lesson from its folder")
         return export_bundle(
             state, self.recipe, self.sources, out_dir, seed=seed, data_root=self.data_root, note=note, beside=beside
         )

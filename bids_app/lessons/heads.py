@@ -44,7 +44,7 @@ class HeadsLesson(AnatomyLesson):
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> HeadsLesson:
         """The label maps as for `AnatomyLesson`, and real people who train (or, ``held_out``, those who judge)."""
         drawn = AnatomyLesson.load(recipe, data_root, seed, held_out=held_out)
-        heads = load_heads(data_root, head_names(data_root, held_out=held_out), recipe.grid.spacing_mm)
+        heads = load_heads(data_root, head_names(data_root, held_out=held_out), recipe.needed_grid.spacing_mm)
         return cls(recipe, drawn.maps, seed, data_root=data_root, heads=heads)
 
     def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +59,7 @@ class HeadsLesson(AnatomyLesson):
         head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
         image, labels = draw_real(
             head.label_map, head.image, head.levels, head.fields, seed=seed, shape=self.patch,
-            spacing=self.recipe.grid.spacing_mm, how=REAL_RANGES, changes=self.changes, painted=kind == 1,
+            spacing=self.recipe.needed_grid.spacing_mm, how=REAL_RANGES, changes=self.changes, painted=kind == 1,
         )  # fmt: skip
         gone = (image == 0) & (labels == POSITION[OUTER_FLUID])
         return image[None], torch.where(gone, 0, labels)

@@ -91,14 +91,14 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
 
 def _least_mm3(fitted: Bundle, scans: Sequence[Truth], answers: Sequence[np.ndarray]) -> float:
     """The size below which pieces are dropped that gives the best lesion-wise F1 for at most a hundredth of Dice."""
-    voxel = fitted.recipe.grid.spacing_mm**3
+    voxel = fitted.recipe.needed_grid.spacing_mm**3
     rows = []
     for least in LEAST_MM3:
         fitted.calibration["least_mm3"] = least
         counts, overlaps = Counts(), []
         for answer, scan in zip(answers, scans, strict=True):
             labels = label_map(fitted, without_specks(fitted, answer, voxel)) > 0
-            counts = counts + detect(labels, scan.classes > 0, (fitted.recipe.grid.spacing_mm,) * 3).counts
+            counts = counts + detect(labels, scan.classes > 0, (fitted.recipe.needed_grid.spacing_mm,) * 3).counts
             overlaps.append(dice(labels, scan.classes > 0))
         rows.append((0.0 if np.isnan(counts.f1) else counts.f1, float(np.mean(overlaps))))
     best = max(range(len(rows)), key=lambda n: rows[n][0] if rows[n][1] >= rows[0][1] - 0.01 else -1.0)
@@ -110,7 +110,8 @@ def judge_structures(
 ) -> dict[str, Any]:
     """Dice of every structure, of the likeliest class of each voxel, and of what ``masks`` makes of classes (brain)."""
     names = [region.name for region in bundle.recipe.regions]
-    rows, brains = {name: [] for name in names}, []
+    rows: dict[str, list[float]] = {name: [] for name in names}
+    brains = []
     count = 0
     for scan in scans:
         answer = predict(bundle, scan.stack, scan.present)
@@ -133,7 +134,7 @@ def judge_structures(
 
 def judge_lesions(bundle: Bundle, scans: Sequence[Truth]) -> dict[str, Any]:
     """Per region: Dice over scans that have it, lesion-wise F1, volume error; false volume where there is none."""
-    spacing = bundle.recipe.grid.spacing_mm
+    spacing = bundle.recipe.needed_grid.spacing_mm
     voxel_ml = spacing**3 / 1000
     answers = []
     for scan in scans:

@@ -82,9 +82,9 @@ class LesionLesson(Lesson):
 
     def __post_init__(self) -> None:
         self.dropout = self.recipe.learning.sequence_dropout
-        grid = self.recipe.grid
+        grid = self.recipe.needed_grid
         if grid.kind == "region":
-            self.patch = (round(grid.size_mm / grid.spacing_mm),) * 3
+            self.patch = (round(grid.region_size_mm / grid.spacing_mm),) * 3
             self.how = replace(self.how, stripped=1 - WITH_SKULL)
 
     @classmethod
@@ -126,20 +126,21 @@ class LesionLesson(Lesson):
         generator = torch.Generator().manual_seed(seed ^ 1)
         placed = self.placed[int(torch.randint(len(self.placed), (), generator=generator))]
         names = tuple(sequence.name for sequence in self.recipe.sequences)
-        paint = PathologyPainter(placed, self.kind, names, self.recipe.grid.spacing_mm, self.shapes)
-        grid = self.recipe.grid
-        label_map = around(placed, from_mni(grid.centre_mm)) if grid.kind == "region" else placed.label_map
+        paint = PathologyPainter(placed, self.kind, names, self.recipe.needed_grid.spacing_mm, self.shapes)
+        grid = self.recipe.needed_grid
+        label_map = around(placed, from_mni(grid.region_centre_mm)) if grid.kind == "region" else placed.label_map
         units = [sequence.quantitative for sequence in self.recipe.sequences]
         drawn = draw_scans(
             [label_map],
             [seed],
             shape=self.patch,
-            spacing=self.recipe.grid.spacing_mm,
+            spacing=self.recipe.needed_grid.spacing_mm,
             sequences=len(names),
             how=self.how,
             paint=paint,
             units=units,
         )
+        assert paint.drawn is not None  # it was asked to paint
         self.painted = paint.drawn
         there = left_out(len(names), [s.required for s in self.recipe.sequences], generator, self.dropout)
         return drawn.images[0], there, region_classes(paint.drawn, len(self.recipe.regions))
@@ -173,7 +174,7 @@ class LesionLesson(Lesson):
             raise UsageError("where the label maps lie is not known: load the lesson from its folder")
         judge = LesionLesson.load(self.recipe, self.data_root, self.seed, held_out=True)
         judge.how = replace(judge.how, **EVALUATION)
-        if self.recipe.grid.kind == "whole":
+        if self.recipe.needed_grid.kind == "whole":
             judge.patch = JUDGED
         names = [sequence.name for sequence in self.recipe.sequences]
         optional = [sequence.name for sequence in self.recipe.sequences if not sequence.required]
@@ -199,8 +200,10 @@ class LesionLesson(Lesson):
 
     def _real_images(self) -> dict[str, list[Path]]:
         """Files of every participant who trained."""
-        found = {}
-        for name in self.real.participants if self.real is not None else ():
+        found: dict[str, list[Path]] = {}
+        if self.real is None or self.data_root is None:
+            return found
+        for name in self.real.participants:
             images, mask = images_of(self.recipe, self.data_root, name)
             found[name] = [*images.values(), mask]
         return found

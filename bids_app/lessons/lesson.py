@@ -86,7 +86,8 @@ class Lesson(Protocol):
 
 def offset_of(step: int, fold: int) -> tuple[int, ...]:
     """Which of the folded voxels a step looks at: each in turn, in an order without a pattern."""
-    return np.unravel_index(int(np.random.default_rng(step).integers(fold**3)), (fold,) * 3)
+    place = np.unravel_index(int(np.random.default_rng(step).integers(fold**3)), (fold,) * 3)
+    return tuple(int(one) for one in place)
 
 
 def number_seed(seed: int, number: int) -> int:

@@ -82,7 +82,7 @@ def _scan(recipe: Recipe, data_root: Path, participant: str) -> Scan:
         stack,
         present,
         lay_labels(labels, recipe, grid),
-        recipe.grid.spacing_mm,
+        recipe.needed_grid.spacing_mm,
         nothing,
         nothing,
     )

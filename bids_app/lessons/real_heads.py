@@ -170,12 +170,12 @@ def _head(name: str, image_path: Path, map_path: Path, table: np.ndarray, spacin
     values = sample(image_path, np.eye(4), grid, order=1).astype(np.float32)
     labels = merge(np.rint(sample(map_path, np.eye(4), grid, order=0)).astype(np.int64), table)
     values /= max(float(np.percentile(values, 99.5)), 1e-6)
-    levels = tuple(float(np.median(values[np.isin(labels, some)])) for some in (VENTRICLES, CORTEX, (2, 41)))
+    fluid, grey, white = (float(np.median(values[np.isin(labels, some)])) for some in (VENTRICLES, CORTEX, (2, 41)))
     positions = np.zeros(max(POSITION) + 1, np.uint8)
     positions[list(POSITION)] = list(POSITION.values())
     brain = torch.tensor([[part.start, part.stop] for part in box_of(labels > 0)]).T
     label_map = LabelMap(name, torch.from_numpy(positions[labels]), spacing, brain)
-    return RealHead(label_map, torch.from_numpy(values.clip(0, 2)), levels, _fields(labels, spacing))
+    return RealHead(label_map, torch.from_numpy(values.clip(0, 2)), (fluid, grey, white), _fields(labels, spacing))
 
 
 def _fields(labels: np.ndarray, spacing: float) -> torch.Tensor:

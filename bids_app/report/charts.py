@@ -65,13 +65,8 @@ def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top
         facts = summary([v["value"] for v in members])
         half = min(34.0, width * 0.36)
         box = None
-        if facts["q1"] is not None:
-            box = {
-                "x": middle - half,
-                "y": scale(facts["q3"]),
-                "width": 2 * half,
-                "height": scale(facts["q1"]) - scale(facts["q3"]),
-            }
+        if (q1 := facts["q1"]) is not None and (q3 := facts["q3"]) is not None:
+            box = {"x": middle - half, "y": scale(q3), "width": 2 * half, "height": scale(q1) - scale(q3)}
         line = (
             None if facts["median"] is None else {"x1": middle - half, "x2": middle + half, "y": scale(facts["median"])}
         )

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bids_app.bids.files import write_text
-from bids_app.bids.record import SessionRecord
+from bids_app.bids.record import Images, RecipePart, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
 from bids_app.report.methods import cited_in, raw_paragraphs
 from bids_app.report.references import REFERENCES
@@ -37,7 +37,8 @@ def write_citation(output_dir: Path) -> list[Path]:
 
 def _said(record: SessionRecord) -> bool:
     """Whether its steps said what they did; those of an earlier version did not."""
-    return any(one.methods for one in (*record.images.values(), *record.done()))
+    steps: list[Images | RecipePart] = [*record.images.values(), *record.done()]
+    return any(one.methods for one in steps)
 
 
 def citation_markdown(record: SessionRecord) -> str:

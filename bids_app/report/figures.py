@@ -149,7 +149,8 @@ def registration_figure(pictures: Pictures, template: str) -> Figure:
             title,
             absent="The template's files are not on this machine, so its outline cannot be drawn.",
         )
-    rows, seen = [], pictures.template and planes.grey_window(pictures.template, pictures.template_mask)
+    scan, rows = pictures.template, []
+    seen = None if scan is None else planes.grey_window(scan, pictures.template_mask)
     for name, levels in TEMPLATE_LEVELS.items():
         panels = []
         for level in levels:
@@ -230,9 +231,7 @@ def region_figure(
                 for r in shown
             )
             for outlines in ((), lines):
-                panels.append(
-                    _panel(plane, None, window, outlines, values=values, bar=5.0 if plane.size[0] <= 50 else 20.0)
-                )
+                panels.append(_panel(plane, values, window, outlines, bar=5.0 if plane.size[0] <= 50 else 20.0))
         rows.append(Row(region["name"], tuple(panels), pairs=True, color=region["color"], note=region["note"]))
     voxel = " × ".join(f"{v:.2g}" for v in np.linalg.norm(pictures.reference.affine[:3, :3], axis=0))
     text = (
@@ -299,18 +298,17 @@ def _overview(pictures: Pictures, shown: Sequence[Mapping[str, Any]], centre: np
 
 def _panel(
     plane: Plane,
-    volume: Volume | None,
+    image: Volume | np.ndarray,
     window: tuple[float, float],
     outlines: tuple[Outline, ...],
     template_level: float | None = None,
     *,
-    values: np.ndarray | None = None,
     prefix: str = "",
     bar: float | None = None,
     box: tuple[float, float, float, float] | None = None,
 ) -> Panel:
-    if values is None:
-        values = planes.sample(volume, plane.points())
+    """One picture: of a volume, or of values that were sampled on the plane before."""
+    values = planes.sample(image, plane.points()) if isinstance(image, Volume) else image
     rows, columns = plane.shape
     axis = "xyz"[AXES[plane.name][2]]
     caption = prefix + f"{axis} {plane.position:+.1f} mm".replace("-", "−")

@@ -165,8 +165,8 @@ def contour(values: np.ndarray, level: float, spacing: float, *, shortest: float
 
     digits = 2 if spacing < 0.3 else 1
     parts = []
-    for line in contour_generator(z=values).lines(level):
-        line = (line + 0.5) * spacing
+    for vertices in contour_generator(z=values).lines(level):
+        line = (np.asarray(vertices) + 0.5) * spacing
         if len(line) < 3 or np.linalg.norm(np.diff(line, axis=0), axis=1).sum() < shortest:
             continue
         line = np.vstack([line[:-1:2], line[-1:]]) if len(line) > 24 else line

@@ -100,7 +100,8 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
 def _provenance(record: SessionRecord) -> list[tuple[str, str]]:
     """What the results depend on; what is the same for all recipes once."""
     rows = []
-    for source in (*record.images.values(), *record.done()):
+    sources: list[Images | RecipePart] = [*record.images.values(), *record.done()]
+    for source in sources:
         rows += view.flatten(source.provenance)
     return list(dict.fromkeys(rows))
 
@@ -129,8 +130,9 @@ def _figures(output_dir: Path, record: SessionRecord, problems: list[str]) -> li
         for part in (one for one in record.done() if one.reference == images.reference):
             if part.way not in pictures:
                 pictures[part.way] = _pictures(output_dir, images, part.way, problems)
-            if part.prediction is not None and pictures[part.way] is not None:
-                drawn.append(_regions(output_dir, part, part.prediction, pictures[part.way], problems))
+            seen = pictures[part.way]
+            if part.prediction is not None and seen is not None:
+                drawn.append(_regions(output_dir, part, part.prediction, seen, problems))
         first = next((one for one in pictures.values() if one is not None), None)
         if first is None and images.files.reference:
             first = _pictures(output_dir, images, next(iter(images.files.reference)), problems)

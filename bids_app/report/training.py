@@ -103,7 +103,7 @@ def split_section(name: str, results: Mapping[str, Any], own: str | None) -> dic
         for arm, facts in arms.items()
         if part(part(part(facts, "splits"), name), "summary")
     ]
-    mine = dict(summaries).get(own, {})
+    mine = dict(summaries).get(own or "", {})
     other: list[Entry] = [
         (baseline, part(part(part(facts, "splits"), name), "summary"))
         for baseline, facts in part(results, "baselines").items()

@@ -52,8 +52,8 @@ def cell(row: Any, measure: str, beside: Any = None, *, ml: bool = False) -> dic
     """One number for people: ``value``, ``interval``, and ``of`` participants where these are not ``beside``'s; a
     volume in ml where that is asked for."""
     row = row if isinstance(row, Mapping) else {}
-    _, digits, factor = COLUMNS.get(measure, (measure, 3, 1))
-    digits, factor = (2, 1e-3) if ml else (digits, factor)
+    _, digits, usual = COLUMNS.get(measure, (measure, 3, 1))
+    digits, factor = (2, 1e-3) if ml else (digits, usual)
     value, low, high = (row[k] * factor if is_number(row.get(k)) else None for k in ("value", "low", "high"))
     people = row.get("participants")
     return {

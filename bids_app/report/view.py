@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -248,8 +248,8 @@ def point_words(point: Sequence[float] | None) -> str:
 def definition(prediction: Prediction, reference: str) -> list[tuple[str, str]]:
     """What each column of the volumes table means, with the values it depends on."""
     spacing = prediction.grid.spacing
-    spacing = " × ".join(f"{s:g}" for s in spacing) if isinstance(spacing, list) else spacing
-    on_grid = f"the prediction grid ({spacing} mm)" if spacing else "the prediction grid"
+    size = " × ".join(f"{s:g}" for s in spacing) if isinstance(spacing, list) else spacing
+    on_grid = f"the prediction grid ({size} mm)" if size else "the prediction grid"
     threshold = prediction.threshold
     if threshold is None:
         reaching = "whose likeliest region it is"
@@ -354,9 +354,9 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, "" if value is None else str(value))]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def is_point(value: Any) -> bool:
+def is_point(value: Any) -> TypeGuard[Sequence[float]]:
     return isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(v) for v in value)

@@ -84,10 +84,10 @@ def arms_of(recipe: Recipe, compare: Sequence[str] = (), *, controls: bool = Fal
         names = [sequence.name for sequence in recipe.sequences]
         if len(names) < 2:
             raise UsageError(f"--compare sequences needs two or more; the recipe {recipe.name} has only {names[0]}")
-        learned = {"segmentation": base.segmentation, "targets": base.targets}
-        arms += [Arm(f"only-{_word(name)}", **learned, sequences=(name,)) for name in names]
+        learned = (base.segmentation, base.targets)
+        arms += [Arm(f"only-{_word(name)}", *learned, sequences=(name,)) for name in names]
         other = 0.0 if base.sequence_dropout else DROP
-        arms.append(Arm(DROPOUT if other else "no-dropout", **learned, sequence_dropout=other))
+        arms.append(Arm(DROPOUT if other else "no-dropout", *learned, sequence_dropout=other))
     if controls:
         if not recipe.targets:
             raise UsageError(f"--controls permutes targets; the recipe {recipe.name} has none")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,8 @@ class Augmentation:
 
     def at(self, probability: float) -> Augmentation:
         """The same with every ``p_*`` set to ``probability``; 0 changes nothing but what sequence dropout does."""
-        return replace(self, **{f.name: probability for f in fields(self) if f.name.startswith("p_")})
+        chances: dict[str, Any] = {f.name: probability for f in fields(self) if f.name.startswith("p_")}
+        return replace(self, **chances)
 
 
 def augmentation_of(recipe: Recipe, *, sequence_dropout: float | None = None) -> Augmentation:
@@ -139,7 +141,7 @@ def draw(batch: Batch, how: Augmentation, generator: torch.Generator) -> Drawn:
         batch: of scans that are standardised.
         generator: on the CPU, so that a batch on a GPU gets the same numbers.
     """
-    n, c, d = *batch.images.shape[:2], batch.images.ndim - 2
+    (n, c), d = batch.images.shape[:2], batch.images.ndim - 2
     present = batch.present.cpu() > 0
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:

@@ -89,15 +89,15 @@ def gather(settings: Settings, recipe: Recipe, say: Say) -> tuple[Cohort, Path]:
 
 def lay_scans(settings: Settings, cohort: Cohort, recipe: Recipe, say: Say) -> Path:
     """Scans of the cohort at the recipe's spacing, in a folder of the work folder."""
-    folder = settings.work / "training" / recipe.name / f"scans_{recipe.grid.spacing_mm:g}mm"
-    say(f"laying {len(cohort.sessions)} scans at {recipe.grid.spacing_mm:g} mm")
+    folder = settings.work / "training" / recipe.name / f"scans_{recipe.needed_grid.spacing_mm:g}mm"
+    say(f"laying {len(cohort.sessions)} scans at {recipe.needed_grid.spacing_mm:g} mm")
 
     def told(done: int, of: int, key: str) -> None:
         if done == of or done * TOLD // of != (done - 1) * TOLD // of:
             say(f"laid {done} of {of} scans")
 
     prepare_cohort(cohort, recipe, folder, jobs=settings.nprocs or 2, told=told)
-    say(f"scans are laid at {recipe.grid.spacing_mm:g} mm in {folder}")
+    say(f"scans are laid at {recipe.needed_grid.spacing_mm:g} mm in {folder}")
     return folder
 
 
@@ -162,7 +162,8 @@ def make_tasks(
     folder: Path,
 ) -> list[FoldTask]:
     """Every arm on every fold, all from the same seed and with the same number of steps."""
-    recipe, tasks = cohort.recipe, []
+    recipe = cohort.recipe
+    tasks: list[FoldTask] = []
     parts = {session.key: scan_parts(scans, session.key) for session in cohort.sessions}
     for split in splits.values():
         for fold, plain in zip(split.folds, split.to_plain()["folds"], strict=True):
@@ -226,13 +227,13 @@ def set_out(settings: Settings, recipe: Recipe, *, memory_gb: float, threads: in
     cohort = replace(cohort, recipe=recipe)
     plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb, say)
     spacings = {plan.spacing_mm for plan in plans.values()}
-    if spacings != {recipe.grid.spacing_mm}:  # a coarser grid is what fits: lay the scans anew, for all folds alike
-        coarser = recipe.grid.model_copy(update={"spacing_mm": max(spacings)})
+    if spacings != {recipe.needed_grid.spacing_mm}:  # a coarser grid is what fits: lay scans anew, alike for all folds
+        coarser = recipe.needed_grid.model_copy(update={"spacing_mm": max(spacings)})
         recipe = recipe.model_copy(update={"grid": coarser})
         cohort = replace(cohort, recipe=recipe)
         scans = lay_scans(settings, cohort, recipe, say)
         plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb, say)
-        if {plan.spacing_mm for plan in plans.values()} != {recipe.grid.spacing_mm}:
+        if {plan.spacing_mm for plan in plans.values()} != {recipe.needed_grid.spacing_mm}:
             raise TrainingError(f"no common grid fits into {memory_gb:g} GB; give a recipe with a coarser grid")
     for why in plans[folds[0].name].why:
         say(f"plan: {why}")

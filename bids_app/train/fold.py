@@ -141,7 +141,8 @@ class Trial:
         regression = [target.name for target in self.targets if target.behaviour.gaussian]
         balance = Balance(tasks, weights, self.recipe.learning.balance, regression)
         learned = [p for p in network.parameters() if p.requires_grad]
-        groups = [{"params": learned}, {"params": list(balance.parameters()), "weight_decay": 0.0}]
+        of_balance = {"params": list(balance.parameters()), "weight_decay": 0.0}
+        groups: list[dict[str, Any]] = [{"params": learned}, of_balance]
         optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.rate, weight_decay=Course.decay)
         mean = copy.deepcopy(network).requires_grad_(False)
         return State(network, mean, optimiser, balance, digest=self.task.digest)

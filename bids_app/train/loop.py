@@ -165,18 +165,18 @@ class Step:
     def __call__(self, batch: Batch, seed: int) -> dict[str, float]:
         import torch
 
-        state, course = self.state, self.course
+        state, course, balance = self.state, self.course, self.state.needed_balance
         mine = self.prepare(batch, seed)
         with torch.autocast(self.worker.device.split(":")[0], torch.bfloat16, enabled=self.mixed):
             answer = self.network(mine.images, mine.present, mine.covariates)
         tasks = self.losses(answer, mine)
         row = self.gradients(tasks, answer.bottleneck) if self.due else {}
         row |= self.observe(tasks, mine)
-        total = state.balance(tasks)
+        total = balance(tasks)
         state.optimiser.zero_grad(set_to_none=True)
         scaled = state.scaler.scale(total) if state.scaler else total
         scaled.backward()
-        for weight in state.balance.parameters():  # the network's own gradients are averaged by its wrapper
+        for weight in balance.parameters():  # the network's own gradients are averaged by its wrapper
             weight.grad = self.worker.share(weight.grad) / self.worker.processes
         if state.scaler:
             state.scaler.unscale_(state.optimiser)
@@ -225,7 +225,7 @@ class Step:
             torch.isfinite(columns[task]).sum() if task in columns else (batch.labelled > 0).sum() for task in tasks
         ]
         known = share(torch.stack(counts).float()) > 0
-        self.state.balance.observe(values, known)
+        self.state.needed_balance.observe(values, known)
         return {f"loss_{task}": float(value) for task, value in zip(tasks, values, strict=True)}
 
     def gradients(self, tasks: dict[str, torch.Tensor], bottleneck: torch.Tensor) -> dict[str, float]:
@@ -298,7 +298,7 @@ def check(state: State, validation: Patches, losses: TaskLosses, worker: Worker,
     finally:
         losses.share, losses.processes = share, processes
     now = {task: float(np.mean(values)) for task, values in totals.items()}
-    scale = dict(zip(losses.tasks, state.balance.initial.clamp_min(1e-6).tolist(), strict=True))
+    scale = dict(zip(losses.tasks, state.needed_balance.initial.clamp_min(1e-6).tolist(), strict=True))
     now[JOINT] = sum(value / scale[task] for task, value in list(now.items()))
     state.history.append({"step": state.step, **{f"validation_{task}": value for task, value in now.items()}})
     for task, value in now.items():
@@ -328,7 +328,8 @@ class Diary:
     EVERY = 10
 
     def __init__(self, path: Path | None, told: Callable[[dict[str, float]], None] | None) -> None:
-        self.path, self.told, self.rows = path, told, []
+        self.path, self.told = path, told
+        self.rows: list[dict[str, float]] = []
 
     def note(self, state: State, row: dict[str, float]) -> None:
         self.rows.append(row)
@@ -342,16 +343,16 @@ class Diary:
         if self.told:
             self.told(entry)
         if self.path is not None:
-            self._write(state.history)
+            self._write(self.path, state.history)
 
-    def _write(self, history: list[dict[str, float]]) -> None:
+    def _write(self, path: Path, history: list[dict[str, float]]) -> None:
         """The whole file again: columns may have come, and a stop in the middle leaves no half row."""
         names = list(dict.fromkeys(name for entry in history for name in entry))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, names, restval="")
         writer.writeheader()
         writer.writerows(history)
-        write_text(self.path, text.getvalue())
+        write_text(path, text.getvalue())
 
 
 def mixed_seed(*numbers: int) -> int:

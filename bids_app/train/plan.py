@@ -110,7 +110,8 @@ def make_plan(
     """
     if not scans:
         raise TrainingError("there are no scans to plan with; look at the cohort's labels and at the split")
-    spec, why = recipe.network, []
+    spec = recipe.network
+    why: list[str] = []
     shape = np.max([scan.stack.shape[1:] for scan in scans], axis=0)
     base = float(np.median([scan.spacing for scan in scans]))
     blocks = _blocks(recipe, shape, why)
@@ -159,7 +160,7 @@ def _fit_memory(
     plan: Plan, recipe: Recipe, shape: np.ndarray, memory_gb: float, wanted: int | None, count: int, why: list[str]
 ) -> Plan:
     """Spacing, patch, width and batch, the first of `_ways` that the memory holds."""
-    tried = None
+    tried = plan
     for tried in _ways(plan, recipe, shape, wanted, count):
         tried = replace(tried, memory_gb=round(_gb(tried, recipe), 3))
         if tried.memory_gb <= memory_gb:
@@ -185,7 +186,7 @@ def _ways(plan: Plan, recipe: Recipe, shape: np.ndarray, wanted: int | None, cou
         while max(ways[-1].patch) > least:
             patch = list(ways[-1].patch)
             patch[int(np.argmax(patch))] -= plan.factor
-            ways.append(replace(plan, field_of_view=view, patch=tuple(patch)))
+            ways.append(replace(plan, field_of_view=view, patch=(patch[0], patch[1], patch[2])))
     ways = [replace(way, batch=wanted or _batch(way.patch, count)) for way in ways]
     ways += [replace(ways[-1], filters=width) for width in WIDTHS if width < plan.filters]
     ways += [replace(ways[-1], batch=smaller) for smaller in range(ways[-1].batch - 1, 0, -1)]
@@ -200,7 +201,8 @@ def _batch(patch: Sequence[int], count: int) -> int:
 def _rounded(shape: np.ndarray, plan: Plan) -> tuple[int, int, int]:
     """Up to a multiple of what the network needs; a slice stays one voxel thin."""
     sides = [int(-(-int(n) // plan.factor) * plan.factor) for n in shape[: plan.dimensions]]
-    return tuple(sides + [1] * (3 - plan.dimensions))
+    first, second, third = sides + [1] * (3 - plan.dimensions)
+    return first, second, third
 
 
 def _reasons(plan: Plan, wished: Plan, recipe: Recipe, wanted: int | None) -> list[str]:

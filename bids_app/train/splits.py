@@ -50,7 +50,8 @@ def split_cohort(
         if split is None:
             continue
         people = {p for fold in split.folds for p in fold.all_training + fold.test}
-        if name == FOLDS and (people != {m.participant for m in members} or split.how != make().how):
+        asked = {m.participant for m in members}
+        if name == FOLDS and (people != asked or (fresh := make()) is None or split.how != fresh.how):
             raise DataError(
                 f"{path} was drawn for other people or with other options; "
                 f"delete {folder} to begin anew, or choose another output folder"

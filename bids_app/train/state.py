@@ -49,6 +49,17 @@ class State:
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
     digest: str = ""
 
+    @property
+    def needed_balance(self) -> torch.nn.Module:
+        """``balance``, without which several tasks cannot be learned.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        if self.balance is None:
+            raise TrainingError("a training of several tasks needs a balance between them")
+        return self.balance
+
     def save(self, path: Path) -> None:
         """Write a checkpoint whole; the one before it is kept beside it as ``*.previous``.
 
