@@ -96,10 +96,20 @@ def _predict_node(
 ) -> Node:
     """The network's run, with what participants.tsv says of the person ``key``."""
     covariates, told = known_covariates(bundle, settings.bids_dir, key) if key else ({}, [])
-    inputs = {"sequences": others, "recipe": recipe.name, "bundle": str(bundle.path), "weights": bundle.sha256}
-    how = {"device": settings.device, "low_mem": settings.low_mem, "reproducible": settings.reproducible}
-    said = {"covariates": covariates, "warn": told}
-    return Node(Predict(tta=tta, threads=threads, **inputs, **how, **said), name="predict")
+    predict = Predict(
+        sequences=others,
+        recipe=recipe.name,
+        bundle=str(bundle.path),
+        weights=bundle.sha256,
+        device=settings.device,
+        low_mem=settings.low_mem,
+        reproducible=settings.reproducible,
+        tta=tta,
+        threads=threads,
+        covariates=covariates,
+        warn=told,
+    )
+    return Node(predict, name="predict")
 
 
 def _measure_node(
