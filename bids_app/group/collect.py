@@ -149,8 +149,8 @@ def _rows(output_dir: Path, record: SessionRecord, measured: set[str]) -> list[S
     if rows:
         return rows
     reached = 2 if any(images.preprocessing != Preprocessing() for images in record.images.values()) else 1
-    ended = (record.state, record.reason, record.exit_code, record.seconds, reached, page)
-    return [Session(*identity, "n/a", *ended, warnings=warnings)]
+    row = Session(*identity, "n/a", record.state, record.reason, record.exit_code, record.seconds, reached, page)
+    return [replace(row, warnings=warnings)]
 
 
 def _not_run(participants: Participants, sessions: list[Session]) -> list[Session]:
