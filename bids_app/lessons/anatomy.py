@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.lessons.judge import Truth
-from bids_app.lessons.lesson import Lesson, Plan, label_map_names, number_seed, offset_of
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, offset_of
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LOOK_STEP = 2
 #: Sides of a training patch, voxels of 2 mm: a whole head.
 PATCH = (96, 112, 96)
-PLAN = Plan(batch=2, rate=2e-3, reuse=2, pool=48, warm_up=100, average=0.998)
+PLAN = DrawPlan(schedule=replace(SCHEDULE, warm_up=100, average=0.998))
 #: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
 RANGES = Ranges(
     turn=0.2,
@@ -96,7 +96,7 @@ class AnatomyLesson(Lesson):
     recipe: Recipe
     maps: list[LabelMap]
     seed: int = 1
-    plan: Plan = PLAN
+    plan: DrawPlan = PLAN
     how: Ranges = RANGES
     patch: tuple[int, int, int] = PATCH
     data_root: Path | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_app.errors import UsageError
-from bids_app.lessons.lesson import Lesson, Plan
+from bids_app.lessons.lesson import DrawPlan, Lesson
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.habenula.sources import HELD_OUT
 
@@ -35,7 +35,7 @@ REAL = 0.5
 CROSS_ENTROPY = (10.0, 100.0)
 
 
-PLAN = Plan()
+PLAN = DrawPlan()
 
 
 @dataclass
@@ -50,7 +50,7 @@ class HabenulaLesson(Lesson):
     recipe: Recipe
     sources: Sources
     seed: int = 1
-    plan: Plan = PLAN
+    plan: DrawPlan = PLAN
     data_root: Path | None = None
     real: float = REAL
     cross_entropy: tuple[float, float] = CROSS_ENTROPY

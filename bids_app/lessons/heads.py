@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_app.lessons.anatomy import RANGES, AnatomyLesson
-from bids_app.lessons.lesson import Lesson, Plan, number_seed
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, number_seed
 from bids_app.lessons.real_heads import RealHead, head_names, load_heads
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.heads.labelmaps import OUTER_FLUID, POSITION
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Of every so many scans: real T1w, real heads painted in another contrast, drawn from label maps of other people.
 RATIO = (9, 4, 3)
 #: One head a step: it is as good as two, for half the time. Real heads are cheap to change, so few uses of each.
-HEADS_PLAN = Plan(batch=1, rate=1e-3, reuse=2, pool=24, warm_up=40, average=0.998)
+HEADS_PLAN = DrawPlan(batch=1, pool=24, schedule=replace(SCHEDULE, rate=1e-3, warm_up=40, average=0.998))
 #: A tenth of real heads comes stripped, and slices are thick less often than in drawn scans.
 REAL_RANGES = replace(RANGES, stripped=0.2, scale=0.12, bend_mm=2.0, noise=0.05, bias=0.3)
 CHANGES = Changes()
@@ -36,7 +36,7 @@ class HeadsLesson(AnatomyLesson):
         changes: how far they are changed.
     """
 
-    plan: Plan = HEADS_PLAN
+    plan: DrawPlan = HEADS_PLAN
     heads: list[RealHead] = field(default_factory=list)
     changes: Changes = CHANGES
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.lessons.judge import Truth
-from bids_app.lessons.lesson import Lesson, Plan, label_map_names, number_seed, offset_of
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, offset_of
 from bids_app.lessons.real import LICENCES, RealPatches, images_of, load_real
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
@@ -49,7 +49,7 @@ RANGES = Ranges(
 EVALUATION = {"turn": 0.12, "scale": 0.08, "noise": 0.1, "thick": 0.6, "bias": 0.4}
 #: Sides of a scan that judges, voxels: most of a brain.
 JUDGED = (128, 144, 112)
-PLAN = Plan(batch=2, rate=2e-3, reuse=4, pool=64, warm_up=30, average=0.995)
+PLAN = DrawPlan(reuse=4, pool=64, schedule=replace(SCHEDULE, warm_up=30))
 
 
 @dataclass
@@ -72,7 +72,7 @@ class LesionLesson(Lesson):
     kind: str
     seed: int = 1
     shapes: list[torch.Tensor] | None = None
-    plan: Plan = PLAN
+    plan: DrawPlan = PLAN
     how: Ranges = RANGES
     patch: tuple[int, int, int] = PATCH
     data_root: Path | None = None

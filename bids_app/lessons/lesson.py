@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bids_app.recipes.recipe import Recipe
+from bids_app.train.loop import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -23,29 +23,25 @@ if TYPE_CHECKING:
 HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_seg_20")
 
 
+#: How drawn scans are learned from where a lesson says nothing else.
+SCHEDULE = Schedule(None, rate=2e-3, average=0.995, clip=3.0, warm_up=60, save_every=100)
+
+
 @dataclass(frozen=True)
-class Plan:
-    """How a training goes; a sentence per number.
+class DrawPlan:
+    """How scans are drawn and learned from.
 
     Attributes:
         batch: scans per step.
-        rate: highest learning rate; warmed up, then falling with a cosine.
-        decay: of AdamW's weights.
-        average: part of the running mean of weights that is kept each step.
         reuse: how often a drawn scan is used (drawing costs as much as learning from it).
         pool: drawn scans that are kept at a time.
-        warm_up: steps until the highest rate.
-        save_every: steps between checkpoints.
+        schedule: rate, warm-up, running mean; steps and minutes are those of the command.
     """
 
     batch: int = 2
-    rate: float = 2e-3
-    decay: float = 1e-4
-    average: float = 0.995
     reuse: int = 2
     pool: int = 48
-    warm_up: int = 60
-    save_every: int = 100
+    schedule: Schedule = SCHEDULE
 
 
 class Lesson(Protocol):
@@ -57,7 +53,7 @@ class Lesson(Protocol):
     """
 
     recipe: Recipe
-    plan: Plan
+    plan: DrawPlan
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images ``(sequences, x, y, z)``, standardised, and what is to be answered."""
@@ -99,33 +95,3 @@ def label_map_names(folder: Path, *, held_out: bool) -> list[str]:
     """Label maps that train, or those that judge; all of them where the folder holds no other kind."""
     names = sorted(path.name.split(".")[0] for path in folder.glob("*.nii*"))
     return [name for name in names if (name in HELD_OUT) == held_out] or names
-
-
-def drawn_batches(
-    lesson: Lesson, state: State, seed: int, workers: int = 0
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches without end, from a pool that gains one scan for every ``reuse`` that are used."""
-    import torch
-    from torch.utils.data import DataLoader
-
-    plan = lesson.plan
-    chooser = np.random.default_rng([seed, state.drawn])
-    loader = DataLoader(
-        lesson,
-        batch_size=None,
-        sampler=range(state.drawn, state.drawn + 10**7),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
-    fresh = iter(loader)
-    pool: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=plan.pool)
-    owed = float(min(8, plan.pool))
-    while True:
-        owed += plan.batch / plan.reuse
-        while owed >= 1:
-            pool.append(next(fresh))
-            state.drawn += 1
-            owed -= 1
-        picked = [pool[i] for i in chooser.choice(len(pool), plan.batch, replace=len(pool) < plan.batch)]
-        picked = [lesson.mirrored(*scan) if chooser.random() < 0.5 else scan for scan in picked]
-        yield torch.stack([image for image, _ in picked]), torch.stack([target for _, target in picked])

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import copy
-import csv
 import logging
-import math
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bids_app.errors import InputMissing, UsageError
-from bids_app.lessons.lesson import Lesson, Plan, drawn_batches
+from bids_app.lessons.drawn import DrawnScans, LessonStep
+from bids_app.lessons.lesson import DrawPlan, Lesson
 from bids_app.recipes.recipe import Recipe, load_recipe
-from bids_app.train.state import State, track
+from bids_app.train.loop import fit
+from bids_app.train.state import State
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
 
-#: Longest gradient, as in the first habenula bundle.
-LONGEST_GRADIENT = 3.0
 
-
-def new_state(recipe: Recipe, plan: Plan, seed: int) -> State:
+def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
     """A network of the recipe's shape with random weights."""
     import torch
 
@@ -48,7 +43,7 @@ def new_state(recipe: Recipe, plan: Plan, seed: int) -> State:
         )
     )
     network = network.to(memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=plan.decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.schedule.rate, weight_decay=plan.schedule.decay)
     return State(network, copy.deepcopy(network).requires_grad_(False), optimiser)
 
 
@@ -197,24 +192,22 @@ def train_bundle(
         raise UsageError(
             f"the members of {beside} have another shape than the recipe {name}: they cannot vote together"
         )
-    for until, stage in lesson.stages():
-        fit(
-            state,
-            stage,
-            seed=seed,
-            minutes=minutes,
-            steps=steps,
-            checkpoint=checkpoint,
-            log_path=out_dir / "log.csv",
-            workers=int(threads > 1),
-            until=until,
-        )
+    fit_lesson(
+        state,
+        lesson,
+        seed=seed,
+        minutes=minutes,
+        steps=steps,
+        checkpoint=checkpoint,
+        log_path=out_dir / "log.csv",
+        ahead=threads > 1,
+    )
     told = [f"Weights began as those of {start}."] if start else []
     told += [f"It votes with {len(others)} member{'s' * (len(others) > 1)} of {beside}."] if others else []
     return lesson.export(state, out_dir / "bundle", seed=seed, note=" ".join(told), beside=others)
 
 
-def fit(
+def fit_lesson(
     state: State,
     lesson: Lesson,
     *,
@@ -223,53 +216,39 @@ def fit(
     steps: int | None = None,
     checkpoint: Path | None = None,
     log_path: Path | None = None,
-    workers: int = 0,
-    until: float = 1.0,
+    ahead: bool = False,
+    stop_at: int | None = None,
 ) -> State:
-    """Learn until ``until`` of the time or the steps is used up; both count what earlier calls did."""
-    import torch
+    """Learn from drawn scans, stage after stage, until the time or the steps are used up.
 
-    plan, scans = lesson.plan, drawn_batches(lesson, state, seed, workers)
-    state.network.train()
-    started = time.monotonic() - state.seconds
-    while (progress := _progress(state, time.monotonic() - started, minutes, steps)) < until:
-        warm = min(1.0, (state.step + 1) / plan.warm_up)
-        for group in state.optimiser.param_groups:
-            group["lr"] = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-        images, targets = next(scans)
-        images = images.contiguous(memory_format=torch.channels_last_3d)
-        loss, dice = lesson.judge(state.network, images, targets, progress, state.step)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), LONGEST_GRADIENT)
-        state.optimiser.step()
-        track(state.mean, state.network, min(plan.average, (state.step + 1) / (state.step + 10)))
-        state.step += 1
-        state.seconds = time.monotonic() - started
-        _note(state, float(loss.detach()), dice, log_path)
-        if checkpoint is not None and state.step % plan.save_every == 0:
-            state.save(checkpoint)
-    if checkpoint is not None:
-        state.save(checkpoint)
+    Args:
+        state: new, or loaded from a checkpoint: then it goes on in the stage it was in, with the batches it would
+            have had.
+        minutes, steps: both count what earlier calls did.
+        ahead: draw scans in a second thread.
+        stop_at: end at this step as if interrupted.
+    """
+    for number, (until, stage) in enumerate(lesson.stages()):
+        if number == len(state.stages):
+            state.stages.append((state.step, state.drawn))
+        if number < len(state.stages) - 1:
+            continue  # this stage is over
+        schedule = replace(stage.plan.schedule, steps=steps, minutes=minutes)
+        source = DrawnScans(stage, seed, begin=state.stages[number], ahead=ahead)
+        try:
+            step = LessonStep(state, source, schedule)
+            fit(
+                state,
+                source,
+                step,
+                schedule,
+                checkpoint=checkpoint,
+                log_path=log_path,
+                stop_at=stop_at,
+                until=until,
+            )
+        finally:
+            source.close()
+        if state.step == stop_at:
+            break
     return state
-
-
-def _progress(state: State, seconds: float, minutes: float | None, steps: int | None) -> float:
-    done = [seconds / (60 * minutes)] if minutes is not None else []
-    if steps is not None:
-        done.append(state.step / max(steps, 1))
-    return max(done)
-
-
-def _note(state: State, loss: float, dice: float, path: Path | None) -> None:
-    row = {"step": state.step, "seconds": round(state.seconds, 1), "drawn": state.drawn, "loss": loss, "dice": dice}
-    state.history.append(row)
-    if path is not None and state.step % 10 == 0:
-        last = state.history[-10:]
-        row |= {key: round(float(np.nanmean([r[key] for r in last])), 4) for key in ("loss", "dice")}
-        fresh = not path.is_file()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)

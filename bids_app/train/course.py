@@ -135,19 +135,20 @@ def try_plan(task: FoldTask, say: Say) -> Plan:
     """Ten real steps of one fold before anything is trained; nothing of them is kept."""
     import torch
 
-    from bids_app.train.loop import Course as Schedule
-    from bids_app.train.loop import Step, Worker
+    from bids_app.train.loop import Schedule, Worker
+    from bids_app.train.tasks import TaskStep
 
     say(f"trying the plan: ten steps on {max(task.threads, 1)} threads")
     torch.set_num_threads(max(task.threads, 1))
     trial = Trial(task)
     patches = trial.patches(load_scans(Path(task.scans), trial.fold.all_training))
-    state, worker = trial.state(), Worker(task.device)
-    state.network.to(task.device).train()
-    course = Schedule(task.steps, rate=trial.plan.rate, look_every=0)
-    one = Step(state, state.network, trial.losses(), course, trial.augmentation(), worker)
+    state = trial.state()
+    schedule = Schedule(task.steps, rate=trial.plan.rate, look_every=0, compile=False)
+    augmentation, worker = trial.augmentation(), Worker(task.device)
+    one = TaskStep(state, trial.losses(), schedule, task.seed, augmentation=augmentation, worker=worker)
+    state.network.train()
     numbers = iter(range(10**6))
-    plan = check_plan(trial.plan, lambda: one(patches.batch(next(numbers)), task.seed)["loss"], device=task.device)
+    plan = check_plan(trial.plan, lambda: one(patches.batch(next(numbers)))["loss"], device=task.device)
     say(f"the plan holds: {plan.checked['seconds_per_step']:.2f} s per step, {plan.checked['peak_gb']:.1f} GB at most")
     return plan
 

@@ -21,7 +21,7 @@ from bids_app.scans.scan import Scan, load_scans
 from bids_app.text import read_json
 from bids_app.train.arms import Arm
 from bids_app.train.batches import Patches, permute
-from bids_app.train.loop import JOINT, Course, Worker, fit, keep_weights, mixed_seed
+from bids_app.train.loop import Schedule, Worker, keep_weights, mixed_seed
 from bids_app.train.memory import peak_gb
 from bids_app.train.plan import parse_plan, standardise
 from bids_app.train.state import State, read_weights
@@ -38,6 +38,7 @@ from bids_app.train.task import (
     subset_folder,
     unanswered,
 )
+from bids_app.train.tasks import JOINT, fit_tasks
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +144,7 @@ class Trial:
         learned = [p for p in network.parameters() if p.requires_grad]
         of_balance = {"params": list(balance.parameters()), "weight_decay": 0.0}
         groups: list[dict[str, Any]] = [{"params": learned}, of_balance]
-        optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.rate, weight_decay=Course.decay)
+        optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.rate, weight_decay=Schedule.decay)
         mean = copy.deepcopy(network).requires_grad_(False)
         return State(network, mean, optimiser, balance, digest=self.task.digest)
 
@@ -205,7 +206,7 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     if worker.rank == 0:
         task.keep_made_of()
     per_epoch = max(1, len(scans) // trial.plan.batch)
-    course = Course(
+    schedule = Schedule(
         task.steps,
         task.minutes,
         trial.plan.rate,
@@ -215,11 +216,11 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     validation = None
     if task.patience:
         validation = trial.patches(load_scans(Path(task.scans), trial.fold.validation), training=False)
-    fit(
+    fit_tasks(
         state,
         patches,
         trial.losses(),
-        course,
+        schedule,
         augmentation=trial.augmentation(),
         worker=worker,
         validation=validation,

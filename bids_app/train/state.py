@@ -14,8 +14,8 @@ from bids_app.errors import TrainingError
 if TYPE_CHECKING:
     import torch
 
-PARTS = ("network", "mean", "optimiser", "balance", "scaler")
-NUMBERS = ("step", "drawn", "seconds", "history", "best", "digest")
+PARTS = ("network", "mean", "optimiser", "balance")
+NUMBERS = ("step", "drawn", "stages", "seconds", "history", "best", "digest")
 
 
 @dataclass
@@ -27,10 +27,10 @@ class State:
         mean: the running mean of its weights, which is what predicts.
         optimiser: with its moments.
         balance: weights between tasks, and what they are fitted from.
-        scaler: of half-precision gradients; None where there is nothing to scale.
         step: steps taken. Whatever is random in a step depends on the seed and this number alone, so that order,
             augmentation and dropout go on where they stopped.
         drawn: scans drawn, where a generator draws them.
+        stages: step and scans drawn at the beginning of each stage that has begun, of a training in stages.
         seconds: time spent in steps.
         history: what was logged.
         best: per task, lowest validation loss and its step.
@@ -41,9 +41,9 @@ class State:
     mean: torch.nn.Module
     optimiser: torch.optim.Optimizer
     balance: torch.nn.Module | None = None
-    scaler: Any = None
     step: int = 0
     drawn: int = 0
+    stages: list[tuple[int, int]] = field(default_factory=list)
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, tuple[float, int]] = field(default_factory=dict)

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,16 +7,17 @@ import torch
 
 from bids_app.errors import BundleError, InputMissing, UsageError
 from bids_app.lessons.calibrate import calibrate, draw_pairs
+from bids_app.lessons.drawn import DrawnScans
 from bids_app.lessons.habenula import HabenulaLesson
-from bids_app.lessons.lesson import Plan, drawn_batches
-from bids_app.lessons.train import answered, fit, new_state, start_from, train_bundle
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan
+from bids_app.lessons.train import answered, fit_lesson, new_state, start_from, train_bundle
 from bids_app.measure.calibration import scaled_by_temperature
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
 from bids_app.synthesis.habenula.scans import Sources, tissue_numbers
 from bids_app.synthesis.habenula.shapes import ellipsoid, volume_of
 from tests.bids_app.synthesis.small_heads import head_labels, save_labels
 
-SMALL = Plan(batch=1, pool=1, warm_up=2, save_every=2)
+SMALL = DrawPlan(batch=1, pool=1, schedule=replace(SCHEDULE, warm_up=2, save_every=2))
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +40,68 @@ def sources() -> Sources:
     )
 
 
-def test_drawing_goes_on_where_it_stopped(recipe, sources):
-    state, lesson = new_state(recipe, SMALL, 1), HabenulaLesson(recipe, sources, 1, SMALL)
-    first = next(drawn_batches(lesson, state, 1))
-    again = next(drawn_batches(lesson, new_state(recipe, SMALL, 1), 1))
-    assert torch.equal(first[0], again[0])
-    assert state.drawn > 0
+class Numbers:
+    """A lesson whose scans are their own number; it counts what is drawn."""
+
+    def __init__(self, plan: DrawPlan) -> None:
+        self.plan, self.asked = plan, []
+
+    def __getitem__(self, number):
+        self.asked.append(number)
+        return torch.full((1, 2), float(number)), torch.tensor([number])
+
+    def mirrored(self, images, target):
+        return -images, target
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("plan", [DrawPlan(batch=2, reuse=4, pool=6), DrawPlan(batch=1, reuse=2, pool=24)])
+def test_a_batch_depends_on_its_step_alone(plan, ahead):
+    lesson = Numbers(plan)
+    whole = DrawnScans(lesson, 3, ahead=ahead)
+    batches = [whole.batch(step) for step in range(12)]
+    whole.close()
+    resumed = DrawnScans(Numbers(plan), 3, ahead=ahead)
+    for step in range(7, 12):
+        for one, other in zip(batches[step], resumed.batch(step), strict=True):
+            assert torch.equal(one, other)
+    resumed.close()
+    assert whole.drawn_by(11) == min(8, plan.pool) + 12 * plan.batch // plan.reuse
+    assert sorted(set(lesson.asked)) == sorted(lesson.asked)  # no scan is drawn twice
+    assert any((batch.images < 0).any() for batch in batches)  # mirror images
+    assert not torch.equal(DrawnScans(Numbers(plan), 4).batch(9).truth, batches[9].truth) or plan.batch == 1
+
+
+def test_a_later_stage_draws_scans_that_no_earlier_one_had():
+    source = DrawnScans(Numbers(SMALL), 1, begin=(10, 40))
+    assert source.batch(10).truth.min() >= 40
+
+
+def test_a_lesson_that_stopped_learns_what_it_would_have(recipe, sources, tmp_path):
+    def weights(state):
+        return torch.cat([p.detach().flatten() for net in (state.network, state.mean) for p in net.parameters()])
+
+    plan = replace(SMALL, pool=3)
+    lesson = HabenulaLesson(recipe, sources, 1, plan)
+    whole = fit_lesson(new_state(recipe, plan, 1), lesson, seed=1, steps=4)
+    fit_lesson(new_state(recipe, plan, 1), lesson, seed=1, steps=4, stop_at=2, checkpoint=tmp_path / "c.pt")
+    again = new_state(recipe, plan, 7)
+    again.load(tmp_path / "c.pt")
+    assert again.step == 2
+    fit_lesson(again, lesson, seed=1, steps=4, ahead=True)
+    assert (again.step, again.drawn) == (4, whole.drawn)
+    assert torch.equal(weights(again), weights(whole))
 
 
 def test_a_checkpoint_brings_everything_back(recipe, sources, tmp_path):
     lesson = HabenulaLesson(recipe, sources, 1, SMALL)
-    state = fit(new_state(recipe, SMALL, 1), lesson, seed=1, steps=1, checkpoint=tmp_path / "c.pt")
+    state = fit_lesson(new_state(recipe, SMALL, 1), lesson, seed=1, steps=1, checkpoint=tmp_path / "c.pt")
     other = new_state(recipe, SMALL, 2)
     other.load(tmp_path / "c.pt")
     assert (other.step, other.drawn) == (1, state.drawn)
     for one, two in zip(state.mean.parameters(), other.mean.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert fit(other, lesson, seed=1, steps=1).step == 1  # steps count what was done before
+    assert fit_lesson(other, lesson, seed=1, steps=1).step == 1  # steps count what was done before
 
 
 def test_weights_of_another_recipe_are_taken_over_where_they_fit(recipe):
@@ -132,10 +179,10 @@ def test_missing_data_folder_is_named(tmp_path):
 @pytest.mark.slow
 def test_learns_to_find_and_measure(sources, tmp_path):
     """110 steps on one block brain: Dice above 0.15 where it began below 0.05, and volumes that can be calibrated."""
-    plan = Plan(batch=2, reuse=8, pool=24, warm_up=20)
+    plan = DrawPlan(reuse=8, pool=24, schedule=replace(SCHEDULE, warm_up=20))
     recipe, log = load_recipe("habenula"), tmp_path / "log.csv"
     lesson = HabenulaLesson(recipe, sources, 1, plan, cross_entropy=(10.0, 10.0))
-    state = fit(new_state(recipe, plan, 1), lesson, seed=1, steps=110, log_path=log)
+    state = fit_lesson(new_state(recipe, plan, 1), lesson, seed=1, steps=110, log_path=log)
     with log.open() as file:
         dice = [float(row["dice"]) for row in csv.DictReader(file)]
     assert dice[0] < 0.05

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import csv
 import errno
 import math
@@ -10,11 +11,12 @@ import torch
 
 from bids_app.errors import IOFailure, TrainingError
 from bids_app.train.augment import Augmentation
-from bids_app.train.loop import Course, fit, keep_weights
-from bids_app.train.state import read_weights
+from bids_app.train.loop import Schedule, how_far, keep_weights, learn
+from bids_app.train.state import State, read_weights
+from bids_app.train.tasks import fit_tasks
 from tests.learned.small import small_losses, small_patches, small_scans, small_state
 
-COURSE = Course(steps=8, save_every=4, look_every=2, rate=1e-2)
+SCHEDULE = Schedule(steps=8, save_every=4, look_every=2, rate=1e-2)
 
 
 def weights_of(state) -> torch.Tensor:
@@ -23,11 +25,11 @@ def weights_of(state) -> torch.Tensor:
 
 def run(state, tmp_path=None, **options):
     checkpoint = tmp_path / "state.pt" if tmp_path else None
-    return fit(
+    return fit_tasks(
         state,
         small_patches(small_scans()),
         small_losses(),
-        options.pop("course", COURSE),
+        options.pop("schedule", SCHEDULE),
         augmentation=Augmentation(),
         checkpoint=checkpoint,
         **options,
@@ -47,20 +49,20 @@ def test_stopping_and_going_on_gives_the_weights_of_never_stopping(tmp_path):
 
 def test_another_seed_is_another_training():
     patches = [small_patches(small_scans(), seed=seed) for seed in (1, 2)]
-    one, other = (fit(small_state(), p, small_losses(), Course(steps=2)) for p in patches)
+    one, other = (fit_tasks(small_state(), p, small_losses(), Schedule(steps=2)) for p in patches)
     assert not torch.equal(weights_of(one), weights_of(other))
 
 
 def test_segmentation_and_targets_are_learned_together():
     told = []
-    run(small_state(dropout=0.0), course=Course(steps=150, rate=1e-2, look_every=0), told=told.append)
+    run(small_state(dropout=0.0), schedule=Schedule(steps=150, rate=1e-2, look_every=0), notify=told.append)
     first, last = told[0], told[-1]
     for task in ("segmentation", "outcome", "score"):
         assert last[f"loss_{task}"] < 0.75 * first[f"loss_{task}"], task
 
 
 def test_the_log_holds_every_loss_and_what_the_tasks_ask_of_the_bottleneck(tmp_path):
-    run(small_state(), course=Course(steps=20, look_every=10), log_path=tmp_path / "log.csv")
+    run(small_state(), schedule=Schedule(steps=20, look_every=10), log_path=tmp_path / "log.csv")
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["10", "20"]
@@ -69,8 +71,8 @@ def test_the_log_holds_every_loss_and_what_the_tasks_ask_of_the_bottleneck(tmp_p
 
 
 def test_training_ends_when_the_validation_side_gets_no_better(tmp_path):
-    course = Course(steps=200, rate=0.0, check_every=5, patience=2, look_every=0)
-    state = run(small_state(), tmp_path, course=course, validation=small_patches(small_scans(4, seed=5)))
+    schedule = Schedule(steps=200, rate=0.0, check_every=5, patience=2, look_every=0)
+    state = run(small_state(), tmp_path, schedule=schedule, validation=small_patches(small_scans(4, seed=5)))
     assert state.step < 50
     assert {path.name for path in tmp_path.glob("best_*.pt")} >= {"best_joint.pt", "best_outcome.pt"}
 
@@ -80,7 +82,7 @@ def test_a_loss_that_is_no_number_ends_it_and_says_so(tmp_path):
     scans[0].stack[:] = float("nan")
     patches = small_patches(scans, batch=12)
     with pytest.raises(TrainingError, match="damaged images"):
-        fit(small_state(), patches, small_losses(), Course(steps=3), checkpoint=tmp_path / "state.pt")
+        fit_tasks(small_state(), patches, small_losses(), Schedule(steps=3), checkpoint=tmp_path / "state.pt")
 
 
 def test_a_checkpoint_cut_short_says_where_the_one_before_lies(tmp_path):
@@ -146,3 +148,32 @@ def test_weights_with_one_flipped_byte_are_noticed(tmp_path):
     (tmp_path / "weights.pt").write_bytes(content)
     with pytest.raises(TrainingError, match="cannot be read"):
         read_weights(tmp_path / "weights.pt")
+
+
+def test_gradients_are_cut_and_the_mean_follows_slowly():
+    """A step downhill of plain gradient descent is as long as the gradient."""
+    network = torch.nn.Linear(3, 1, bias=False)
+    state = State(network, copy.deepcopy(network).requires_grad_(False), torch.optim.SGD(network.parameters(), lr=1.0))
+    state.step, before = 10**6, network.weight.detach().clone()
+    norm = learn(state, 1e4 * network(torch.ones(1, 3)).sum(), Schedule(None, clip=0.5, average=0.9))
+    moved = network.weight.detach() - before
+    assert norm == pytest.approx(1e4 * 3**0.5, rel=1e-4)
+    assert float(moved.norm()) == pytest.approx(0.5, rel=1e-4)
+    assert torch.allclose(state.mean.weight, before + 0.1 * moved, atol=1e-6)
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight():
+    network = torch.nn.Linear(3, 1, bias=False)
+    state = State(network, copy.deepcopy(network), torch.optim.SGD(network.parameters(), lr=1.0))
+    before = network.weight.detach().clone()
+    learn(state, network(torch.full((1, 3), float("inf"))).sum(), Schedule(None))
+    assert torch.equal(network.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("steps", "minutes", "done"), [(8, None, 0.25), (None, 1.0, 0.5), (8, 1.0, 0.5), (2, 10.0, 1.0)]
+)
+def test_steps_or_minutes_end_a_training_whichever_comes_first(steps, minutes, done):
+    state = small_state()
+    state.step = 2
+    assert how_far(state, Schedule(steps, minutes), 30.0) == pytest.approx(done)

@@ -7,9 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from bids_app.train import fold
 from bids_app.train.arms import FROZEN, MULTI, SEGMENTATION_ONLY, TARGET_ONLY, Arm
-from bids_app.train.fold import run_fold
+from bids_app.train.batches import Patches
+from bids_app.train.fold import Trial, run_fold
+from bids_app.train.state import read_tensors, read_weights
 from bids_app.train.task import DONE, MADE_OF, STATE, WEIGHTS, FoldTask, changes, is_done, is_trained, unanswered
 from tests.bids_app.train.test_check import change, relabel
 from tests.workflows.small_cohort import write_small_cohort
@@ -127,6 +131,45 @@ def trained(tmp_path_factory):
 
 def weights(tasks) -> list[bytes]:
     return [(Path(task.out) / WEIGHTS).read_bytes() for task in tasks]
+
+
+def test_weights_come_from_the_training_side_and_the_mean_of_them_is_kept(trained, tmp_path, monkeypatch):
+    task = replace(planned(trained, steps=2).tasks[0], out=str(tmp_path / "fold"))
+    read, learned = [], []
+    load, batch = fold.load_scans, Patches.batch
+
+    def load_scans(folder, people):
+        read.append(sorted(people))
+        return load(folder, people)
+
+    def seen(patches, step):
+        learned.append(len(patches))
+        return batch(patches, step)
+
+    monkeypatch.setattr(fold, "load_scans", load_scans)
+    monkeypatch.setattr(Patches, "batch", seen)
+    task.write()
+    run_fold(task)
+    training = {*task.fold["train"], *task.fold["validation"]}
+    assert read == [sorted(training), sorted(task.fold["test"])]
+    assert learned == [len(training)] * 2
+    kept, parts = read_weights(tmp_path / "fold" / WEIGHTS), read_tensors(tmp_path / "fold" / STATE)
+    assert all(torch.equal(kept[name], parts["mean"][name]) for name in kept)
+    assert any(not torch.equal(kept[name], parts["network"][name]) for name in kept)
+
+
+def test_a_frozen_encoder_keeps_its_weights_and_the_head_learns(trained):
+    course = planned(trained, steps=2, compare=["tasks"])
+    arms = {name: course.tasks_of("folds", name)[0] for name in (SEGMENTATION_ONLY, FROZEN)}
+    for task in arms.values():
+        task.write()
+        run_fold(task)
+    first, frozen = (read_weights(Path(task.out) / WEIGHTS) for task in arms.values())
+    encoder = [name for name in frozen if name.startswith("unet.encoder.")]
+    assert encoder
+    assert all(torch.equal(frozen[name], first[name]) for name in encoder)
+    begun = Trial(arms[FROZEN]).state().network.state_dict()
+    assert any(not torch.equal(frozen[name], begun[name]) for name in frozen if name.startswith("heads."))
 
 
 def test_subsets_that_are_asked_for_later_are_answered_without_training(trained):
