@@ -116,7 +116,11 @@ def test_a_map_that_is_not_there_is_named(tmp_path):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"no image at all"), b"/annex/objects/MD5E-s9--0123.nii.gz\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", gzip.compress(b"no image at all"), b"/annex/objects/MD5E-s9--0123.nii.gz\n"],
+    ids=["empty", "compressed", "a link's text"],
+)
 def test_a_file_that_is_no_image_is_named(content, tmp_path):
     path = tmp_path / "broken.nii.gz"
     path.write_bytes(content)
