@@ -75,7 +75,7 @@ class Settings:
     bundle: Path | None = None
     output_spaces: tuple[str, ...] = ("T1w",)
     skull_strip: str = "auto"
-    brain_mask: str = "template"
+    brain_mask: str = "auto"
     denoise: bool = False
     tta: bool = False
     sloppy: bool = False

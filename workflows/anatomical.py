@@ -48,9 +48,9 @@ def init_reference_wf(
     of which nobody wants labels is not looked at.
 
     Outputs: ``image`` (corrected, on its own grid), ``plain`` (the same before its bias was corrected), ``conformed``,
-    ``mask`` (brain), ``stripped`` (it came without its skull), ``to_template`` (where finding the brain put it; empty
-    if it did not), ``mask_method`` and ``mask_bundle`` (how it was found), ``dseg`` and ``volumes`` (where ``labelled``
-    or ``located``), ``doubt`` (why these cannot be right).
+    ``mask`` (brain), ``stripped`` (it came without its skull), ``to_template`` (where finding the brain or its
+    structures put it; else empty), ``mask_method`` and ``mask_bundle`` (how it was found), ``dseg`` and ``volumes``
+    (where ``labelled`` or ``located``), ``doubt`` (why these cannot be right).
     """
     workflow = Workflow(name=name)
     plain, corrected = _corrected(
@@ -86,7 +86,7 @@ def init_reference_wf(
         workflow.connect(
             [
                 (workflow.get_node("conform"), label, [("out_file", "in_file")]),
-                (label, mask, [("mask", "found"), ("doubt", "doubt")]),
+                (label, mask, [("mask", "found"), ("doubt", "doubt"), ("to_template", "placed")]),
                 (label, outputnode, [("dseg", "dseg"), ("volumes", "volumes"), ("doubt", "doubt")]),
             ]
         )

@@ -203,8 +203,8 @@ OPTIONS: tuple[Option, ...] = (
     _option(
         "brain_mask",
         ("--brain-mask",),
-        "of whole heads. template: the template's brain, carried over by registration (default); network: that of the "
-        "bundle anatomy; auto: the network where its answer can be a whole brain, else the template",
+        "of whole heads. auto (default): that of the bundle anatomy where it can be a whole brain, else that of the "
+        "template, carried over; network, template: always so",
         WORK,
         choices=("auto", "network", "template"),
     ),

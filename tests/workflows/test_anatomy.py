@@ -20,6 +20,7 @@ from bids_app.bids.status import read_status
 from bids_app.cli.console import make_console, status_table
 from bids_app.cli.run import check_before_work
 from bids_app.errors import UsageError
+from bids_app.imaging import brain
 from bids_app.predict import anatomy
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.report.methods import build_methods
@@ -174,12 +175,12 @@ def settings(**changes) -> Settings:
     return Settings(Path("in"), Path("out"), **changes)
 
 
-def test_the_network_looks_for_the_brain_of_other_recipes_where_it_is_told_to(build, ships):  # noqa: F811
+def test_the_network_looks_for_the_brain_of_other_recipes_unless_it_is_told_not_to(build, ships):  # noqa: F811
     recipes = ("anatomical",)
-    label = build(recipes=recipes, brain_mask="auto").get_node("reference_wf.anatomy").inputs
+    label = build(recipes=recipes).get_node("reference_wf.anatomy").inputs
     assert (label.wanted, label.weights) == (False, ships.sha256)
-    assert "reference_wf.anatomy" not in names(build(recipes=recipes))
-    assert "reference_wf.anatomy" not in names(build(recipes=recipes, brain_mask="auto", skull_strip="skip"))
+    assert "reference_wf.anatomy" not in names(build(recipes=recipes, brain_mask="template"))
+    assert "reference_wf.anatomy" not in names(build(recipes=recipes, skull_strip="skip"))
 
 
 @pytest.mark.parametrize(("spacing", "gb"), [(1.0, HEAD_GB), (2.0, SESSION_GB)])
@@ -187,7 +188,7 @@ def test_a_network_on_fine_voxels_of_a_head_needs_more_memory(tmp_path, monkeypa
     head_bundle(tmp_path / "anatomy", spacing_mm=spacing)
     monkeypatch.setattr("bids_app.bundle.bundle.SHIPPED", tmp_path)
     assert needed_gb(settings(recipe=("anatomical",), brain_mask="auto")) == gb
-    assert needed_gb(settings(recipe=("anatomical",))) == SESSION_GB < HEAD_GB
+    assert needed_gb(settings(recipe=("anatomical",), brain_mask="template")) == SESSION_GB < HEAD_GB
 
 
 def test_without_its_bundle_the_network_cannot_be_asked_for(tmp_path, monkeypatch):
@@ -243,7 +244,8 @@ def mask_of(tmp_path, monkeypatch):
         ("template", "", False, ""),
     ],
 )
-def test_who_makes_the_mask_is_said(mask_of, method, doubt, by_network, told):
+def test_who_makes_the_mask_is_said(mask_of, monkeypatch, method, doubt, by_network, told):
+    monkeypatch.setattr(brain, "BRAIN_ML", (0.0, 1e6))  # the head of the test has a large one
     made = mask_of(method=method, doubt=doubt)
     assert ("by the network of the bundle anatomy" in made["how"]) == by_network
     assert bool(made["bundle"]) == by_network
@@ -251,6 +253,17 @@ def test_who_makes_the_mask_is_said(mask_of, method, doubt, by_network, told):
     assert made["facts"]["brain_method"] == made["how"]
     warnings = " ".join(w for w in made["facts"]["warnings"] if "unusual" not in w)
     assert re.search(told, warnings) if told else warnings == ""
+
+
+def test_where_neither_brain_can_be_right_the_networks_stays_and_that_is_said(mask_of):
+    made = mask_of(method="auto", doubt="it measures 90 ml")
+    assert made["how"] == "by the network of the bundle anatomy"
+    assert "neither can be trusted" in made["facts"]["warnings"][0]
+
+
+def test_structures_place_the_head_where_no_template_was_carried_over(mask_of):
+    placed = np.diag([1.1, 1.2, 1.0, 1.0]).tolist()
+    assert mask_of(method="auto", doubt="", placed=placed)["to_template"] == placed
 
 
 def test_a_stripped_image_keeps_its_own_mask(mask_of):

@@ -31,6 +31,9 @@ class _AnatomyInput(BaseInterfaceInputSpec):
 class _AnatomyOutput(StageOutput):
     mask = File(exists=True, desc="of the brain; not set where the network did not run")
     doubt = traits.Str(desc="why that cannot be the whole brain; empty where it can")
+    to_template = traits.List(
+        traits.List(traits.Float), desc="from the middles of structures; empty where they disagree"
+    )
     dseg = File(exists=True)
     volumes = File(exists=True, desc="JSON: one row per region, the brain, and all within the skull")
 
@@ -79,11 +82,14 @@ class Anatomy(Stage):
             "warnings": found.warnings,
         }
         said = said_of_network(bundle, tta=self.inputs.tta, sequences=1) + said_of_regions(row)
-        facts = {"predictions": [row], "part_methods": {row["recipe"]: said}, "warnings": found.warnings}
+        remarks = [found.remark] if found.remark else []
+        facts = {"predictions": [row], "part_methods": {row["recipe"]: said}, "warnings": found.warnings + remarks}
         told = self.inputs.wanted and self.inputs.told
+        placed = None if found.trouble else found.to_template
         return {
             **{name: str(path) for name, path in outputs.items()},
             "volumes": str(folder / "volumes.json"),
             "doubt": found.trouble,
-            "facts": facts if told else {},
+            "to_template": [] if placed is None else placed.tolist(),
+            "facts": facts if told else {"warnings": remarks},
         }

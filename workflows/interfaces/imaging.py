@@ -77,12 +77,15 @@ class _MaskInput(_ImageInput):
     found = File(exists=True, desc="mask of a whole head by the network; not set where it did not run")
     bundle = traits.Str(desc="folder of the network's bundle")
     doubt = traits.Str(desc="why that mask cannot be the whole brain")
+    placed = traits.List(traits.List(traits.Float), desc="image world to template world, by the network's structures")
 
 
 class _MaskOutput(StageOutput):
     mask = File(exists=True)
     stripped = traits.Bool(desc="the image came without its skull")
-    to_template = traits.List(traits.List(traits.Float), desc="where finding the brain put it; empty if it did not")
+    to_template = traits.List(
+        traits.List(traits.Float), desc="where finding the brain or its structures put it; else empty"
+    )
     how = traits.Str(desc="how the brain was found")
     bundle = traits.Str(desc="folder of the bundle that found it; empty where none did")
 
@@ -96,22 +99,18 @@ class BrainMask(Stage):
         from bids_app.imaging.brain import brain_mask, is_stripped
         from bids_app.imaging.templates import find_template
 
-        stripped, why = is_stripped(self.inputs.in_file, self.inputs.skull_strip)
+        path, out = Path(self.inputs.in_file), folder / "brain_mask.nii"
+        stripped, why = is_stripped(path, self.inputs.skull_strip)
         known, told = (None, []) if stripped else self._known()
-        out = folder / "brain_mask.nii"
-        facts = brain_mask(
-            Path(self.inputs.in_file),
-            out,
-            template=find_template(self.inputs.template),
-            stripped=stripped,
-            seed=self.inputs.seed,
-            sloppy=self.inputs.sloppy,
-            known=known,
-        )
+        options = {"template": find_template(self.inputs.template), "seed": self.inputs.seed}
+        facts = brain_mask(path, out, stripped=stripped, sloppy=self.inputs.sloppy, known=known, **options)
+        if known is None and told and facts["warnings"]:  # the template's brain is in doubt as well
+            known, told = self._network(), [f"{told[0]}; neither can be trusted, and that of the network was kept"]
+            facts = brain_mask(path, out, stripped=stripped, known=known, **options)
         return {
             "mask": str(out),
             "stripped": stripped,
-            "to_template": facts.get("to_template") or [],
+            "to_template": facts.get("to_template") or list(self.inputs.placed or []),
             "how": facts.get("method", ""),
             "bundle": self.inputs.bundle if known else "",
             "facts": {
@@ -124,21 +123,26 @@ class BrainMask(Stage):
             },
         }
 
-    def _known(self) -> tuple[tuple[np.ndarray, str] | None, list[str]]:
-        """The network's mask where it is to be used, and how it came about; what a person should know."""
+    def _network(self) -> tuple[np.ndarray, str]:
+        """The network's mask, and how it came about."""
         import nibabel as nib
 
-        path = optional(self.inputs.found)
-        if path is None or self.inputs.method == "template":
+        by = f"by the network of the bundle {Path(self.inputs.bundle).name}"
+        return np.asarray(nib.load(self.inputs.found).dataobj) > 0, by
+
+    def _known(self) -> tuple[tuple[np.ndarray, str] | None, list[str]]:
+        """The network's mask where it is to be used, and how it came about; what a person should know.
+
+        With ``auto`` that is where nothing speaks against it; else the template's brain is carried over.
+        """
+        if optional(self.inputs.found) is None or self.inputs.method == "template":
             return None, []
-        by, doubt = f"by the network of the bundle {Path(self.inputs.bundle).name}", self.inputs.doubt or ""
+        known, doubt = self._network(), self.inputs.doubt or ""
         if doubt and self.inputs.method == "auto":
             return None, [
-                f"the brain mask {by} cannot be right ({doubt}), so that a template's brain was carried over instead; "
-                f"look at its picture"
+                f"the brain mask {known[1]} cannot be right ({doubt}), so that a template's brain was carried over"
             ]
-        told = [f"the brain mask {by} is used as asked, but cannot be right: {doubt}"] if doubt else []
-        return (np.asarray(nib.load(path).dataobj) > 0, by), told
+        return known, [f"the brain mask {known[1]} is used as asked, but cannot be right: {doubt}"] if doubt else []
 
 
 class _RegisterInput(_ImageInput):

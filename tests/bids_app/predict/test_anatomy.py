@@ -8,9 +8,22 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from bids_app.errors import ImageError
+from bids_app.imaging.head import template_brain
+from bids_app.imaging.landmarks import MIDDLES
 from bids_app.imaging.stacking import Grid, to_grid
+from bids_app.imaging.templates import find_template
 from bids_app.predict import anatomy
-from bids_app.predict.anatomy import anatomy_bundle, doubt, find_anatomy, furrows_of, head_box, labels_on, likeliest
+from bids_app.predict.anatomy import (
+    AGREES_AT_LEAST,
+    anatomy_bundle,
+    doubt,
+    find_anatomy,
+    furrows_of,
+    head_box,
+    labels_on,
+    likeliest,
+    placed_by,
+)
 from tests.learned.small_bundle import write_small
 from tests.learned.small_head import (
     AFFINE,
@@ -119,8 +132,30 @@ def test_a_brain_in_pieces_is_doubted():
     brain = np.zeros((50, 50, 50), bool)
     brain[10:40, 10:40, 10:40] = True
     grid = Grid(brain.shape, np.diag([4.0, 4, 4, 1]))
-    assert doubt(brain, grid, astray=0.02) == ""
-    assert doubt(brain, grid, astray=0.2) == "20 % of it lies apart"
+    assert doubt(brain, grid, astray=0.02, agrees=None) == ""
+    assert doubt(brain, grid, astray=0.4, agrees=0.9) == "40 % of it lies apart"
+
+
+def test_a_brain_unlike_the_template_is_doubted():
+    brain = np.zeros((50, 50, 50), bool)
+    brain[10:40, 10:40, 10:40] = True
+    grid = Grid(brain.shape, np.diag([4.0, 4, 4, 1]))
+    assert doubt(brain, grid, 0.0, agrees=0.92) == ""
+    assert "template's brain (Dice 0.60)" in doubt(brain, grid, 0.0, agrees=0.6)
+    assert "do not lie as in a head" in doubt(brain, grid, 0.0, agrees=0.0)
+
+
+def test_structures_place_the_template_on_itself_and_half_of_it_is_noticed():
+    _, grid, inside = template_brain(find_template())
+    rows = [{"index": number, "centre_mm": list(at)} for number, at in MIDDLES.items()]
+    matrix, agrees = placed_by(rows, inside, grid)
+    np.testing.assert_allclose(matrix, np.eye(4), atol=1e-6)
+    assert agrees > 0.99
+    half = inside & (np.arange(inside.shape[2]) > inside.shape[2] / 2)
+    assert placed_by(rows, half, grid)[1] < AGREES_AT_LEAST
+    wrong = [row | {"centre_mm": rows[i * 7 % len(rows)]["centre_mm"]} for i, row in enumerate(rows)]
+    assert placed_by(wrong, inside, grid) == (None, 0.0)
+    assert placed_by(rows[:5], inside, grid) == (None, None)
 
 
 def test_an_image_without_a_head_is_an_error(find):
