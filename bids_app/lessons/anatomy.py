@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -167,11 +167,19 @@ class AnatomyLesson(Lesson):
             out_dir,
             seed=seed,
             patch=self.patch,
-            held_out=[m.name for m in judge.maps],
             note=note,
             beside=beside,
-            more=f", and the place of the insula from {INSULA_SOURCE}" if self.has_insula else "",
+            **self.sources([m.name for m in judge.maps]),
         )
+
+    def sources(self, held_out: list[str]) -> dict[str, Any]:
+        """What the manifest and the licence name: options of `export_drawn`.
+
+        Args:
+            held_out: names of the label maps that judge.
+        """
+        insula = f", and the place of the insula from {INSULA_SOURCE}" if self.has_insula else ""
+        return {"held_out": held_out, "more": insula}
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return images.flip(1), mirror_table()[target.flip(0).long()]

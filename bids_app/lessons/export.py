@@ -28,10 +28,6 @@ Apache-2.0){more}.
 They contain none of them.
 """
 NOBODY = "No person was scanned for them.\n"
-REAL_LICENSE = """
-Real scans with masks drawn by people were mixed among them: {real}. No image and no mask of
-them is in this bundle.
-"""
 #: Scans that calibrate and that judge.
 COUNTS = (12, 16)
 
@@ -68,7 +64,7 @@ def export_drawn(
         note: what a reader should know of this very run.
         more: what else the licence should name.
         real: files of every real participant who trained.
-        real_licence: what these files are, and their licence.
+        real_licence: what the licence says of them.
         counts: of scans that calibrate, and that judge.
         beside: networks of the same shape that vote with the one of this training.
     """
@@ -112,7 +108,7 @@ def export_drawn(
         manifest=manifest,
         metrics=metrics,
         card=CARD.read_text(encoding="utf-8"),
-        licence=LICENSE.format(more=more) + (REAL_LICENSE.format(real=real_licence) if real else NOBODY),
+        licence=LICENSE.format(more=more) + (real_licence or NOBODY),
     )
 
 

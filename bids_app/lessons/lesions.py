@@ -13,7 +13,7 @@ import numpy as np
 from bids_app.errors import UsageError
 from bids_app.lessons.judge import Truth
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, offset_of
-from bids_app.lessons.real import LICENCES, RealPatches, images_of, load_real
+from bids_app.lessons.real import LICENCES, REAL_LICENSE, RealPatches, images_of, load_real
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.recipe import Recipe
@@ -195,7 +195,7 @@ class LesionLesson(Lesson):
             beside=beside,
             more=", with the shapes of stroke lesions that were released under CC0" if self.shapes else "",
             real=self._real_images(),
-            real_licence=LICENCES.get(self.recipe.name, ""),
+            real_licence=REAL_LICENSE.format(real=LICENCES[self.recipe.name]) if self.real is not None else "",
         )
 
     def _real_images(self) -> dict[str, list[Path]]:

@@ -26,6 +26,10 @@ DATASETS = {"ms": "ms"}
 #: How often each change is made: there are few of these scans.
 CHANGED = 0.4
 LICENCES = {"ms": "T1w, T2w and FLAIR of the Ljubljana multiple-sclerosis data set (Lesjak et al. 2018), CC BY 4.0"}
+REAL_LICENSE = """
+Real scans with masks drawn by people were mixed among them: {real}. No image and no mask of
+them is in this bundle.
+"""
 
 
 def images_of(recipe: Recipe, data_root: Path, participant: str) -> tuple[dict[str, Path], Path]:

@@ -141,8 +141,8 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     s, n = figures["summary"], len(figures["people"])
     parts = ", ".join(f"{key} {s[key]:.2f}" for key in STRUCTURES)
     return [
-        f"{n} whole T1w heads (IXI, 20 to 86 years) who trained nothing, against automatic maps: Dice of the ten "
-        f"structures {s['ten structures']:.3f} (wanted {WANTED['ten structures']}): {parts}",
+        f"{n} whole T1w heads (IXI, healthy people of 20 to 75 years) who trained nothing, against maps: Dice of "
+        f"the ten structures {s['ten structures']:.3f} (wanted {WANTED['ten structures']}): {parts}",
         f"All within the skull, the same heads: Dice {s['intracranial']:.3f}, least {s['intracranial least']:.3f}; "
         f"volume off by {s['intracranial volume error %']:.1f} % on average; at most {s['leak ml, most']:.1f} ml "
         f"more than {LEAK_MM:g} mm outside",

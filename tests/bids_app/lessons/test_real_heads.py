@@ -158,3 +158,13 @@ def test_real_and_drawn_scans_come_in_the_ratio(lesson, monkeypatch):
         lesson.draw(number)
     shares = [kinds.count(kind) / 800 for kind in (False, True, "drawn")]
     assert shares == pytest.approx([part / sum(RATIO) for part in RATIO], abs=0.06)
+
+
+def test_a_bundle_names_the_people_who_trained_and_those_who_did_not(root, lesson):
+    told = lesson.sources(["map_05"])
+    assert sorted(told["real"]) == head_names(root, held_out=False)
+    assert all(path.is_file() for files in told["real"].values() for path in files)
+    assert told["held_out"] == ["map_05", *head_names(root, held_out=True)]
+    assert not set(told["real"]) & set(told["held_out"])
+    assert "CC BY-SA 3.0" in told["real_licence"]
+    assert "SBIA" in told["real_licence"]
