@@ -40,7 +40,7 @@ ROOM_MM = 8.0
 #: 0.15 where the brain is right (31 whole heads).
 ASTRAY_AT_MOST = 0.3
 #: Dice of the brain with the template's, placed by its structures: below the first it is not one, below the second it
-#: is worth a look. Right brains of 20 to 80 years have 0.89 to 0.95, brains without their lower half 0.47 to 0.68.
+#: is worth a look. Right brains of 20 to 75 years have 0.89 to 0.95, brains without their lower half 0.47 to 0.68.
 AGREES_AT_LEAST, AGREES_WELL = 0.75, 0.85
 #: Fluid in furrows narrower than twice this counts to the brain's mask, as in the masks of others, mm. What is left of
 #: two distributed brains above 0.55 of their median, closed by 0, 2, 4, 6 and 8 mm, agrees with their extent by a Dice
