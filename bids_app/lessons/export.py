@@ -48,6 +48,7 @@ def export_drawn(
     real: Mapping[str, Sequence[Path]] | None = None,
     real_licence: str = "",
     counts: tuple[int, int] = COUNTS,
+    calibrate_on: Source | None = None,
     beside: Sequence[MultiTaskNet] = (),
 ) -> Path:
     """Calibrate the averaged weights, measure them, and write the bundle.
@@ -66,6 +67,7 @@ def export_drawn(
         real: files of every real participant who trained.
         real_licence: what the licence says of them.
         counts: of scans that calibrate, and that judge.
+        calibrate_on: scans that calibrate, where those that judge are of another kind than what will be asked.
         beside: networks of the same shape that vote with the one of this training.
     """
     import torch
@@ -77,7 +79,8 @@ def export_drawn(
         plan["normalisation"] = dict(normalisation)
     members = [*beside, state.mean]
     trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
-    calibration = calibrate_drawn(trial, (truth(CALIBRATE + n) for n in range(counts[0])))
+    known = calibrate_on or truth
+    calibration = calibrate_drawn(trial, (known(CALIBRATE + n) for n in range(counts[0])))
     trial.calibration.update(calibration)
     metrics = {"simulator_held_out": _judged(trial, truth, counts[1])}
     for name, source in (subsets or {}).items():

@@ -82,7 +82,7 @@ def measure_head(bundle: Bundle, root: Path, name: str) -> dict[str, Any]:
         },
         "ml": {key: _ml(found, truth, numbers, to_ml) for key, numbers in STRUCTURES.items()},
         "intracranial": dice(found.labels > 0, truth > 0),
-        "intracranial_ml": [_total(found) / 1000, float((truth > 0).sum() * to_ml)],
+        "intracranial_ml": [*_total(found), float((truth > 0).sum() * to_ml)],
         "mask": dice(found.brain, truth > 0),
         "leak_ml": leak_ml(found.labels, truth > 0, grid),
         "seconds": seconds,
@@ -97,8 +97,10 @@ def _ml(found: AnatomyPrediction, truth: np.ndarray, numbers: tuple[int, ...], t
     return [sum(soft[n] for n in numbers) / 1000, float(np.isin(truth, numbers).sum() * to_ml)]
 
 
-def _total(found: AnatomyPrediction) -> float:
-    return next(row["soft_mm3"] for row in found.rows if row["name"] == "total intracranial volume")
+def _total(found: AnatomyPrediction) -> list[float]:
+    """Soft and hard volume within the skull, ml."""
+    row = next(row for row in found.rows if row["name"] == "total intracranial volume")
+    return [row["soft_mm3"] / 1000, row["hard_mm3"] / 1000]
 
 
 def measure_mirrored(bundle: Bundle, root: Path, name: str, work: Path) -> dict[str, float]:
@@ -123,7 +125,8 @@ def summary(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
         "ten structures": float(np.mean([means[key] for key in TEN])),
         "intracranial": float(np.mean([row["intracranial"] for row in every])),
         "intracranial least": min(row["intracranial"] for row in every),
-        "intracranial volume error %": float(100 * np.mean(np.abs(skull[:, 0] / skull[:, 1] - 1))),
+        "soft intracranial volume error %": float(100 * np.mean(np.abs(skull[:, 0] / skull[:, 2] - 1))),
+        "hard intracranial volume error %": float(100 * np.mean(np.abs(skull[:, 1] / skull[:, 2] - 1))),
         "brain mask with the intracranial space": float(np.mean([row["mask"] for row in every])),
         "brain mask least": min(row["mask"] for row in every),
         "leak ml, most": max(row["leak_ml"] for row in every),
@@ -144,8 +147,9 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
         f"{n} whole T1w heads (IXI, healthy people of 20 to 75 years) who trained nothing, against maps: Dice of "
         f"the ten structures {s['ten structures']:.3f} (wanted {WANTED['ten structures']}): {parts}",
         f"All within the skull, the same heads: Dice {s['intracranial']:.3f}, least {s['intracranial least']:.3f}; "
-        f"volume off by {s['intracranial volume error %']:.1f} % on average; at most {s['leak ml, most']:.1f} ml "
-        f"more than {LEAK_MM:g} mm outside",
+        f"volume off by {s['soft intracranial volume error %']:.1f} % (soft) and "
+        f"{s['hard intracranial volume error %']:.1f} % (hard) on average, both too large; at most "
+        f"{s['leak ml, most']:.1f} ml more than {LEAK_MM:g} mm outside",
         "Volumes, correlation with the maps: " + ", ".join(f"{key} {s[f'volume r {key}']:.2f}" for key in VOLUMES),
         f"One head takes {s['CPU s a head']:.1f} CPU s",
     ]
