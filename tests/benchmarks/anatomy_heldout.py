@@ -150,6 +150,8 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
         f"volume off by {s['soft intracranial volume error %']:.1f} % (soft) and "
         f"{s['hard intracranial volume error %']:.1f} % (hard) on average, both too large; at most "
         f"{s['leak ml, most']:.1f} ml more than {LEAK_MM:g} mm outside",
+        f"The brain mask that follows from it, the same heads: Dice with all within the skull "
+        f"{s['brain mask with the intracranial space']:.3f}, least {s['brain mask least']:.3f}",
         "Volumes, correlation with the maps: " + ", ".join(f"{key} {s[f'volume r {key}']:.2f}" for key in VOLUMES),
         f"One head takes {s['CPU s a head']:.1f} CPU s",
     ]

@@ -128,7 +128,10 @@ def test_a_bundle_for_another_recipe_is_refused(run):
     ("recipe", "expected"),
     [
         ("hippocampus", ["conform", "predict hippocampus", "write"]),
-        ("anatomical", ["conform", "brain mask", "N4", "affine to the template", "write"]),
+        (
+            "anatomical",
+            ["conform", "brain mask by the network, where it is a whole head", "N4", "affine to the template", "write"],
+        ),
     ],
 )
 def test_the_dry_run_names_the_steps_of_the_recipe(recipe, expected):

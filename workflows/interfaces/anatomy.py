@@ -52,7 +52,8 @@ class Anatomy(Stage):
         from bids_app.predict.predict import resolve_device
 
         path = Path(self.inputs.in_file)
-        if not self.inputs.wanted and is_stripped(path, self.inputs.skull_strip)[0]:
+        stripped = is_stripped(path, self.inputs.skull_strip)[0]
+        if stripped and not self.inputs.wanted:
             return {}
         if self.inputs.reproducible:
             import torch
@@ -82,7 +83,7 @@ class Anatomy(Stage):
             "warnings": found.warnings,
         }
         said = said_of_network(bundle, tta=self.inputs.tta, sequences=1) + said_of_regions(row)
-        remarks = [found.remark] if found.remark else []
+        remarks = [found.remark] if found.remark and not stripped else []  # a stripped image is its own mask
         facts = {"predictions": [row], "part_methods": {row["recipe"]: said}, "warnings": found.warnings + remarks}
         told = self.inputs.wanted and self.inputs.told
         placed = None if found.trouble else found.to_template
