@@ -14,7 +14,16 @@ from bids_app import text
 from bids_app.errors import UsageError
 
 DEFAULT_SEED = 20240229
-PATHS = {"bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "bundle", "use_plugin", "work_dir", "plan"}
+PATHS = {
+    "bids_dir",
+    "output_dir",
+    "bids_filter_file",
+    "bids_database_dir",
+    "bundle",
+    "use_plugin",
+    "work_dir",
+    "plan",
+}
 #: What only the train level reads.
 TRAINING = {
     "folds",
@@ -29,6 +38,20 @@ TRAINING = {
     "minutes",
     "patience",
     "gpus",
+}
+#: What only the group level reads.
+GROUP = {
+    "group_column",
+    "control_group",
+    "covariates",
+    "contrast",
+    "scales",
+    "measures",
+    "harmonize",
+    "harmonize_reference",
+    "harmonize_on",
+    "permutations",
+    "allow_mixed",
 }
 #: What two runs may differ in and still give the same derivatives: a finished session is not run again for these.
 NOT_IN_RESULT = {
@@ -50,7 +73,7 @@ NOT_IN_RESULT = {
     "boilerplate_only",
     "dry_run",
     "verbose",
-    "group_column",
+    *GROUP,
 } | TRAINING
 
 
@@ -111,7 +134,18 @@ class Settings:
     boilerplate_only: bool = False
     dry_run: bool = False
     verbose: int = 0
+    # the group level
     group_column: str | None = None
+    control_group: str | None = None
+    covariates: tuple[str, ...] = ()
+    contrast: tuple[str, ...] = ()
+    scales: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    harmonize: str = "none"
+    harmonize_reference: str | None = None
+    harmonize_on: str = "everybody"
+    permutations: int = 0
+    allow_mixed: bool = False
 
     @property
     def work(self) -> Path:

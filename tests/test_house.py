@@ -38,7 +38,9 @@ FLOORS = {
 SYNTHESIS = {"datasets": 5, "habenula": 4, "bold": 4, "pathology": 3, "scanner": 2, "heads": 1, "fields": 0}
 #: Modules that no test imports, by how they are tested nevertheless. Keep it short: a new module has a test of its own.
 UNNAMED = {
-    "typed as commands in tests/bids_app/cli": ("cli.again", "cli.bundle", "cli.hpc", "cli.options"),
+    "typed as commands in tests/bids_app/cli": (
+        *("cli.again", "cli.bundle", "cli.hpc", "cli.options", "cli.option_kinds", "cli.group_options"),
+    ),
     "read by every bundle in tests/bids_app/bundle": ("bundle.schema",),
     "bases and protocols, tested through what fills them": (
         "imaging.registrar",

@@ -2,115 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from bids_app.cli.group_options import GROUP_OPTIONS
+from bids_app.cli.option_kinds import (
+    Option,
+    amount,
+    count,
+    device,
+    gigabytes,
+    make_option,
+    megabytes,
+    memory,
+    named_path,
+    space,
+)  # fmt: skip
 
 LEVELS = ("participant", "group", "train")
-SPACES = ("T1w", "orig", "MNI152NLin2009cAsym")
-UNITS = {"": None, "K": 1 / 1024**2, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option: the field of `Settings` it sets, how it is spelled, what it takes, and a sentence of help."""
-
-    name: str
-    flags: tuple[str, ...]
-    help: str
-    group: str
-    kind: Callable[[str], Any] | None = str
-    nargs: str | None = None
-    choices: tuple[str, ...] | None = None
-    metavar: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_flag(self) -> bool:
-        return self.kind is None
-
-
-def memory(text: str) -> float:
-    """``16G``, ``1.5GB``, ``16000M`` as GiB; a number without a unit is refused, other apps disagree on its meaning."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?)(i?B)?\s*", text, flags=re.IGNORECASE)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory; write for example 16G or 16000M")
-    factor = UNITS[match[2].upper()]
-    if factor is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no unit (is it MB or GB?); write {match[1]}G or {match[1]}M")
-    if float(match[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: some memory is needed")
-    return float(match[1]) * factor
-
-
-def gigabytes(text: str) -> float:
-    return memory(text + "G" if text.replace(".", "").isdigit() else text)
-
-
-def megabytes(text: str) -> float:
-    return memory(text + "M" if text.replace(".", "").isdigit() else text)
-
-
-def count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def named_path(text: str) -> tuple[str, Path]:
-    name, found, path = text.partition("=")
-    if not found or not name or not path:
-        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=PATH, for example manual=derivatives/manual")
-    return name, Path(path)
-
-
-def space(text: str) -> str:
-    name, *modifiers = text.split(":")
-    if name not in SPACES or any(not re.fullmatch(r"res-[12]", m) for m in modifiers):
-        raise argparse.ArgumentTypeError(
-            f"unknown space {text!r}; known are {', '.join(SPACES)}, with :res-1 or :res-2"
-        )
-    return text
-
-
-def device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"unknown device {text!r}; write auto, cpu, cuda or cuda:N")
-    return text
-
-
-def _spellings(*names: str) -> tuple[str, ...]:
-    """Each long option with hyphens and with underscores."""
-    both = []
-    for name in names:
-        both.append(name)
-        if name.startswith("--") and "-" in name[2:]:
-            both.append("--" + name[2:].replace("-", "_"))
-    return tuple(dict.fromkeys(both))
-
-
-def _option(name: str, flags: tuple[str, ...], help: str, group: str, **more: Any) -> Option:
-    return Option(name, _spellings(*flags), help, group, **more)
-
-
-def amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
-    return value
-
-
 DATA, WORK, TRAIN = "selecting data", "what is done", "training"
 MACHINE, HOUSE = "machine", "housekeeping"
 
 OPTIONS: tuple[Option, ...] = (
-    _option(
+    make_option(
         "participant_label",
         ("--participant-label",),
         "participants to process, with or without sub-, or a text file that lists them; all by default",
@@ -118,7 +31,7 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="LABEL",
     ),
-    _option(
+    make_option(
         "exclude_participant_label",
         ("--exclude-participant-label",),
         "participants to leave out",
@@ -126,7 +39,7 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="LABEL",
     ),
-    _option(
+    make_option(
         "session_label",
         ("--session-label", "--session-id"),
         "sessions to process, with or without ses-",
@@ -134,7 +47,7 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="LABEL",
     ),
-    _option(
+    make_option(
         "bids_filter_file",
         ("--bids-filter-file",),
         'JSON {"t1w": {"run": 2, "acquisition": null}}: null means the entity is absent, "*" any value',
@@ -142,7 +55,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=Path,
         metavar="FILE",
     ),
-    _option(
+    make_option(
         "sequences",
         ("--sequences",),
         "sequences to preprocess beside those the recipes want, for example T2w FLAIR ce-gadolinium_T1w",
@@ -150,14 +63,14 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="NAME",
     ),
-    _option(
+    make_option(
         "skip_bids_validation",
         ("--skip-bids-validation", "--skip-bids-validator"),
         "do not check that the input is a BIDS dataset (the chosen images are always checked)",
         DATA,
         kind=None,
     ),
-    _option(
+    make_option(
         "bids_database_dir",
         ("--bids-database-dir",),
         "folder of a pybids database to keep and reuse",
@@ -165,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=Path,
         metavar="DIR",
     ),
-    _option(
+    make_option(
         "derivatives",
         ("-d", "--derivatives"),
         "finished derivatives to use, as NAME=PATH; manual=PATH gives lesion masks that registration leaves out",
@@ -174,7 +87,7 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="NAME=PATH",
     ),
-    _option(
+    make_option(
         "recipe",
         ("--recipe",),
         "recipes to run, by name (tandem recipes lists them) or TOML file",
@@ -182,8 +95,8 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="NAME|FILE",
     ),
-    _option("bundle", ("--bundle",), "bundle to use in place of the shipped one", WORK, kind=Path, metavar="DIR"),
-    _option(
+    make_option("bundle", ("--bundle",), "bundle to use in place of the shipped one", WORK, kind=Path, metavar="DIR"),
+    make_option(
         "output_spaces",
         ("--output-spaces",),
         "T1w (the default: the reference's own space, whatever it is) and, if wanted, "
@@ -193,14 +106,14 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         metavar="SPACE",
     ),
-    _option(
+    make_option(
         "skull_strip",
         ("--skull-strip", "--skull-strip-t1w"),
         "auto: strip unless the image is stripped already; skip: it is; force: strip whatever it looks like",
         WORK,
         choices=("auto", "skip", "force"),
     ),
-    _option(
+    make_option(
         "brain_mask",
         ("--brain-mask",),
         "of whole heads. auto (default): that of the bundle anatomy where it can be a whole brain, else that of the "
@@ -208,10 +121,10 @@ OPTIONS: tuple[Option, ...] = (
         WORK,
         choices=("auto", "network", "template"),
     ),
-    _option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),
-    _option("tta", ("--tta",), "predict on mirror images too and average; slower, steadier", WORK, kind=None),
-    _option("sloppy", ("--sloppy",), "poor quality, fast: for trying things out", WORK, kind=None),
-    _option(
+    make_option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),
+    make_option("tta", ("--tta",), "predict on mirror images too and average; slower, steadier", WORK, kind=None),
+    make_option("sloppy", ("--sloppy",), "poor quality, fast: for trying things out", WORK, kind=None),
+    make_option(
         "folds",
         ("--folds",),
         "folds of the cross-validation, by participant (default: 5)",
@@ -219,7 +132,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=count,
         metavar="K",
     ),
-    _option(
+    make_option(
         "repeats",
         ("--repeats",),
         "how often the cross-validation is repeated with other folds",
@@ -227,17 +140,17 @@ OPTIONS: tuple[Option, ...] = (
         kind=count,
         metavar="N",
     ),
-    _option(
+    make_option(
         "nested", ("--nested",), "choose the weight of the targets by folds inside each training fold", TRAIN, kind=None
     ),
-    _option(
+    make_option(
         "group_by",
         ("--group-by",),
         "column of participants.tsv whose people stay on one side, such as family",
         TRAIN,
         metavar="COLUMN",
     ),
-    _option(
+    make_option(
         "site_column",
         ("--site-column",),
         "column that says where a participant was scanned; with two sites or "
@@ -245,7 +158,7 @@ OPTIONS: tuple[Option, ...] = (
         TRAIN,
         metavar="COLUMN",
     ),
-    _option(
+    make_option(
         "compare",
         ("--compare",),
         "tasks: multi-task beside each task alone and a frozen encoder; sequences: all "
@@ -254,14 +167,14 @@ OPTIONS: tuple[Option, ...] = (
         nargs="+",
         choices=("tasks", "sequences"),
     ),
-    _option(
+    make_option(
         "controls",
         ("--controls",),
         "negative control: targets are permuted, and must come out at chance",
         TRAIN,
         kind=None,
     ),
-    _option(
+    make_option(
         "plan",
         ("--plan",),
         "a plan.json to train by, instead of one made from the training fold",
@@ -269,8 +182,8 @@ OPTIONS: tuple[Option, ...] = (
         kind=Path,
         metavar="FILE",
     ),
-    _option("steps", ("--steps",), "steps of each fold (default: the recipe's)", TRAIN, kind=count, metavar="N"),
-    _option(
+    make_option("steps", ("--steps",), "steps of each fold (default: the recipe's)", TRAIN, kind=count, metavar="N"),
+    make_option(
         "minutes",
         ("--minutes",),
         "end each fold after so many minutes of training, if its steps are not done",
@@ -278,7 +191,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=amount,
         metavar="M",
     ),
-    _option(
+    make_option(
         "patience",
         ("--patience",),
         "end a fold after so many looks at its validation side without a better loss (default: never)",
@@ -286,7 +199,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=count,
         metavar="N",
     ),
-    _option(
+    make_option(
         "gpus",
         ("--gpus",),
         "GPUs that share the batches of one fold (default: 1; folds run side by side)",
@@ -294,7 +207,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=count,
         metavar="N",
     ),
-    _option(
+    make_option(
         "nprocs",
         ("--nprocs", "--nthreads", "--n-cpus"),
         "CPUs for everything together (default: those this process may use)",
@@ -302,7 +215,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=count,
         metavar="N",
     ),
-    _option(
+    make_option(
         "omp_nthreads",
         ("--omp-nthreads", "--ants-nthreads"),
         "threads of one session; recorded, because they change results in the last digits (default: what sessions "
@@ -311,7 +224,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=count,
         metavar="N",
     ),
-    _option(
+    make_option(
         "mem_gb",
         ("--mem",),
         "memory for everything together, with its unit: 16G, 16000M",
@@ -319,10 +232,10 @@ OPTIONS: tuple[Option, ...] = (
         kind=memory,
         metavar="AMOUNT",
     ),
-    _option("mem_gb", ("--mem-gb",), "the same in GB", MACHINE, kind=gigabytes, metavar="N"),
-    _option("mem_gb", ("--mem-mb",), "the same in MB", MACHINE, kind=megabytes, metavar="N"),
-    _option("low_mem", ("--low-mem",), "smaller tiles, stitched on the CPU", MACHINE, kind=None),
-    _option(
+    make_option("mem_gb", ("--mem-gb",), "the same in GB", MACHINE, kind=gigabytes, metavar="N"),
+    make_option("mem_gb", ("--mem-mb",), "the same in MB", MACHINE, kind=megabytes, metavar="N"),
+    make_option("low_mem", ("--low-mem",), "smaller tiles, stitched on the CPU", MACHINE, kind=None),
+    make_option(
         "use_plugin",
         ("--use-plugin", "--nipype-plugin-file"),
         "YAML or TOML with plugin and plugin_args: the Nipype plugin that carries the sessions",
@@ -330,22 +243,22 @@ OPTIONS: tuple[Option, ...] = (
         kind=Path,
         metavar="FILE",
     ),
-    _option(
+    make_option(
         "device",
         ("--device",),
         "auto, cpu, cuda or cuda:N; cuda without a GPU is an error, never a quiet fall back",
         MACHINE,
         kind=device,
     ),
-    _option("random_seed", ("--random-seed",), "seed of everything that draws", MACHINE, kind=int, metavar="N"),
-    _option(
+    make_option("random_seed", ("--random-seed",), "seed of everything that draws", MACHINE, kind=int, metavar="N"),
+    make_option(
         "reproducible",
         ("--reproducible",),
         "one thread and deterministic kernels: slower, and the result does not depend on how many CPUs there are",
         MACHINE,
         kind=None,
     ),
-    _option(
+    make_option(
         "work_dir",
         ("-w", "--work-dir"),
         "folder for work files (default: OUTPUT_DIR_work)",
@@ -353,47 +266,43 @@ OPTIONS: tuple[Option, ...] = (
         kind=Path,
         metavar="DIR",
     ),
-    _option(
+    make_option(
         "clean_workdir",
         ("--clean-workdir",),
         "when to delete a session's work files",
         HOUSE,
         choices=("never", "before", "on-success"),
     ),
-    _option(
+    make_option(
         "resource_monitor",
         ("--resource-monitor", "--profile"),
         "sample memory and CPU of every session while it runs, into logs/",
         HOUSE,
         kind=None,
     ),
-    _option("write_graph", ("--write-graph",), "write the graph of a session into logs/", HOUSE, kind=None),
-    _option(
+    make_option("write_graph", ("--write-graph",), "write the graph of a session into logs/", HOUSE, kind=None),
+    make_option(
         "stop_on_first_crash", ("--stop-on-first-crash",), "start no further session after one failed", HOUSE, kind=None
     ),
-    _option(
+    make_option(
         "reports_only",
         ("--reports-only",),
         "write the reports of finished sessions again, and nothing else",
         HOUSE,
         kind=None,
     ),
-    _option("boilerplate_only", ("--boilerplate-only",), "write the methods text, and nothing else", HOUSE, kind=None),
-    _option(
+    make_option(
+        "boilerplate_only", ("--boilerplate-only",), "write the methods text, and nothing else", HOUSE, kind=None
+    ),
+    make_option(
         "dry_run",
         ("--dry-run",),
         "show what would be chosen for each session and why, and run nothing",
         HOUSE,
         kind=None,
     ),
-    _option(
-        "group_column",
-        ("--group-column",),
-        "column of participants.tsv that the group level splits by",
-        HOUSE,
-        metavar="NAME",
-    ),
-    _option(
+    make_option(
         "verbose", ("-v", "--verbose"), "say more; twice for everything", HOUSE, kind=None, extra={"action": "count"}
     ),
+    *GROUP_OPTIONS,
 )

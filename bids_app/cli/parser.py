@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_app import __version__
-from bids_app.cli.options import LEVELS, OPTIONS, Option, amount
+from bids_app.cli.option_kinds import Option, amount
+from bids_app.cli.options import LEVELS, OPTIONS
 from bids_app.errors import UnknownLevel, UsageError
 from bids_app.settings import Settings, from_plain, read_toml
 

@@ -118,9 +118,10 @@ def check_before_work(settings: Settings) -> None:
 
 def group_level(settings: Settings) -> int:
     """Tables and a page over everything the output folder holds."""
+    from bids_app.group.plan import plan_of
     from bids_app.group.tables import write_group
 
-    written = write_group(settings.output_dir, group_column=settings.group_column)
+    written = write_group(settings.output_dir, plan_of(settings))
     for path in written:
         print(f"tandem: wrote {path}")
     return 0

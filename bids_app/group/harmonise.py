@@ -286,6 +286,8 @@ def _parametric(standard: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> t
     count = np.isfinite(standard).sum(0)
     prior_mean, prior_variance = shift.mean(), shift.var(ddof=1)
     m, s2 = scale.mean(), scale.var(ddof=1)
+    if not (s2 > 1e-12 * m**2 and prior_variance > 0):  # features that say the same: the prior is their estimate
+        return shift, scale
     a, b = (2 * s2 + m**2) / s2, (m * s2 + m**3) / s2
     g_old, d_old = shift, scale
     for _ in range(MOST_ITERATIONS):

@@ -111,7 +111,6 @@ def choose_group_column(participants: Participants, asked: str | None) -> tuple[
         if asked in participants.columns:
             return asked, ""
         known = ", ".join(participants.columns) or "none"
-        absent = f"The group column {asked!r} is not in participants.tsv (its columns: {known})"
-        return None, f"{absent}; sessions are shown as one group."
+        return None, f"the group column {asked!r} is not in participants.tsv; its columns are: {known}"
     by_lower = {c.lower(): c for c in reversed(participants.columns)}
     return next((by_lower[name] for name in GROUP_COLUMNS if name in by_lower), None), ""

@@ -1,22 +1,28 @@
-"""The group level: tables a statistician can read straight away, and a page to look at."""
+"""The group level: tables a statistician can read straight away, answers, and a page to look at."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from bids_app.bids.files import write_text
-from bids_app.group.collect import BAD, PRIMARY, STAGES, Collection, collect
+from bids_app.errors import DataError
+from bids_app.group.answers import Answers, answer
+from bids_app.group.collect import STAGES, Collection, collect
 from bids_app.group.names import DEFINITIONS, UNITS, column_name
 from bids_app.group.participants import choose_group_column
+from bids_app.group.plan import GroupPlan
+from bids_app.group.tsv import tsv, write_tsv
+from bids_app.group.volumes import BAD, LONG, PRIMARY, wide_frame
 from bids_app.report.group import write_group_page
 from bids_app.report.index import write_index
 
-LONG = ("participant_id", "session_id", "recipe", "region", "measure", "value", "unit", "qc")
+SHOWN = tuple(name for name in LONG if name != "key")
 WIDE = ("participant_id", "session_id", "outliers")
 ATTRITION = (
     *("participant_id", "session_id", "recipe", "state", "reached", "reason", "exit_code", "seconds"),
@@ -36,39 +42,57 @@ COLUMNS = {
 }
 
 
-def write_group(output_dir: Path, *, group_column: str | None = None) -> list[Path]:
-    """Write ``group_volumes.tsv``, ``group_volumes_wide.tsv``, ``group_volumes.json``, ``group_attrition.tsv`` and
-    ``group.html`` from what the participant level left in the output folder.
+def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
+    """Write the tables of `bids_app.group` and ``group.html`` from what the participant level left in a folder.
+
+    Everything is computed before anything is written.
 
     Args:
         output_dir: the derivatives folder; nothing outside it is read.
-        group_column: column of participants.tsv to show groups by; without it the first of group, diagnosis, dx, sex,
-            gender that is there.
+        plan: what is asked; without a group column the page shows the first of group, diagnosis, dx, sex, gender.
 
     Returns:
         The files written.
 
     Raises:
         InputMissing: no session has been run in the folder.
+        DataError: sessions of several versions or bundles; a column, level or contrast that cannot be used.
         CannotWrite: a file cannot be written.
     """
-    output_dir = Path(output_dir)
+    output_dir, plan = Path(output_dir), plan or GroupPlan()
     found = collect(output_dir)
-    column, warning = choose_group_column(found.participants, group_column)
+    _check_makers(found, plan)
+    column, warning = choose_group_column(found.participants, plan.group)
     if warning:
-        found.warnings.append(warning)
-    long, wide = long_table(found), wide_table(found)
-    written = [
-        write_text(output_dir / "group_volumes.tsv", _tsv(long)),
-        write_text(output_dir / "group_volumes_wide.tsv", _tsv(wide)),
-        write_text(
-            output_dir / "group_volumes.json",
-            json.dumps(dictionary(found, wide[0]), indent=2, ensure_ascii=False) + "\n",
-        ),
-        write_text(output_dir / "group_attrition.tsv", _tsv(attrition_table(found))),
-        write_group_page(output_dir, plain(found, column)),
-    ]
-    return [*written, write_index(output_dir)]
+        raise DataError(warning)
+    wide = merged(found, wide_frame(found.long))
+    answers = answer(found, wide, plan)
+    found.warnings += answers.warnings
+    long = merged_long(found)
+    texts: dict[str, str] = {
+        "group_volumes_wide.tsv": tsv(wide),
+        "group_volumes.json": _json(dictionary(found, list(wide.columns))),
+        "group_attrition.tsv": tsv(attrition_table(found)),
+        **{name: tsv(table) for name, table in answers.tables.items()},
+        **{name: _json(content) for name, content in answers.dictionaries.items()},
+    }
+    page = plain(found, column, answers)
+    writers: list[Callable[[], Path]] = [lambda: write_tsv(output_dir / "group_volumes.tsv", long)]
+    written = [write() for write in writers]
+    written += [write_text(output_dir / name, text) for name, text in texts.items()]
+    return [*written, write_group_page(output_dir, page), write_index(output_dir)]
+
+
+def _check_makers(found: Collection, plan: GroupPlan) -> None:
+    if not found.made_by:
+        return
+    what = "; ".join(f"{name}: {', '.join(values)}" for name, values in found.made_by.items())
+    if not plan.allow_mixed:
+        raise DataError(
+            f"sessions of this folder were made in different ways ({what}), so their numbers cannot be compared; run "
+            "the older ones again, or say --allow-mixed"
+        )
+    found.warnings.append(f"Sessions were made in different ways, and are taken together as asked ({what}).")
 
 
 def merged_names(found: Collection, taken: tuple[str, ...] | list[str]) -> dict[str, str]:
@@ -76,57 +100,59 @@ def merged_names(found: Collection, taken: tuple[str, ...] | list[str]) -> dict[
     return {c: f"participants_{c}" if c in taken else c for c in found.participants.columns}
 
 
-def long_table(found: Collection) -> list[list[Any]]:
-    """Header and one row per number."""
-    names = merged_names(found, LONG)
-    rows: list[list[Any]] = [[*LONG, *names.values()]]
-    for v in found.values:
-        person = found.participants.rows.get(v.participant_id, {})
-        rows.append([*(getattr(v, name) for name in LONG), *(person.get(c, "n/a") for c in names)])
-    return rows
+def _people(found: Collection, who: pd.Series, taken: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    """participants.tsv's columns for each row of a table, as categories, None where not known."""
+    rows = found.participants.rows
+    coded = pd.Categorical(who)
+    columns: dict[str, Any] = {}
+    for name, shown in merged_names(found, taken).items():
+        cells = [rows.get(person, {}).get(name, "n/a") for person in coded.categories]
+        own = pd.Categorical([None if cell == "n/a" else cell for cell in cells])
+        codes = np.append(own.codes, -1)[coded.codes] if len(cells) else np.zeros(0, int)
+        columns[shown] = pd.Categorical.from_codes(codes, own.categories)
+    return pd.DataFrame(columns, index=who.index)
 
 
-def wide_table(found: Collection) -> list[list[Any]]:
-    """Header and one row per session that has numbers; columns as `bids_app.group.names` has them."""
-    columns = list(dict.fromkeys(column_name(v.recipe, v.region, v.measure) for v in found.values))
-    names = merged_names(found, [*WIDE, *columns])
-    rows: list[list[Any]] = [[*WIDE, *columns, *names.values()]]
-    by_key: dict[str, dict[str, Any]] = {}
-    for v in found.values:
-        row = by_key.setdefault(v.key, {"participant_id": v.participant_id, "session_id": v.session_id, "outliers": 0})
-        row[column_name(v.recipe, v.region, v.measure)] = None if v.qc == BAD else v.value
-        row["outliers"] += v.measure == PRIMARY and "outlier" in v.qc
-    for row in by_key.values():
-        person = found.participants.rows.get(row["participant_id"], {})
-        rows.append([*(row.get(c) for c in (*WIDE, *columns)), *(person.get(c, "n/a") for c in names)])
-    return rows
+def merged_long(found: Collection) -> pd.DataFrame:
+    """One row per number, with participants.tsv's columns."""
+    long = found.long[list(SHOWN)]
+    return pd.concat([long, _people(found, long["participant_id"], SHOWN)], axis=1)
 
 
-def attrition_table(found: Collection) -> list[list[Any]]:
-    """Header and one row per session and recipe: how far it came, and why no further."""
-    rows: list[list[Any]] = [list(ATTRITION)]
+def merged(found: Collection, wide: pd.DataFrame) -> pd.DataFrame:
+    """One row per session, with participants.tsv's columns."""
+    return pd.concat([wide, _people(found, wide["participant_id"], list(wide.columns))], axis=1)
+
+
+def attrition_table(found: Collection) -> pd.DataFrame:
+    """One row per session and recipe: how far it came, and why no further."""
+    rows = []
     for s in found.sessions:
         reached = STAGES[s.reached - 1] if s.reached else "listed only"
+        code = None if s.exit_code is None else str(s.exit_code)
         identity = [s.participant_id, s.session_id, s.recipe]
-        how = [s.state, reached, s.reason or None, s.exit_code, s.seconds, s.rating, s.comment, s.warnings or None]
-        rows.append([*identity, *how])
-    return rows
+        rows.append([*identity, s.state, reached, s.reason, code, s.seconds, s.rating, s.comment, s.warnings])
+    table = pd.DataFrame(rows, columns=list(ATTRITION))
+    return table.assign(seconds=pd.to_numeric(table["seconds"]))
 
 
 def dictionary(found: Collection, wide_header: list[str]) -> dict[str, Any]:
     """A BIDS data dictionary for the columns of both tables."""
     entries: dict[str, Any] = {name: {"Description": text} for name, text in COLUMNS.items()}
     entries["measure"]["Levels"] = DEFINITIONS
-    for v in found.values:
-        name = column_name(v.recipe, v.region, v.measure)
+    for recipe, region, measure in (
+        found.long[["recipe", "region", "measure"]].drop_duplicates().itertuples(index=False)
+    ):
+        name = column_name(recipe, region, measure)
         if name in wide_header and name not in entries:
             entries[name] = {
-                "LongName": f"{v.region}: {v.measure.removesuffix(f'_{UNITS[v.measure]}').replace('_', ' ')}",
-                "Description": DEFINITIONS[v.measure],
-                "Units": UNITS[v.measure],
+                "LongName": f"{region}: {measure.removesuffix(f'_{UNITS[measure]}').replace('_', ' ')}",
+                "Description": DEFINITIONS[measure],
+                "Units": UNITS[measure],
             }
+    own = wide_header[: len(wide_header) - len(found.participants.columns)]
     for column in found.participants.columns:
-        for table in (LONG, [*WIDE, *wide_header[len(WIDE) : -len(found.participants.columns)]]):
+        for table in (SHOWN, own):
             told = {
                 "Description": f"{column}, as in participants.tsv.",
                 **found.participants.dictionary.get(column, {}),
@@ -135,10 +161,15 @@ def dictionary(found: Collection, wide_header: list[str]) -> dict[str, Any]:
     return entries
 
 
-def plain(found: Collection, column: str | None) -> dict[str, Any]:
+def plain(found: Collection, column: str | None, answers: Answers) -> dict[str, Any]:
     """What the page needs, as plain data."""
     rows = found.participants.rows
     pages = {s.key: s.page for s in found.sessions}
+    shown = found.long[(found.long["measure"] == PRIMARY) & found.long["value"].notna() & (found.long["qc"] != BAD)]
+    values = shown.astype({name: object for name in LONG if name != "value"}).to_dict("records")
+    for v in values:
+        v["group"] = rows.get(v["participant_id"], {}).get(column, "n/a") if column else "all"
+        v["page"] = pages.get(v["key"], "")
     return {
         "group_column": column,
         "warnings": found.warnings,
@@ -146,30 +177,10 @@ def plain(found: Collection, column: str | None) -> dict[str, Any]:
         "people": len({s.participant_id for s in found.sessions if s.reached}),
         "listed": sum(s.reached == 0 for s in found.sessions),
         "sessions": [s.__dict__ for s in found.sessions],
-        "values": [
-            {
-                **v.__dict__,
-                "group": rows.get(v.participant_id, {}).get(column, "n/a") if column else "all",
-                "page": pages.get(v.key, ""),
-            }
-            for v in found.values
-            if v.measure == PRIMARY and v.value is not None and v.qc != BAD
-        ],
+        "values": values,
+        "answers": answers.shown,
     }
 
 
-def _tsv(rows: list[list[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(
-        stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar=None, quotechar=None
-    )
-    writer.writerows([[_cell(v) for v in row] for row in rows])
-    return stream.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None or value == "":
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return re.sub(r"[\t\r\n]+", " ", str(value))
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

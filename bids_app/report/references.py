@@ -44,6 +44,25 @@ REFERENCES: dict[str, str] = {
     "arXiv:2211.02701 (2022). doi:10.48550/arXiv.2211.02701",
     "pytorch": "Paszke A, Gross S, Massa F, et al. PyTorch: an imperative style, high-performance deep learning "
     "library. Advances in Neural Information Processing Systems 32 (2019). doi:10.48550/arXiv.1912.01703",
+    "combat": "Johnson WE, Li C, Rabinovic A. Adjusting batch effects in microarray expression data using empirical "
+    "Bayes methods. Biostatistics 8(1):118–127 (2007). doi:10.1093/biostatistics/kxj037",
+    "combat-mri": "Fortin JP, Cullen N, Sheline YI, et al. Harmonization of cortical thickness measurements across "
+    "scanners and sites. NeuroImage 167:104–120 (2018). doi:10.1016/j.neuroimage.2017.11.024",
+    "statsmodels": "Seabold S, Perktold J. Statsmodels: econometric and statistical modeling with Python. Proceedings "
+    "of the 9th Python in Science Conference 92–96 (2010). doi:10.25080/Majora-92bf1922-011",
+    "hc3": "MacKinnon JG, White H. Some heteroskedasticity-consistent covariance matrix estimators with improved "
+    "finite sample properties. Journal of Econometrics 29(3):305–325 (1985). doi:10.1016/0304-4076(85)90158-7",
+    "hedges": "Hedges LV. Distribution theory for Glass's estimator of effect size and related estimators. Journal of "
+    "Educational Statistics 6(2):107–128 (1981). doi:10.3102/10769986006002107",
+    "steiger": "Steiger JH. Beyond the F test: effect size confidence intervals and tests of close fit in the analysis "
+    "of variance and contrast analysis. Psychological Methods 9(2):164–182 (2004). doi:10.1037/1082-989X.9.2.164",
+    "fdr": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and powerful approach to "
+    "multiple testing. Journal of the Royal Statistical Society, Series B 57(1):289–300 (1995). "
+    "doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "holm": "Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "
+    "6(2):65–70 (1979).",
+    "freedman-lane": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE. Permutation inference for the general "
+    "linear model. NeuroImage 92:381–397 (2014). doi:10.1016/j.neuroimage.2014.01.060",
     "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018, "
     "Lecture Notes in Computer Science 11384:311–320 (2019). doi:10.1007/978-3-030-11726-9_28",
     "synthseg": "Billot B, Greve DN, Puonti O, et al. SynthSeg: segmentation of brain MRI scans of any contrast and "
@@ -78,6 +97,15 @@ SHORT: dict[str, str] = {
     "icbm-2011": "Fonov et al., 2011",
     "monai": "Cardoso et al., 2022",
     "pytorch": "Paszke et al., 2019",
+    "combat": "Johnson et al., 2007",
+    "combat-mri": "Fortin et al., 2018",
+    "statsmodels": "Seabold and Perktold, 2010",
+    "hc3": "MacKinnon and White, 1985",
+    "hedges": "Hedges, 1981",
+    "steiger": "Steiger, 2004",
+    "fdr": "Benjamini and Hochberg, 1995",
+    "holm": "Holm, 1979",
+    "freedman-lane": "Winkler et al., 2014",
     "segresnet": "Myronenko, 2018",
     "synthseg": "Billot et al., 2023",
     "cit168": "Pauli et al., 2018",

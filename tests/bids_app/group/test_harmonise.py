@@ -105,6 +105,14 @@ def test_one_measure_is_not_drawn_to_others(data):
     assert clean["v0"].notna().all()
 
 
+def test_measures_that_say_the_same_are_harmonised_all_the_same(data):
+    values, site, age = data
+    twice = values[["v0"]].assign(v1=values["v0"])
+    clean = fit_combat(twice, site, age).apply(twice, site, age)
+    pd.testing.assert_series_equal(clean["v0"], clean["v1"], check_names=False)
+    assert clean.notna().all(axis=None)
+
+
 def test_a_small_site_is_left_out_and_said(data):
     values, site, age = data
     site.iloc[0] = "tiny"

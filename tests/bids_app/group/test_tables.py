@@ -9,7 +9,8 @@ import re
 import pytest
 
 from bids_app.bids.record_file import read_session, write_record
-from bids_app.errors import InputMissing
+from bids_app.errors import DataError, InputMissing
+from bids_app.group.plan import GroupPlan
 from bids_app.group.tables import write_group
 from bids_app.report.session import write_session_report
 from tests.bids_app.report.fake import write_failed, write_logs, write_session, write_volumes
@@ -153,8 +154,9 @@ def test_unreadable_table_is_a_warning_not_a_crash(tmp_path):
 def test_group_column_that_is_not_there_is_said_so(tmp_path):
     session_with(tmp_path, "sub-01", 17.0)
     (tmp_path / "participants.tsv").write_text(PEOPLE)
-    write_group(tmp_path, group_column="site")
-    assert "is not in participants.tsv" in (tmp_path / "group.html").read_text()
+    with pytest.raises(DataError, match=r"'site' is not in participants\.tsv; its columns are: age, group, region"):
+        write_group(tmp_path, GroupPlan(group="site"))
+    assert not list(tmp_path.glob("group*"))
 
 
 def test_the_same_output_gives_the_same_files(output):

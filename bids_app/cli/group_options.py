@@ -1,0 +1,85 @@
+"""Options of the group level."""
+
+from __future__ import annotations
+
+from bids_app.cli.option_kinds import Option, count_or_none, make_option
+
+GROUP = "group level"
+
+GROUP_OPTIONS: tuple[Option, ...] = (
+    make_option(
+        "group_column",
+        ("--group-column",),
+        "column of participants.tsv whose groups are shown apart and compared",
+        GROUP,
+        metavar="NAME",
+    ),
+    make_option(
+        "control_group",
+        ("--control-group",),
+        "value of that column that the others are compared with",
+        GROUP,
+        metavar="VALUE",
+    ),
+    make_option(
+        "covariates",
+        ("--covariates",),
+        "columns of participants.tsv or group_volumes_wide.tsv that comparisons are adjusted for, for example age sex "
+        "brain_mask_ml; with --site-column that one too",
+        GROUP,
+        nargs="+",
+        metavar="NAME",
+    ),
+    make_option(
+        "contrast",
+        ("--contrast",),
+        "patients-controls for two groups, group:age for an interaction; every pair of groups by default",
+        GROUP,
+        nargs="+",
+        metavar="WHAT",
+    ),
+    make_option(
+        "scales", ("--scales",), "columns that every measure is correlated with", GROUP, nargs="+", metavar="NAME"
+    ),
+    make_option(
+        "measures",
+        ("--measures",),
+        "columns of group_volumes_wide.tsv, or patterns such as habenula_*_soft_mm3 (default: soft volumes and lesion "
+        "loads)",
+        GROUP,
+        nargs="+",
+        metavar="NAME",
+    ),
+    make_option(
+        "harmonize",
+        ("--harmonize", "--harmonise"),
+        "combat takes differences of the sites of --site-column out of the measures",
+        GROUP,
+        choices=("none", "combat"),
+    ),
+    make_option(
+        "harmonize_reference",
+        ("--harmonize-reference",),
+        "site that stays as it is, and that the others are brought to",
+        GROUP,
+        metavar="SITE",
+    ),
+    make_option(
+        "harmonize_on", ("--harmonize-on",), "who sites are estimated on", GROUP, choices=("everybody", "controls")
+    ),
+    make_option(
+        "permutations",
+        ("--permutations",),
+        "test group differences by so many permutations as well",
+        GROUP,
+        kind=count_or_none,
+        metavar="N",
+    ),
+    make_option(
+        "allow_mixed",
+        ("--allow-mixed",),
+        "take sessions of several versions of the program or of a bundle together",
+        GROUP,
+        kind=None,
+    ),
+)

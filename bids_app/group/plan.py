@@ -1,0 +1,66 @@
+"""What is asked of the group level, as the command line has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bids_app.settings import DEFAULT_SEED, Settings
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """Questions; columns are those of participants.tsv or of ``group_volumes_wide.tsv``.
+
+    Attributes:
+        group: column with the groups; None takes the first of the usual names that is there, for the page alone.
+        control_group: level of it that the others are compared with.
+        covariates: what estimates are adjusted for.
+        site: column of the scanner or site: a category, in every model.
+        contrasts: ``A-B`` for two levels, ``group:age`` for an interaction; none means every pair.
+        scales: columns that measures are correlated with.
+        measures: names or patterns (``habenula_*_soft_mm3``); none means every soft volume and lesion load.
+        harmonise: ``none`` or ``combat``.
+        harmonise_reference: site that stays as it is.
+        harmonise_on: ``everybody`` or ``controls``: who sites are estimated on.
+        permutations: of each group difference, after Freedman and Lane; 0 for none.
+        allow_mixed: take sessions of several versions or bundles together.
+        seed: of what draws.
+    """
+
+    group: str | None = None
+    control_group: str | None = None
+    covariates: tuple[str, ...] = ()
+    site: str | None = None
+    contrasts: tuple[str, ...] = ()
+    scales: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    harmonise: str = "none"
+    harmonise_reference: str | None = None
+    harmonise_on: str = "everybody"
+    permutations: int = 0
+    allow_mixed: bool = False
+    seed: int = DEFAULT_SEED
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is to be tested."""
+        return bool(self.covariates or self.contrasts or self.scales or self.site or self.control_group)
+
+
+def plan_of(settings: Settings) -> GroupPlan:
+    """The group level's part of a run's settings."""
+    return GroupPlan(
+        group=settings.group_column,
+        control_group=settings.control_group,
+        covariates=settings.covariates,
+        site=settings.site_column,
+        contrasts=settings.contrast,
+        scales=settings.scales,
+        measures=settings.measures,
+        harmonise=settings.harmonize,
+        harmonise_reference=settings.harmonize_reference,
+        harmonise_on=settings.harmonize_on,
+        permutations=settings.permutations,
+        allow_mixed=settings.allow_mixed,
+        seed=settings.random_seed,
+    )
