@@ -20,6 +20,8 @@ MOST_PAIRED = 4
 #: Fewest sessions of a group, and fewest beyond the model's coefficients, for a result.
 FEWEST_IN_GROUP, FEWEST_SPARE = 3, 3
 FEWEST_FOR_CORRELATION = 8
+#: Part of a measure's spread below which what a model leaves over is rounding.
+EXPLAINED = 1e-6
 INTERCEPT = "intercept"
 #: Order of the table's columns, and what each is.
 COLUMNS = {
@@ -108,6 +110,10 @@ def analyse(
     people = table["participant_id"].astype(str).to_numpy()
     rows: list[dict[str, Any]] = []
     for measure in measures:
+        if measure in plan.covariates:
+            raise DataError(
+                f"{measure} is a covariate and a measure at once; leave it out of --covariates or --measures"
+            )
         y = table[measure].astype(float)
         asked = list(models)
         if measure.endswith("_asymmetry"):
@@ -261,6 +267,10 @@ def answers(
         return [{**head, "kind": q.kind, "contrast": q.name, "note": trouble} for q in model.questions]
     x, values = columns[rows].to_numpy(float), y[rows].to_numpy(float)
     repeated = participants < rows.sum()
+    left = values - x @ np.linalg.lstsq(x, values, rcond=None)[0]
+    if left.std() < EXPLAINED * values.std():
+        note = "the model explains the measure to the last digit: is it one of the covariates?"
+        return [{**head, "kind": q.kind, "contrast": q.name, "note": note} for q in model.questions]
     fitted = fit_repeated(values, x, people[rows]) if repeated else fit(values, x)
     found = []
     for question in model.questions:

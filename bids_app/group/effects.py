@@ -13,6 +13,8 @@ POWER = 0.80
 MOST_FOR_MIXED = 3000
 #: Largest sample that the test of Shapiro and Wilk is made for.
 MOST_FOR_SHAPIRO = 5000
+#: Classical t beyond which a model explains all to rounding, and the noncentral distributions give NaN.
+PERFECT = 1e4
 LEAST_SQUARES = "least squares, HC3 errors"
 MIXED = "mixed model, random intercept per participant"
 CLUSTERED = "least squares, errors clustered by participant"
@@ -186,7 +188,7 @@ def hedges(t: float, factor: float, df: float) -> dict[str, float]:
     from scipy.stats import nct
 
     nan = float("nan")
-    if not np.isfinite(t) or df < 2 or factor <= 0:
+    if not abs(t) < PERFECT or df < 2 or factor <= 0:
         return {"hedges_g": nan, "g_low": nan, "g_high": nan}
     small = float(np.exp(gammaln(df / 2) - gammaln((df - 1) / 2)) / np.sqrt(df / 2))
     tail = (1 - LEVEL) / 2
@@ -216,7 +218,7 @@ def partial_eta2(f: float, k: int, df: float) -> dict[str, float]:
     from scipy.stats import ncf
 
     nan = float("nan")
-    if not np.isfinite(f):
+    if not f < PERFECT**2:
         return {"partial_eta2": nan, "eta2_low": nan, "eta2_high": nan}
     tail, ends = (1 - LEVEL) / 2, []
     for below in (1 - tail, tail):

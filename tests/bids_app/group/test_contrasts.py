@@ -157,6 +157,16 @@ def test_what_cannot_be_asked_gives_a_sentence(change, plan, says):
         analyse(table, ["left_soft_mm3"], plan)
 
 
+def test_a_measure_that_is_a_covariate_is_refused_and_a_copy_of_one_is_said():
+    table = cohort(n=40)
+    with pytest.raises(DataError, match="left_soft_mm3 is a covariate and a measure at once"):
+        analyse(table, ["left_soft_mm3"], GroupPlan("group", None, ("left_soft_mm3",)))
+    table["copy"] = table["age"].astype(float) * 3
+    found = analyse(table, ["copy"], BASE)
+    assert found["p"].isna().all()
+    assert found["note"].str.contains("to the last digit").all()
+
+
 def test_too_few_sessions_give_a_row_that_says_so():
     table = cohort(n=40)
     table.loc[4:, "left_soft_mm3"] = np.nan

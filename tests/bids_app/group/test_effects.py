@@ -60,6 +60,13 @@ def test_partial_eta_squared_has_steigers_interval():
     assert partial_eta2(0.5, 2, 60)["eta2_low"] == 0.0
 
 
+def test_a_model_that_explains_everything_has_no_size():
+    assert np.isnan(partial_eta2(1e28, 1, 12)["eta2_low"])
+    assert np.isnan(hedges(1e14, 0.5, 12)["g_high"])
+    assert np.isfinite(partial_eta2(1e6, 1, 12)["eta2_low"])
+    assert np.isfinite(hedges(500.0, 0.5, 12)["g_high"])
+
+
 def test_several_contrasts_at_once_are_the_square_of_one():
     y, x = two_groups()
     fitted = fit(y, x)
