@@ -7,14 +7,15 @@ import errno
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 from bids_app import __version__
 from bids_app.bids.files import system_error
 from bids_app.bids.naming import session_key
 from bids_app.bids.record_file import read_session, write_record
-from bids_app.bids.status import Status, describe_death, read_status, write_status
-from bids_app.errors import CannotWrite, IOFailure, TandemError, TemporaryFailure
+from bids_app.bids.status import Status, describe_death, read_status, signal_behind, write_status
+from bids_app.errors import CannotWrite, IOFailure, Stopped, TandemError, TemporaryFailure
 from bids_app.settings import Settings
 from workflows.scratch import FAILURE_FILE
 
@@ -80,7 +81,10 @@ def record_death(
     limit_gb: float,
     started: float,
 ) -> None:
-    """Status, record and page of a session whose process was ended from outside."""
+    """Status, record and page of a session whose process was ended from outside.
+
+    An interrupt before the session could note it itself counts as one that it noted: 130; any other end is 75.
+    """
     key = session_key(participant, session)
     before = read_status(settings.output_dir, key)
     reason = describe_death(code, peak_mb=peak_mb, limit_gb=limit_gb)
@@ -90,11 +94,12 @@ def record_death(
     status = Status(participant, session, started=started, version=__version__)
     if before is not None:
         status.inputs, status.outputs, status.stages = before.inputs, before.outputs, before.stages
-    status.finish("failed", reason, TemporaryFailure.exit_code, peak_rss_mb=peak_mb)
+    ended = Stopped(signal_behind(code) or signal.SIGTERM).exit_code
+    status.finish("failed", reason, ended, peak_rss_mb=peak_mb)
     write_status(settings.output_dir, status)
     record = read_session(settings.output_dir, key)  # recipes that were finished stay so
     record.crash = _tail(settings.output_dir / "logs" / key / "session.log")
-    record.exit_code = TemporaryFailure.exit_code
+    record.exit_code = ended
     for part in record.recipes.values():
         if part.state == "failed" and part.reason == reason:
             part.crash = record.crash

@@ -184,7 +184,7 @@ def describe_death(code: int, *, peak_mb: float | None = None, limit_gb: float |
         peak_mb: the most memory it used, MB.
         limit_gb: what it was given, GB.
     """
-    number = -code if code < 0 else code - 128 if code > 128 else 0
+    number = signal_behind(code)
     used = f"; used {peak_mb / 1024:.1f} GB" + (f" of {limit_gb:.1f} GB" if limit_gb else "") if peak_mb else ""
     if not number:
         return f"ended with exit code {code}{used}"
@@ -201,6 +201,15 @@ def describe_death(code: int, *, peak_mb: float | None = None, limit_gb: float |
         }
         return f"killed by signal {number} ({name}){causes.get(number, '')}{used}"
     return f"killed by signal {number}{used}"
+
+
+def signal_behind(code: int) -> int:
+    """The signal that ended a process; 0 where none did.
+
+    Args:
+        code: as `subprocess` gives it (negative: the signal), or a shell's 128 + signal.
+    """
+    return -code if code < 0 else code - 128 if code > 128 else 0
 
 
 def split_key(key: str) -> tuple[str, str | None]:

@@ -13,12 +13,13 @@ import pytest
 
 from bids_app.__main__ import main
 from bids_app.bids.lock import only_one
+from bids_app.bids.record_file import read_session
 from bids_app.bids.status import log_of, read_status, start_status, write_status
 from bids_app.settings import Settings
 from tests.workflows.interrupts import Run
 from tests.workflows.prepared import command, outputs, prepared_dataset
 from workflows.alone import run_alone
-from workflows.failure import failure_of
+from workflows.failure import failure_of, record_death
 from workflows.scratch import lock_of, run_folder
 
 pytestmark = pytest.mark.faults
@@ -146,3 +147,13 @@ def test_what_is_behind_an_error_of_nipype_is_found_in_its_text():
     assert "/work/node/result.pklz" in str(failure_of(RuntimeError(text)))
     assert failure_of(RuntimeError("TypeError: a defect")) is None
     assert failure_of(RuntimeError("FileNotFoundError: [Errno 2] No such file or directory: 'x'")) is None
+
+
+@pytest.mark.parametrize(("code", "ended"), [(-2, 130), (130, 130), (-9, 75), (-15, 75), (3, 75)])
+def test_a_session_that_an_interrupt_ended_before_it_could_say_so_is_interrupted_too(tmp_path, code, ended):
+    settings = Settings(tmp_path / "bids", tmp_path / "out")
+    log_of(settings.output_dir, "sub-01").parent.mkdir(parents=True)
+    record_death(settings, "01", None, code, peak_mb=100.0, limit_gb=4.0, started=time.time())
+    status = read_status(settings.output_dir, "sub-01")
+    assert (status.state, status.exit_code) == ("failed", ended)
+    assert read_session(settings.output_dir, "sub-01").exit_code == ended
