@@ -13,7 +13,7 @@ import numpy as np
 from bids_app.errors import UsageError
 from bids_app.lessons.judge import Truth
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, offset_of
-from bids_app.lessons.real import LICENCES, REAL_LICENSE, RealPatches, images_of, load_real
+from bids_app.lessons.real import RealPatches, images_of, licence_of, load_real
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.recipe import Recipe
@@ -34,7 +34,7 @@ KIND = {"ms": "ms", "stroke": "stroke", "tbi": "tbi", "schwannoma": "schwannoma"
 #: Mean and spread that an ADC map is normalised by, 1e-3 mm²/s: healthy tissue and some fluid, round numbers of ours.
 ADC_NORMAL = {"kind": "cohort", "mean": 1.0, "sd": 0.6}
 #: Share of the patches that are real ones, where there are any.
-REAL_SHARE = 0.3
+REAL_SHARE = 0.4
 #: Sides of a training patch, voxels, of recipes for the whole brain.
 PATCH = (80, 96, 80)
 #: Share of the scans of a region, which no mask is laid over, that show what is outside the brain.
@@ -93,7 +93,7 @@ class LesionLesson(Lesson):
     ) -> LesionLesson:
         """The label maps that train, or those held out; for strokes also the shapes of real ones.
 
-        Where real scans with masks lie there (see `real_scans.DATASETS`), they train too, but those in ``leave_out``.
+        Where real scans with masks lie there (see `real.DATASETS`), they train too, but those in ``leave_out``.
 
         Raises:
             UsageError: the recipe has no pathology that can be drawn, or somebody is left out who is not there.
@@ -193,9 +193,9 @@ class LesionLesson(Lesson):
             normalisation=dict(zip(names, self.normalisation, strict=True)),
             note=note,
             beside=beside,
-            more=", with the shapes of stroke lesions that were released under CC0" if self.shapes else "",
+            more=", with the shapes of stroke lesions that were released under CC0 and BSD-2-Clause" if self.shapes else "",
             real=self._real_images(),
-            real_licence=REAL_LICENSE.format(real=LICENCES[self.recipe.name]) if self.real is not None else "",
+            real_licence=licence_of(self.recipe, self.data_root, self.real.participants) if self.real else "",
         )
 
     def _real_images(self) -> dict[str, list[Path]]:

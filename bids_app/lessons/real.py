@@ -21,11 +21,17 @@ from bids_app.train.batches import Patches
 if TYPE_CHECKING:
     import torch
 
-#: Datasets with masks below the data folder, by recipe: images that lie on one another and show no skull.
-DATASETS = {"ms": "ms"}
+#: Datasets with masks below the data folder, by recipe: images that lie on one another and show no skull; and what a
+#: licence says of each.
+DATASETS = {
+    "ms": {
+        "ms": "T1w, T2w and FLAIR of the Ljubljana multiple-sclerosis data set (Lesjak et al. 2018), CC BY 4.0",
+        "wml": "T1w, T2w and FLAIR with hand-drawn white-matter lesions (SBIA software licence, University of "
+        "Pennsylvania)",
+    }
+}
 #: How often each change is made: there are few of these scans.
 CHANGED = 0.4
-LICENCES = {"ms": "T1w, T2w and FLAIR of the Ljubljana multiple-sclerosis data set (Lesjak et al. 2018), CC BY 4.0"}
 REAL_LICENSE = """
 Real scans with masks drawn by people were mixed among them: {real}. No image and no mask of
 them is in this bundle.
@@ -33,8 +39,12 @@ them is in this bundle.
 
 
 def images_of(recipe: Recipe, data_root: Path, participant: str) -> tuple[dict[str, Path], Path]:
-    """Every image that the recipe knows, by sequence, and the manual mask."""
-    folder = data_root / DATASETS[recipe.name]
+    """Every image that the recipe knows, by sequence, and the manual mask.
+
+    Raises:
+        UsageError: an image or the mask is not there.
+    """
+    folder = folders_of(recipe, data_root).get(participant, data_root)
     images = {
         sequence.name: path
         for sequence in recipe.sequences
@@ -48,19 +58,41 @@ def images_of(recipe: Recipe, data_root: Path, participant: str) -> tuple[dict[s
     return images, masks[0]
 
 
+def folders_of(recipe: Recipe, data_root: Path) -> dict[str, Path]:
+    """The dataset's folder of every participant with a manual mask that the recipe can learn from.
+
+    Raises:
+        UsageError: two datasets have a participant of the same name.
+    """
+    found: dict[str, Path] = {}
+    for name in DATASETS.get(recipe.name, {}):
+        for path in sorted((Path(data_root) / name).glob("sub-*")):
+            if path.name in found:
+                raise UsageError(f"{path} and {found[path.name]} both have a {path.name}: rename one of them")
+            if path.is_dir():
+                found[path.name] = path.parent
+    return found
+
+
+def licence_of(recipe: Recipe, data_root: Path, participants: Sequence[str]) -> str:
+    """What the licence of a bundle says of the real scans that taught it."""
+    folders = folders_of(recipe, data_root)
+    used = {folders[name].name for name in participants}
+    return REAL_LICENSE.format(real="; ".join(text for name, text in DATASETS[recipe.name].items() if name in used))
+
+
 def load_real(recipe: Recipe, data_root: Path, leave_out: Sequence[str] = ()) -> list[Scan]:
     """Participants with manual masks below ``data_root`` that may train, on the recipe's grid; none where none are.
 
     Args:
         recipe: of kind ``whole``.
-        data_root: holds the dataset that `DATASETS` names.
+        data_root: holds the datasets that `DATASETS` names.
         leave_out: participants that must not train.
 
     Raises:
         UsageError: a participant that is left out but not there, or one without image or mask.
     """
-    folder = Path(data_root) / DATASETS.get(recipe.name, "")
-    known = sorted(p.name for p in folder.glob("sub-*") if p.is_dir()) if recipe.name in DATASETS else []
+    known = sorted(folders_of(recipe, Path(data_root)))
     if gone := sorted(set(leave_out) - set(known)):
         raise UsageError(f"{', '.join(gone)} cannot be left out: real scans of {recipe.name} are {known or 'none'}")
     return [_scan(recipe, data_root, name) for name in known if name not in leave_out]

@@ -24,6 +24,8 @@ from bids_app.synthesis.heads.placed import PlacedTissue
 from bids_app.synthesis.pathology.lesions import WINDOW_MM, Blobs, bent_blobs, filled_voxels
 
 ARCHIVE = Path("lesion_shapes") / "stroke_lesions_mni_1mm.tar"
+#: Masks of acute infarcts, one file each, where there are any; smaller ones than this have no shape, voxels.
+ACUTE, FEWEST_VOXELS = Path("stroke_outcome") / "lesions", 100
 #: Voxels of the grids on which places are drawn, and large shapes are worked out.
 COARSE_MM, SCORE_MM = 3.0, 2.0
 #: Halvings of the search for the level that gives a volume.
@@ -52,7 +54,8 @@ def load(data_root: Path | str) -> list[torch.Tensor]:
     """Masks of real strokes, each cut to its own extent, axes right, anterior, superior; 1 mm, uint8.
 
     Args:
-        data_root: the folder that holds ``lesion_shapes/stroke_lesions_mni_1mm.tar``.
+        data_root: the folder that holds ``lesion_shapes/stroke_lesions_mni_1mm.tar`` and, where they are there, the
+            files of `ACUTE`.
 
     Raises:
         InputMissing: the archive is not there.
@@ -74,7 +77,19 @@ def load(data_root: Path | str) -> list[torch.Tensor]:
         raise DataError(f"{path} cannot be read as an archive of NIfTI masks ({error}); fetch it again") from error
     if not shapes:
         raise DataError(f"{path} holds no mask named *_lesion.nii.gz with a voxel in it")
-    return shapes
+    return shapes + _acute(Path(data_root) / ACUTE)
+
+
+def _acute(folder: Path) -> list[torch.Tensor]:
+    found = []
+    for path in sorted(folder.glob("*_mask.nii.gz")):
+        try:
+            mask = _mask(path.read_bytes())
+        except (OSError, EOFError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as a NIfTI mask ({error}); fetch it again") from error
+        if mask is not None and int(mask.sum()) >= FEWEST_VOXELS:
+            found.append(mask)
+    return found
 
 
 def _mask(compressed: bytes) -> torch.Tensor | None:

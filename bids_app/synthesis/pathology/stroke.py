@@ -29,8 +29,8 @@ TERRITORY_SHARES = (0.68, 0.12, 0.20)
 PATTERNS = ("wedge", "lacune", "scatter")
 PATTERN_SHARES = (0.6, 0.22, 0.18)
 #: Volumes, ml, uniform in their logarithm.
-VOLUME_ML = {"wedge": (2.0, 145.0), "lacune": (0.15, 1.8), "scatter": (0.3, 6.0)}
-SMALLEST_ML, LARGEST_INFARCT_ML = 0.2, 140.0
+VOLUME_ML = {"wedge": (1.0, 230.0), "lacune": (0.15, 1.8), "scatter": (0.3, 6.0)}
+SMALLEST_ML, LARGEST_INFARCT_ML = 0.1, 260.0
 #: Anterior and posterior wedges are so much smaller; borders of territories differ between people by about this, mm.
 SMALLER, WANDER_MM = 0.3, 5.0
 #: From where an artery's branches spread, on the right, MNI mm.

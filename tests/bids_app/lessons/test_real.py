@@ -11,7 +11,7 @@ from bids_app.bundle.bundle import load_bundle
 from bids_app.bundle.manifest import was_trained_on
 from bids_app.errors import UsageError
 from bids_app.lessons.lesions import KIND, LesionLesson
-from bids_app.lessons.real import RealPatches, images_of, load_real
+from bids_app.lessons.real import RealPatches, images_of, licence_of, load_real
 from bids_app.lessons.train import load_lesson, new_state
 from bids_app.recipes.recipe import load_recipe
 from tests.bids_app.lessons.test_lesions import SMALL
@@ -21,7 +21,7 @@ SHAPE = (40, 44, 36)
 PATCH = (32, 32, 32)
 
 
-def write_participant(root, name: str, *, flair: bool = True) -> None:
+def write_participant(root, name: str, *, flair: bool = True, dataset: str = "ms") -> None:
     """A brain whose lesion is where the FLAIR is brightest."""
     import nibabel as nib
 
@@ -30,7 +30,7 @@ def write_participant(root, name: str, *, flair: bool = True) -> None:
     inside[4:36, 4:40, 4:32] = True
     lesion = np.zeros(SHAPE, bool)
     lesion[10:15, 12:18, 10:16] = True
-    folder, derivative = root / f"ms/{name}/anat", root / f"ms/derivatives/manual/{name}/anat"
+    folder, derivative = (root / dataset / part / f"{name}/anat" for part in ("", "derivatives/manual"))
     folder.mkdir(parents=True)
     derivative.mkdir(parents=True)
     for sequence, bright in {"T1w": 60, "T2w": 140, "FLAIR": 180}.items():
@@ -65,6 +65,21 @@ def test_who_is_there_trains_and_who_is_left_out_does_not(root):
         load_real(recipe, root, ["sub-99"])
     with pytest.raises(UsageError, match="nobody can be left out"):
         load_lesson("anatomy", root, root, 1, leave_out=["sub-01"])
+
+
+def test_people_of_two_datasets_train_together_and_their_licences_are_named(tmp_path):
+    recipe = load_recipe("ms")
+    write_participant(tmp_path, "sub-01")
+    assert "Lesjak" in licence_of(recipe, tmp_path, ["sub-01"])
+    write_participant(tmp_path, "sub-wml01", dataset="wml")
+    assert [scan.key for scan in load_real(recipe, tmp_path)] == ["sub-01", "sub-wml01"]
+    assert [scan.key for scan in load_real(recipe, tmp_path, ["sub-01"])] == ["sub-wml01"]
+    only = licence_of(recipe, tmp_path, ["sub-wml01"])
+    assert "SBIA" in only
+    assert "Lesjak" not in only
+    write_participant(tmp_path, "sub-01", dataset="wml")
+    with pytest.raises(UsageError, match="both have a sub-01"):
+        load_real(recipe, tmp_path)
 
 
 def test_a_participant_without_a_mask_is_named(root, tmp_path):

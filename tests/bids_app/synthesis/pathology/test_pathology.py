@@ -17,7 +17,7 @@ from bids_app.synthesis.heads.placed import (
 )
 from bids_app.synthesis.pathology.compartments import Compartment, Pathology
 from bids_app.synthesis.pathology.pathology import KINDS, REGIONS, draw_pathology
-from bids_app.synthesis.pathology.shapes import ARCHIVE, Canvas, load
+from bids_app.synthesis.pathology.shapes import ACUTE, ARCHIVE, FEWEST_VOXELS, Canvas, load
 from bids_app.synthesis.pathology.tissues import TISSUES
 from bids_app.synthesis.scanner import physics
 from tests.bids_app.synthesis.drawn_people import SPACING, VOXEL_ML, mni, people, placed, seeded
@@ -257,6 +257,21 @@ def test_real_shapes_are_cut_to_their_extent_and_turned_upright(tmp_path):
     assert shape.dtype == torch.uint8
     assert shape.shape == (2, 5, 7)
     assert not shape[1, :, 6].any()
+
+
+def test_acute_infarcts_that_lie_there_are_shapes_too(tmp_path):
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[2:8, 5:10, 7:14] = 1
+    write_shapes(tmp_path, {"b_lesion.nii.gz": mask})
+    (tmp_path / ACUTE).mkdir(parents=True)
+    small = np.zeros_like(mask)
+    small.flat[: FEWEST_VOXELS - 1] = 1
+    for name, one in {"sub-1_mask": mask, "sub-2_mask": small}.items():
+        nib.save(nib.Nifti1Image(one, np.eye(4)), tmp_path / ACUTE / f"{name}.nii.gz")
+    assert [tuple(shape.shape) for shape in load(tmp_path)] == [(6, 5, 7), (6, 5, 7)]
+    (tmp_path / ACUTE / "sub-3_mask.nii.gz").write_bytes(b"no image")
+    with pytest.raises(DataError, match="sub-3_mask"):
+        load(tmp_path)
 
 
 def test_missing_or_broken_shapes_are_said(tmp_path):
