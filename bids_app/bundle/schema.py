@@ -107,6 +107,8 @@ class Network(_Strict):
     reads_regions: bool = False
     sided: bool = False
     partners: list[Annotated[int, Field(ge=0, le=4096)]] = []
+    reads_features: bool = False
+    gradient: Literal["all", "features", "none"] = "all"
     members: Annotated[int, Field(ge=1, le=100)] = 1
 
 

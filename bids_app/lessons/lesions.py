@@ -193,7 +193,9 @@ class LesionLesson(Lesson):
             normalisation=dict(zip(names, self.normalisation, strict=True)),
             note=note,
             beside=beside,
-            more=", with the shapes of stroke lesions that were released under CC0 and BSD-2-Clause" if self.shapes else "",
+            more=", with the shapes of stroke lesions that were released under CC0 and BSD-2-Clause"
+            if self.shapes
+            else "",
             real=self._real_images(),
             real_licence=licence_of(self.recipe, self.data_root, self.real.participants) if self.real else "",
         )

@@ -13,13 +13,13 @@ from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
+from bids_app.networks.heads import Head, LinearHead
+from bids_app.networks.reading import LEVELS, amounts, count_measured, read
 
-#: Part of the field of view below which amounts of a region are told apart no more.
-LEAST = 1e-5
 #: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
 ASIDE = 48.0
-#: Width of a head's one hidden layer.
-HIDDEN = 32
+#: What of a target's gradient reaches the network below the head.
+GRADIENTS = ("all", "features", "none")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class NetworkShape:
         dropout: before a head's last layer.
         reads_regions: the heads also read how much of every region the network's own mask holds. From the bottleneck
             alone, which small lesions hardly reach, heads learned their training participants by heart.
+        reads_features: in place of that, the heads are linear and read all that `reading.read` gives of every region.
+        gradient: with ``reads_features``, what of a target's gradient reaches the network: ``all``, mask and features;
+            ``features``, what is pooled, but not the mask that it is pooled in; ``none``.
         sided: one more channel says how far along the first axis (left to right) a voxel lies from the middle. Both
             halves of a brain look alike: without it, a network of a whole head learned for long which is which.
         partners: of every class (background first) the class of the same structure on the other side, or its own
@@ -72,6 +75,8 @@ class NetworkShape:
     reads_regions: bool = False
     sided: bool = False
     partners: tuple[int, ...] = ()
+    reads_features: bool = False
+    gradient: str = "all"
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
@@ -81,6 +86,22 @@ class NetworkShape:
     def outputs(self) -> int:
         """Channels of a voxel's answer: one per class, or one per class of either side and one for the side."""
         return len(self.shared_channels) + 1 if self.partners else max(self.classes, 1)
+
+    @property
+    def late(self) -> int:
+        """Numbers that join a head beside the image: sequence flags, covariates and whether they are known."""
+        return self.sequences + 2 * self.covariates
+
+    @property
+    def measured(self) -> int:
+        """With ``reads_features``: how many of a head's columns could be measured by hand."""
+        return count_measured(self.classes - 1, self.dimensions, self.sequences)
+
+    @property
+    def readings(self) -> int:
+        """With ``reads_features``: how many columns a head reads of the image."""
+        widths = [self.filters * 2**level for level in range(min(LEVELS, len(self.blocks) - 1))]
+        return self.measured + (self.classes - 1) * sum(widths)
 
     @property
     def shared_channels(self) -> list[int]:
@@ -101,27 +122,6 @@ class Answer(NamedTuple):
     logits: list[torch.Tensor]
     targets: dict[str, torch.Tensor]
     bottleneck: torch.Tensor
-
-
-class Head(nn.Module):
-    """One target's answer from the bottleneck: average and largest feature, a hidden layer, then what is known late.
-
-    Args:
-        channels: of the bottleneck.
-        late: sequence flags and covariates, which join before the last layer.
-        outputs: see `HeadShape`.
-        dropout: before the last layer, of image features only.
-    """
-
-    def __init__(self, channels: int, late: int, outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.hidden = nn.Sequential(
-            nn.LayerNorm(2 * channels), nn.Linear(2 * channels, HIDDEN), nn.GELU(), nn.Dropout(dropout)
-        )
-        self.last = nn.Linear(HIDDEN + late, outputs)
-
-    def forward(self, pooled: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
-        return self.last(torch.cat([self.hidden(pooled), late], 1))
 
 
 class MultiTaskNet(nn.Module):
@@ -145,10 +145,13 @@ class MultiTaskNet(nn.Module):
         )
         if not shape.classes:
             self.unet.up_layers = nn.ModuleList()
-        late = shape.sequences + 2 * shape.covariates + (shape.classes - 1 if shape.reads_regions else 0)
-        self.heads = nn.ModuleDict(
-            {head.name: Head(self.bottleneck_channels, late, head.outputs, shape.dropout) for head in shape.heads}
-        )
+        late = shape.late + (shape.classes - 1 if shape.reads_regions else 0)
+        self.heads = nn.ModuleDict({head.name: self._head(head, late) for head in shape.heads})
+
+    def _head(self, head: HeadShape, late: int) -> nn.Module:
+        if self.shape.reads_features:
+            return LinearHead(self.shape.readings, late, head.outputs)
+        return Head(self.bottleneck_channels, late, head.outputs, self.shape.dropout)
 
     @property
     def factor(self) -> int:
@@ -168,14 +171,27 @@ class MultiTaskNet(nn.Module):
         x = fold(x, self.shape.fold)
         return self.unet.encoder(torch.cat([x, aside(x, self.shape.fold)], 1) if self.shape.sided else x)
 
-    def decode(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale."""
+    def ascend(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Features of every level of the decoder, the finest last."""
         *skips, x = features
-        outputs = []
+        found = []
         for level, skip in zip(self.unet.up_layers, reversed(skips), strict=True):
             x = level["blocks"](level["upsample"](x) + skip)
-            if not isinstance(level["head"], nn.Identity):
-                outputs.append(self.sides(unfold(level["head"](x), self.shape.fold)))
+            found.append(x)
+        return found
+
+    def decode(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale."""
+        return self.logits_of(self.ascend(features))
+
+    def logits_of(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
+        """As `decode`, from `ascend`."""
+        heads = [level["head"] for level in self.unet.up_layers]
+        outputs = [
+            self.sides(unfold(head(x), self.shape.fold))
+            for head, x in zip(heads, levels, strict=True)
+            if not isinstance(head, nn.Identity)
+        ]
         return outputs[::-1]
 
     def logits_at(self, x: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
@@ -189,9 +205,7 @@ class MultiTaskNet(nn.Module):
             offset: of the voxel in its block, one number from 0 to ``step - 1`` per axis.
             step: a multiple of the network's fold; the fold itself where not given.
         """
-        *skips, features = self.encode(x)
-        for level, skip in zip(self.unet.up_layers, reversed(skips), strict=True):
-            features = level["blocks"](level["upsample"](features) + skip)
+        features = self.ascend(self.encode(x))[-1]
         k, head = self.shape.fold, self.unet.up_layers[-1]["head"]
         every = (step or k) // k
         features = features[(..., *(slice(int(o) // k, None, every) for o in offset))]
@@ -223,6 +237,7 @@ class MultiTaskNet(nn.Module):
         present: torch.Tensor | None = None,
         covariates: torch.Tensor | None = None,
         logits: torch.Tensor | None = None,
+        readings: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Every target's outputs.
 
@@ -230,40 +245,59 @@ class MultiTaskNet(nn.Module):
             bottleneck: last of `encode`.
             present: which sequences are there, ``(n, sequences)``; all where None.
             covariates: ``(n, covariates)``, NaN where not known; all unknown where None.
-            logits: of the regions at full size, where the heads read them. Targets do not bend the mask: no gradient
-                goes this way.
+            logits: of the regions at full size, where the heads read how much there is. Targets do not bend the mask:
+                no gradient goes this way.
+            readings: see `readings`; where the heads read them.
         """
+        if self.shape.reads_features:
+            if readings is None:
+                raise ValueError("heads that read features of the regions need them")
+            late = self.known_late(readings, present, covariates)
+            return {name: head(readings, late) for name, head in self.heads.items()}
         axes = tuple(range(2, bottleneck.ndim))
         pooled = torch.cat([bottleneck.mean(axes), bottleneck.amax(axes)], 1)
-        n = len(pooled)
-        flags = pooled.new_ones(n, self.shape.sequences) if present is None else present.to(pooled)
-        if covariates is None:
-            covariates = pooled.new_full((n, self.shape.covariates), float("nan"))
-        known = torch.isfinite(covariates)
-        late = torch.cat([flags, torch.where(known, covariates, 0).to(pooled), known.to(pooled)], 1)
+        late = self.known_late(pooled, present, covariates)
         if self.shape.reads_regions:
             if logits is None:
                 raise ValueError("heads that read the regions need their logits")
             late = torch.cat([late, amounts(logits.detach())], 1)
         return {name: head(pooled, late) for name, head in self.heads.items()}
 
+    def known_late(
+        self, like: torch.Tensor, present: torch.Tensor | None, covariates: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What joins beside the image, ``(n, late)``; see `conclude` for the arguments."""
+        n = len(like)
+        flags = like.new_ones(n, self.shape.sequences) if present is None else present.to(like)
+        if covariates is None:
+            covariates = like.new_full((n, self.shape.covariates), float("nan"))
+        known = torch.isfinite(covariates)
+        return torch.cat([flags, torch.where(known, covariates, 0).to(like), known.to(like)], 1)
+
+    def readings(self, x: torch.Tensor, levels: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+        """What linear heads read, ``(n, readings)``, float32; how much of their gradient comes back says the shape.
+
+        Args:
+            x: as in `encode`.
+            levels: of `ascend`.
+            logits: of the regions at full size.
+        """
+        if self.shape.gradient != "all":
+            logits = logits.detach()
+        if self.shape.gradient == "none":
+            levels = [level.detach() for level in levels]
+        return read(logits, levels, x)
+
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None
     ) -> Answer:
         """Logits per scale in training, of the full size alone otherwise, and every target's outputs."""
         features = self.encode(x)
-        logits = self.decode(features) if self.shape.classes else []
-        targets = self.conclude(features[-1], present, covariates, logits[0] if logits else None)
+        levels = self.ascend(features) if self.shape.classes else []
+        logits = self.logits_of(levels) if levels else []
+        readings = self.readings(x, levels, logits[0]) if self.shape.reads_features and self.heads else None
+        targets = self.conclude(features[-1], present, covariates, logits[0] if logits else None, readings)
         return Answer(logits if self.training else logits[:1], targets, features[-1])
-
-
-def amounts(logits: torch.Tensor) -> torch.Tensor:
-    """How much of every region there is: the logarithm of its part of the field of view, ``(n, regions)``.
-
-    `LEAST` is added to each part, so that nothing at all has a value too; it and all of it lie alike far from zero.
-    """
-    parts = logits.float().softmax(1)[:, 1:].mean(tuple(range(2, logits.ndim)))
-    return (parts + LEAST).log() - math.log(LEAST) / 2
 
 
 def aside(x: torch.Tensor, k: int) -> torch.Tensor:

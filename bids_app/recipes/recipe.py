@@ -180,7 +180,9 @@ class Learning(_Part):
     """How the recipe is learned; the command line can say otherwise.
 
     ``covariates``, ``site``, ``sex``, ``age``: columns of participants.tsv. ``sequence_dropout``: how often a sequence
-    is left out of a training scan. ``balance``: of the losses. ``mirror``: left and right are swapped in half of the
+    is left out of a training scan. ``balance``: of the losses. ``target_gradient``: what of a target's gradient reaches
+    the network below its head, where that reads regions: ``all``, ``features`` (what is pooled in a mask, but not the
+    mask) or ``none``. ``mirror``: left and right are swapped in half of the
     scans (never where a target depends on the side).
     """
 
@@ -193,6 +195,7 @@ class Learning(_Part):
     age: str = "age"
     sequence_dropout: float = Field(default=0.0, ge=0, lt=1)
     balance: Literal["fixed", "uncertainty", "dwa"] = "fixed"
+    target_gradient: Literal["all", "features", "none"] = "features"
     mirror: bool = True
 
 
@@ -200,12 +203,15 @@ class NetworkSpec(_Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
     ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
-    target's head. ``sided``: the network is told where left and right are, and learns both sides of a structure as one;
-    for a grid that shows a whole head at once.
+    target's head. ``head``: what a target's head reads: ``regions`` (amount, place, brightness of each, and features
+    pooled in it), linear and solved exactly at the end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
+    network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
+    whole head at once.
     """
 
     dimensions: Literal[2, 3] = 3
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    head: Literal["regions", "bottleneck"] = "regions"
 
     filters: int = Field(default=12, ge=4, le=64)
     blocks: tuple[int, ...] = (1, 2, 2)

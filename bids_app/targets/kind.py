@@ -87,6 +87,27 @@ class TargetKind(ABC):
             scaling: from `fit`.
         """
 
+    @abstractmethod
+    def codes(self, values: np.ndarray, levels: int, scaling: Mapping[str, Any]) -> np.ndarray:
+        """Columns that a linear model learns in place of known values ``(n,)``: ``(n, codes)``.
+
+        Args:
+            levels: how many; 0 for a value.
+            scaling: from `fit`.
+        """
+
+    @abstractmethod
+    def from_codes(self, said: np.ndarray, values: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+        """How a head's outputs follow from what a linear model says of the codes: ``said @ matrix + shift``.
+
+        Args:
+            said: of people who were not in the model, ``(n, codes)``: how sure an output may be is learned from them.
+            values: what is true of them, ``(n,)``.
+
+        Returns:
+            ``(codes, outputs)`` and ``(outputs,)``.
+        """
+
     # answers
 
     @abstractmethod

@@ -12,6 +12,7 @@ from bids_app.errors import RecipeError
 from bids_app.measure.calibration import calibration_intercept, fit_ordinal_temperature, fit_temperature
 from bids_app.measure.scores import Cut, Scores, ordinal_errors
 from bids_app.measure.weighted import weighted_kappa, weighted_mean, weighted_recall
+from bids_app.targets.closed_form import fit_logits
 from bids_app.targets.kind import Statistic, TargetKind
 from bids_app.targets.levelled import Levelled, there
 from bids_app.targets.linear import logistic
@@ -40,6 +41,14 @@ class Categorical(Levelled):
             return F.cross_entropy(logits, levels, reduction="sum"), logits.new_tensor(float(len(truth)))
         weights = logits.new_tensor(scaling["weights"])
         return F.cross_entropy(logits, levels, weight=weights, reduction="sum"), weights[levels].sum()
+
+    def codes(self, values: np.ndarray, levels: int, scaling: Mapping[str, Any]) -> np.ndarray:
+        """1 for the level that it is, -1 for every other."""
+        return np.where(values[:, None].astype(int) == np.arange(levels), 1.0, -1.0)
+
+    def from_codes(self, said: np.ndarray, values: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+        slope, shift = fit_logits(said, values, levels)
+        return slope * np.eye(levels), shift
 
     def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         from scipy.special import softmax
@@ -84,6 +93,14 @@ class Binary(Categorical):
     tested: ClassVar[tuple[str, ...]] = ("auc", "balanced_accuracy")
     controlled: ClassVar[tuple[str, ...]] = ("auc", "balanced_accuracy")
     figure = "reliability"
+
+    def codes(self, values: np.ndarray, levels: int, scaling: Mapping[str, Any]) -> np.ndarray:
+        """1 for the positive level, -1 for the other."""
+        return super().codes(values, levels, scaling)[:, 1:]
+
+    def from_codes(self, said: np.ndarray, values: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+        slope, shift = fit_logits(np.concatenate([-said, said], 1), values, levels)
+        return slope * np.array([[-1.0, 1.0]]), shift
 
     def decide(self, probability: np.ndarray) -> np.ndarray:
         """The last level from a probability of a half on."""
@@ -139,6 +156,19 @@ class Ordinal(Levelled):
         beyond = (truth[:, None] > torch.arange(logits.shape[1], device=logits.device)).float()
         total = F.binary_cross_entropy_with_logits(logits, beyond, reduction="sum") / logits.shape[1]
         return total, logits.new_tensor(float(len(truth)))
+
+    def codes(self, values: np.ndarray, levels: int, scaling: Mapping[str, Any]) -> np.ndarray:
+        """Per cut 1 for those beyond it, -1 for the others."""
+        return np.where(values[:, None] > np.arange(levels - 1), 1.0, -1.0)
+
+    def from_codes(self, said: np.ndarray, values: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Each cut by itself."""
+        slopes, shifts = [], []
+        for cut, column in enumerate(said.T):
+            slope, shift = fit_logits(np.stack([-column, column], 1), values > cut, 2)
+            slopes.append(2 * slope)
+            shifts.append(shift[1] - shift[0])
+        return np.diag(slopes), np.array(shifts)
 
     def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Where logits are out of order (P(level > 1) above P(level > 0)), the later is lowered to the earlier."""

@@ -118,6 +118,7 @@ class Trial:
 
         plan, arm = self.plan, self.arm
         heads = tuple(HeadShape(t.name, t.kind, self.outputs_of(t)) for t in self.targets)
+        by_region = arm.segmentation and bool(heads)
         shape = NetworkShape(
             len(self.sequences),
             (len(self.recipe.regions) + 1) if arm.segmentation else 0,
@@ -129,7 +130,9 @@ class Trial:
             heads,
             len(self.recipe.learning.covariates),
             self.recipe.network.dropout,
-            reads_regions=arm.segmentation and bool(heads),
+            reads_regions=by_region and self.recipe.network.head == "bottleneck",
+            reads_features=by_region and self.recipe.network.head == "regions",
+            gradient=self.recipe.learning.target_gradient,
             sided=self.recipe.network.sided,
             partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
         )
@@ -243,6 +246,9 @@ def finish(trial: Trial, state: State, scans: int) -> None:
     network = state.mean.to("cpu").eval()
     if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
         network.load_state_dict(read_weights(best))
+    heads = {}
+    if network.shape.reads_features and network.heads:
+        heads = solve_heads(trial, network)
     keep_weights(network, out / WEIGHTS)
     facts = {
         "digest": task.digest,
@@ -253,8 +259,26 @@ def finish(trial: Trial, state: State, scans: int) -> None:
         "best": state.best,
         "peak_gb": round(peak_gb(task.device), 2),
         "shape": network.shape.to_plain(),
+        "heads": heads,
     }
     write_text(out / DONE, json.dumps(facts, indent=1) + "\n")
+
+
+def solve_heads(trial: Trial, network: torch.nn.Module) -> dict[str, Any]:
+    """Linear heads from everybody on the training side; see `bids_app.train.heads.fit_heads`."""
+    from bids_app.train.heads import fit_heads, read_scans
+
+    scans = load_scans(Path(trial.task.scans), trial.fold.all_training)
+    patches = trial.patches(scans)
+    return fit_heads(
+        network,
+        trial.targets,
+        patches.targets.numpy().astype(float),
+        [scan.participant for scan in scans],
+        read_scans(network, patches, trial.task.device),
+        scalings=trial.plan.targets,
+        levels={t.name: len(trial.task.levels.get(t.name) or ()) for t in trial.targets},
+    )
 
 
 def answer_again(trial: Trial) -> None:
