@@ -14,7 +14,7 @@ from torch import nn
 
 from bids_app.errors import BundleError
 from bids_app.networks.heads import Head, LinearHead
-from bids_app.networks.reading import LEVELS, amounts, count_measured, read
+from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 
 #: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
 ASIDE = 48.0
@@ -93,15 +93,17 @@ class NetworkShape:
         return self.sequences + 2 * self.covariates
 
     @property
-    def measured(self) -> int:
-        """With ``reads_features``: how many of a head's columns could be measured by hand."""
-        return count_measured(self.classes - 1, self.dimensions, self.sequences)
+    def blocks_read(self) -> dict[str, slice]:
+        """With ``reads_features``: which columns of what a head reads of the image are of which kind."""
+        columns = measured_columns(self.classes - 1, self.dimensions, self.sequences)
+        measured = max(block.stop for block in columns.values())
+        widths = [self.filters * 2**level for level in range(min(LEVELS, len(self.blocks) - 1))]
+        return {**columns, "features": slice(measured, measured + (self.classes - 1) * sum(widths))}
 
     @property
     def readings(self) -> int:
         """With ``reads_features``: how many columns a head reads of the image."""
-        widths = [self.filters * 2**level for level in range(min(LEVELS, len(self.blocks) - 1))]
-        return self.measured + (self.classes - 1) * sum(widths)
+        return self.blocks_read["features"].stop
 
     @property
     def shared_channels(self) -> list[int]:

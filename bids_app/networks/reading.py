@@ -17,6 +17,8 @@ LEAST = 1e-5
 #: Of the decoder's levels, from the finest, so many are pooled. Coarser ones added nothing (age of 92 people from maps
 #: of their structures: error 6.2 years with two levels, 6.9 with all).
 LEVELS = 2
+#: Kinds of what is measured.
+AMOUNTS, PLACES, LOOKS = "amounts", "places", "brightness"
 
 
 def amounts(logits: torch.Tensor) -> torch.Tensor:
@@ -28,13 +30,18 @@ def amounts(logits: torch.Tensor) -> torch.Tensor:
     return (parts + LEAST).log() - math.log(LEAST) / 2
 
 
-def count_measured(regions: int, dimensions: int, sequences: int) -> int:
-    """Columns of `measured`."""
-    return regions * (1 + 2 * dimensions + 2 * sequences)
+def measured_columns(regions: int, dimensions: int, sequences: int) -> dict[str, slice]:
+    """Where in `measured` stand amounts, places and brightness: `AMOUNTS`, `PLACES`, `LOOKS`."""
+    first, second = regions, regions * (1 + 2 * dimensions)
+    return {
+        AMOUNTS: slice(0, first),
+        PLACES: slice(first, second),
+        LOOKS: slice(second, second + 2 * regions * sequences),
+    }
 
 
 def measured(shares: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """What could be measured of every region by hand, ``(n, count_measured)``.
+    """What could be measured of every region by hand, in the order of `measured_columns`.
 
     Its amount (see `amounts`); its middle and spread along each axis in parts of the field of view, from its centre;
     mean and spread of every sequence inside it. What is nowhere lies in the middle and has no brightness.

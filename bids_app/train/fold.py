@@ -269,13 +269,15 @@ def solve_heads(trial: Trial, network: torch.nn.Module) -> dict[str, Any]:
     from bids_app.train.heads import fit_heads, read_scans
 
     scans = load_scans(Path(trial.task.scans), trial.fold.all_training)
-    patches = trial.patches(scans)
+    patches, mirrored = trial.patches(scans), trial.recipe.learning.mirror
+    truth = patches.targets.numpy().astype(float)
+    people = [scan.participant for scan in scans]
     return fit_heads(
         network,
         trial.targets,
-        patches.targets.numpy().astype(float),
-        [scan.participant for scan in scans],
-        read_scans(network, patches, trial.task.device),
+        np.concatenate([truth, truth]) if mirrored else truth,
+        people * 2 if mirrored else people,
+        read_scans(network, patches, trial.task.device, mirrored=mirrored),
         scalings=trial.plan.targets,
         levels={t.name: len(trial.task.levels.get(t.name) or ()) for t in trial.targets},
     )

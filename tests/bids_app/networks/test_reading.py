@@ -7,7 +7,7 @@ import torch
 
 from bids_app.networks.heads import FAR, LinearHead
 from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, build_network
-from bids_app.networks.reading import count_measured, measured, pooled, read
+from bids_app.networks.reading import measured, measured_columns, pooled, read
 
 SHAPE = NetworkShape(
     2, 3, filters=4, blocks=(1, 1, 1), heads=(HeadShape("age", "continuous", 1),), covariates=1, reads_features=True
@@ -19,7 +19,9 @@ def test_a_region_is_measured_where_it_lies():
     shares[0, 0, 2:4, 5:15, :] = 1.0
     image = torch.randn(2, 1, 10, 20, 5)
     found = measured(shares, image)
-    assert found.shape == (2, count_measured(2, 3, 1))
+    columns = measured_columns(2, 3, 1)
+    assert found.shape == (2, columns["brightness"].stop)
+    assert columns["places"] == slice(2, 14)
     by = found.reshape(2, -1, 2)[0, :, 0]  # of the first region: amount, middle and spread of 3 axes, brightness
     inside = image[0, 0, 2:4, 5:15]
     assert by[1:].tolist() == pytest.approx(
@@ -39,7 +41,7 @@ def test_a_region_is_measured_where_it_lies():
     more[0, 0] = 1.0
     assert measured(more, image)[0, 0] > found[0, 0]
     assert found[1].isfinite().all()  # a region that is nowhere
-    assert measured(shares[..., 0], image[..., 0]).shape == (2, count_measured(2, 2, 1))
+    assert measured(shares[..., 0], image[..., 0]).shape == (2, measured_columns(2, 2, 1)["brightness"].stop)
 
 
 def test_features_are_means_inside_the_region():
