@@ -42,7 +42,10 @@ Source = Callable[[int], Truth]
 
 
 def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
-    """Temperature of least cross-entropy; of every lesion the threshold of the best Dice; the smallest lesion to keep.
+    """Temperature of least cross-entropy; threshold of the best mean Dice per lesion; the smallest lesion to keep.
+
+    The Dice of a scan without the lesion is 1 where nothing is marked and 0 otherwise, as for cohorts
+    (`bids_app.judge.out_of_fold`). With the voxels of all scans in one Dice, the largest lesions alone would decide.
 
     Args:
         trial: with temperature 1.
@@ -52,8 +55,7 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     recipe = trial.recipe
     lesions = [n for n, region in enumerate(recipe.regions) if region.kind == "lesion"]
     cross = np.zeros(len(TEMPERATURES))
-    shared = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
-    said, true = np.zeros_like(shared), np.zeros(len(lesions))
+    scores = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
     answers = []
     for scan in scans:
         answer = predict(trial, scan.stack, scan.present)
@@ -69,15 +71,11 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
                 truth = scan.classes == n + 1
                 for h, threshold in enumerate(THRESHOLDS):
                     mask = p[n] >= threshold
-                    shared[k, t, h] += (mask & truth).sum()
-                    said[k, t, h] += mask.sum()
-        for k, n in enumerate(lesions):
-            true[k] += (scan.classes == n + 1).sum()
+                    scores[k, t, h] += dice(mask, truth)
     best = int(cross.argmin())
     calibration: dict[str, Any] = {"temperature": TEMPERATURES[best], "threshold": 0.5}
     if lesions:
-        scores = 2 * shared[:, best] / np.maximum(said[:, best] + true[:, None], 1)
-        levels = THRESHOLDS[scores.argmax(1)]
+        levels = THRESHOLDS[scores[:, best].argmax(1)]
         calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
         if len(lesions) == 1:
             calibration["threshold"] = float(levels[0])

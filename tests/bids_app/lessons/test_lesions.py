@@ -137,6 +137,27 @@ def test_thresholds_are_fitted_and_false_volume_is_told_apart():
     assert figures["lesion_f1"] == 1.0
 
 
+def test_a_threshold_is_the_best_of_scans_and_not_of_the_largest_lesion(monkeypatch):
+    """One large lesion is best at 0.7, three small ones at 0.3: each scan counts once."""
+    from bids_app.lessons.calibrate import trial_bundle
+
+    recipe = load_recipe("ms")
+    trial = trial_bundle(recipe, _Bright(), {"threshold": 0.5, "temperature": 1.0})
+    scans, answers = [], []
+    for side, inside, around in ((12, 0.9, 0.65), (2, 0.35, 0.02), (2, 0.35, 0.02), (2, 0.35, 0.02)):
+        classes = np.zeros((20, 20, 20), int)
+        classes[2 : 2 + side, 2 : 2 + side, 2 : 2 + side] = 1
+        probability = np.full((1, *classes.shape), 0.01, np.float32)
+        probability[0, 1 : 4 + side, 1 : 4 + side, 1 : 4 + side] = around
+        probability[0][classes > 0] = inside
+        scans.append(Truth(np.zeros((3, *classes.shape), np.float32), np.ones(3, bool), classes))
+        answers.append(probability)
+    said = iter(answers)
+    monkeypatch.setattr("bids_app.lessons.judge.predict", lambda *_: next(said))
+    monkeypatch.setattr("bids_app.lessons.judge.TEMPERATURES", (1.0,))
+    assert 0.2 <= calibrate_drawn(trial, scans)["threshold"] <= 0.35
+
+
 def test_specks_are_dropped_and_lesions_stay():
     from bids_app.lessons.calibrate import trial_bundle
     from bids_app.predict.regions import label_map, without_specks
