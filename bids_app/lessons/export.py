@@ -51,6 +51,7 @@ def export_drawn(
     counts: tuple[int, int] = COUNTS,
     calibrate_on: Source | None = None,
     beside: Sequence[MultiTaskNet] = (),
+    answers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Calibrate the averaged weights, measure them, and write the bundle.
 
@@ -70,20 +71,24 @@ def export_drawn(
         counts: of scans that calibrate, and that judge.
         calibrate_on: scans that calibrate, where those that judge are of another kind than what will be asked.
         beside: networks of the same shape that vote with the one of this training.
+        answers: what a lesson with targets adds to ``plan``, ``calibration`` and ``metrics``.
     """
     import torch
+
+    answers = answers or {}
 
     recipe = lesson.recipe
     state.mean.load_state_dict({name: value.half().float() for name, value in state.mean.state_dict().items()})
     plan: dict[str, Any] = {"patch": list(patch)}
     if normalisation is not None:
         plan["normalisation"] = dict(normalisation)
+    plan |= answers.get("plan", {})
     members = [*beside, state.mean]
     trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
     known = calibrate_on or truth
     calibration = calibrate_drawn(trial, (known(CALIBRATE + n) for n in range(counts[0])))
     trial.calibration.update(calibration)
-    metrics = {"simulator_held_out": _judged(trial, truth, counts[1])}
+    metrics = {"simulator_held_out": _judged(trial, truth, counts[1]), **answers.get("metrics", {})}
     for name, source in (subsets or {}).items():
         metrics.setdefault("simulator_subsets", {})[name] = _judged(trial, source, counts[1])
     minutes = state.seconds / 60
@@ -108,7 +113,7 @@ def export_drawn(
         shape=state.mean.shape,
         states=[one.state_dict() for one in members],
         plan=plan,
-        calibration=calibration,
+        calibration={**calibration, **answers.get("calibration", {})},
         manifest=manifest,
         metrics=metrics,
         card=CARD.read_text(encoding="utf-8"),

@@ -26,10 +26,11 @@ def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
     """A network of the recipe's shape with random weights."""
     import torch
 
-    from bids_app.networks.multitask import MultiTaskNet, NetworkShape
+    from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
 
     torch.manual_seed(seed)
     spec = recipe.network
+    heads = tuple(HeadShape(t.name, t.kind, t.behaviour.outputs(len(t.levels))) for t in recipe.targets)
     network = MultiTaskNet(
         NetworkShape(
             len(recipe.sequences),
@@ -38,8 +39,11 @@ def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
             spec.blocks,
             spec.deep_supervision,
             spec.fold,
+            heads=heads,
             sided=spec.sided,
             partners=recipe.partners() if spec.sided else (),
+            reads_features=bool(heads),
+            gradient=recipe.learning.target_gradient if heads else NetworkShape.gradient,
         )
     )
     network = network.to(memory_format=torch.channels_last_3d)
@@ -97,7 +101,7 @@ def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int, *, leave_o
         )
     if not Path(data_root).is_dir():
         raise InputMissing(f"{data_root} is no folder; give the folder that holds labelmaps and habenula_atlas")
-    if LESSONS[name] is not _lesions and leave_out:
+    if LESSONS[name] not in (_lesions, _people) and leave_out:
         raise UsageError(f"nobody can be left out of the training of {name}")
     return LESSONS[name](load_recipe(name), Path(data_root), seed, out_dir, leave_out)
 
@@ -122,9 +126,16 @@ def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, leave_ou
     return LesionLesson.load(recipe, data_root, seed, leave_out=leave_out)
 
 
+def _people(recipe: Recipe, data_root: Path, seed: int, _: Path, leave_out: Sequence[str]) -> Lesson:
+    from bids_app.lessons.people import PeopleLesson
+
+    return PeopleLesson.load(recipe, data_root, seed, leave_out=leave_out)
+
+
 LESSONS = {
     "habenula": _habenula,
     "anatomy": _anatomy,
+    "healthy": _people,
     "ms": _lesions,
     "stroke": _lesions,
     "tbi": _lesions,

@@ -207,7 +207,10 @@ class MultiTaskNet(nn.Module):
             offset: of the voxel in its block, one number from 0 to ``step - 1`` per axis.
             step: a multiple of the network's fold; the fold itself where not given.
         """
-        features = self.ascend(self.encode(x))[-1]
+        return self.logits_from(self.ascend(self.encode(x))[-1], offset, step)
+
+    def logits_from(self, features: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
+        """As `logits_at`, from the decoder's finest features."""
         k, head = self.shape.fold, self.unet.up_layers[-1]["head"]
         every = (step or k) // k
         features = features[(..., *(slice(int(o) // k, None, every) for o in offset))]

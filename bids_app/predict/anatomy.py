@@ -67,6 +67,8 @@ class AnatomyPrediction:
             as in a head.
         remark: what a person should look at in the brain, though it can be one; empty where there is nothing.
         warnings: sentences about the regions, for the report.
+        view: what targets are answered from: the stack ``(1, x, y, z)`` around the middle of the head's structures, of
+            the sides that trained; None where the recipe has no targets.
     """
 
     labels: np.ndarray
@@ -78,6 +80,7 @@ class AnatomyPrediction:
     to_template: np.ndarray | None = None
     remark: str = ""
     warnings: list[str] = field(default_factory=list)
+    view: np.ndarray | None = None
 
 
 def anatomy_bundle(given: Path | None = None) -> Bundle | None:
@@ -117,6 +120,10 @@ def find_anatomy(
     astray = _keep_one_piece(labels, probability)
     if not labels.any():
         raise ImageError(f"the network of {bundle.name} found nothing in {image_path}: is it a head?")
+    view = None
+    if recipe.targets:
+        found = [part.start + (one.start + one.stop) // 2 for part, one in zip(box, box_of(labels > 0), strict=True)]
+        view = view_around(stack, found, bundle.plans[0]["patch"])
     inside = box_of(labels > 0, KEPT_VOXELS + 1)  # there is nothing outside it
     seen, labels, probability = part_of(seen, inside), labels[inside], probability[(slice(None), *inside)]
     measured = measure_regions(bundle, probability, seen, labels)
@@ -132,7 +139,7 @@ def find_anatomy(
             f"look at the picture of its mask"
         )
     labels = labels_on(recipe, probability, labels, seen, native)
-    return AnatomyPrediction(labels, brain, native, looked, rows, trouble, placed, remark, measured.warnings)
+    return AnatomyPrediction(labels, brain, native, looked, rows, trouble, placed, remark, measured.warnings, view)
 
 
 def placed_by(
@@ -155,6 +162,13 @@ def placed_by(
         return None, 0.0
     _, where, inside = template_brain(find_template())
     return matrix, agreement(brain, grid, matrix, inside, where)
+
+
+def view_around(stack: np.ndarray, middle: Sequence[int], sides: Sequence[int]) -> np.ndarray:
+    """A part of a stack ``(sequences, x, y, z)`` around a voxel, with zeros where it reaches beyond."""
+    room = [(0, 0), *((side, side) for side in sides)]
+    starts = [place + side - side // 2 for place, side in zip(middle, sides, strict=True)]
+    return np.pad(stack, room)[(slice(None), *(slice(a, a + n) for a, n in zip(starts, sides, strict=True)))]
 
 
 def head_box(image: np.ndarray, grid: Grid) -> tuple[slice, ...]:

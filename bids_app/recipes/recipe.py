@@ -270,8 +270,8 @@ class Recipe(_Part):
         instead = [suffix for sequence in self.sequences for suffix in sequence.alternatives]
         if len(set(instead)) != len(instead) or set(instead) & {sequence.suffix for sequence in self.sequences}:
             raise ValueError("sequences: an alternative must be no other sequence's suffix or alternative")
-        if self.grid is not None and self.grid.kind == "head" and (len(names) > 1 or self.targets):
-            raise ValueError("grid: one of kind 'head' takes one sequence and no targets")
+        if self.grid is not None and self.grid.kind == "head" and (len(names) > 1 or not self.regions):
+            raise ValueError("grid: one of kind 'head' takes one sequence, and has regions")
         partners = {region.index: region.partner for region in self.regions}
         if len(partners) != len(self.regions):
             raise ValueError("regions: an index occurs twice")

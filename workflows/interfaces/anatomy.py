@@ -10,7 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from workflows.interfaces.base import Stage, StageOutput
-from workflows.interfaces.prediction import said_of_network, said_of_regions
+from workflows.interfaces.prediction import said_of_network, said_of_regions, score_row
 
 
 class _AnatomyInput(BaseInterfaceInputSpec):
@@ -36,6 +36,7 @@ class _AnatomyOutput(StageOutput):
     )
     dseg = File(exists=True)
     volumes = File(exists=True, desc="JSON: one row per region, the brain, and all within the skull")
+    scores = File(exists=True, desc="JSON: every target's answer; not of a recipe without targets")
 
 
 class Anatomy(Stage):
@@ -86,6 +87,11 @@ class Anatomy(Stage):
         remarks = [found.remark] if found.remark and not stripped else []  # a stripped image is its own mask
         facts = {"predictions": [row], "part_methods": {row["recipe"]: said}, "warnings": found.warnings + remarks}
         told = self.inputs.wanted and self.inputs.told
+        if found.view is not None and told:
+            scores = score_row(bundle, found.view, [True], {}, device)
+            (folder / "scores.json").write_text(json.dumps(scores))
+            outputs["scores"] = folder / "scores.json"
+            facts["scores"] = [scores]
         placed = None if found.trouble else found.to_template
         return {
             **{name: str(path) for name, path in outputs.items()},

@@ -84,29 +84,31 @@ class Predict(Stage):
         outputs = {"prediction": str(out), "device": device}
         facts["warnings"] = [*found.warnings, *self.inputs.warn]
         if bundle.recipe.targets:
-            row = self._scores(bundle, found, device)
+            row = score_row(bundle, found.stack, found.present, dict(self.inputs.covariates), device)
             (folder / "scores.json").write_text(json.dumps(row))
             outputs["scores"] = str(folder / "scores.json")
             facts["scores"] = [row]
         facts["methods"] = said_of_network(bundle, tta=self.inputs.tta and not labels, sequences=len(images))
         return {**outputs, "facts": facts}
 
-    def _scores(self, bundle: Any, found: Any, device: str) -> dict[str, Any]:
-        """Every target's answer, and what it was made from."""
-        from bids_app.predict.targets import predict_targets
 
-        given = dict(self.inputs.covariates)
-        names = [sequence.name for sequence in bundle.recipe.sequences]
-        return {
-            "recipe": bundle.recipe.name,
-            "title": bundle.recipe.title,
-            "bundle": bundle.name,
-            "weights_sha256": bundle.sha256,
-            "device": device,
-            "sequences": {name: bool(there) for name, there in zip(names, found.present, strict=True)},
-            "covariates": {name: given.get(name) for name in bundle.recipe.learning.covariates},
-            "targets": predict_targets(bundle, found.stack, found.present, given, device=device),
-        }
+def score_row(
+    bundle: Any, stack: np.ndarray, present: Any, covariates: dict[str, float], device: str
+) -> dict[str, Any]:
+    """Every target's answer, and what it was made from."""
+    from bids_app.predict.targets import predict_targets
+
+    names = [sequence.name for sequence in bundle.recipe.sequences]
+    return {
+        "recipe": bundle.recipe.name,
+        "title": bundle.recipe.title,
+        "bundle": bundle.name,
+        "weights_sha256": bundle.sha256,
+        "device": device,
+        "sequences": {name: bool(there) for name, there in zip(names, present, strict=True)},
+        "covariates": {name: covariates.get(name) for name in bundle.recipe.learning.covariates},
+        "targets": predict_targets(bundle, stack, present, covariates, device=device),
+    }
 
 
 class _MeasureInput(BaseInterfaceInputSpec):
