@@ -28,8 +28,7 @@ Apache-2.0){more}.
 They contain none of them.
 """
 NOBODY = "No person was scanned for them.\n"
-#: Scans that calibrate and that judge. With half as many that calibrate, a threshold for strokes came out at 0.8 that
-#: is best at 0.3.
+#: Scans that calibrate and that judge.
 COUNTS = (24, 16)
 
 

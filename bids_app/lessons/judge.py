@@ -44,8 +44,8 @@ Source = Callable[[int], Truth]
 def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     """Temperature of least cross-entropy; threshold of the best mean Dice per lesion; the smallest lesion to keep.
 
-    The Dice of a scan without the lesion is 1 where nothing is marked and 0 otherwise, as for cohorts
-    (`bids_app.judge.out_of_fold`). With the voxels of all scans in one Dice, the largest lesions alone would decide.
+    Over the scans that have the lesion: with the voxels of all scans in one Dice, the largest lesions alone would decide.
+    What is marked where there is none is left to the smallest size that is kept.
 
     Args:
         trial: with temperature 1.
@@ -71,7 +71,7 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
                 truth = scan.classes == n + 1
                 for h, threshold in enumerate(THRESHOLDS):
                     mask = p[n] >= threshold
-                    scores[k, t, h] += dice(mask, truth)
+                    scores[k, t, h] += dice(mask, truth) if truth.any() else 0.0
     best = int(cross.argmin())
     calibration: dict[str, Any] = {"temperature": TEMPERATURES[best], "threshold": 0.5}
     if lesions:
