@@ -44,8 +44,8 @@ Source = Callable[[int], Truth]
 def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     """Temperature of least cross-entropy; threshold of the best mean Dice per lesion; the smallest lesion to keep.
 
-    Over the scans that have the lesion: with the voxels of all scans in one Dice, the largest lesions alone would decide.
-    What is marked where there is none is left to the smallest size that is kept.
+    The mean is over scans that have the lesion: with the voxels of all in one Dice, the largest lesions alone would
+    decide. What is marked where there is none is left to the smallest size that is kept.
 
     Args:
         trial: with temperature 1.
