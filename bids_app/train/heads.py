@@ -126,14 +126,16 @@ def _choose(
 ) -> tuple[RidgeFit, list[str], dict[str, float]]:
     """The smallest set of blocks that is off for people left out by no more than the best and one standard error.
 
-    The standard error is that of the difference, over participants.
+    The standard error is that of the difference, over participants. The empty set is tried too: where nothing is better
+    than the mean of the training side by more than that, the mean is the answer.
     """
     total = float(((codes - codes.mean(0)) ** 2).mean())
     owner = np.unique(np.asarray(people), return_inverse=True)[1]
     found = []
-    for size in range(1, len(blocks) + 1):
+    nothing = np.zeros((len(codes), 0))
+    for size in range(len(blocks) + 1):
         for names in combinations(blocks, size):
-            fit = fit_ridge(np.concatenate([blocks[name] for name in names], 1), codes, people)
+            fit = fit_ridge(np.concatenate([nothing, *(blocks[name] for name in names)], 1), codes, people)
             off = ((fit.left_out - codes) ** 2).mean(1)
             found.append((list(names), fit, np.bincount(owner, off) / np.bincount(owner)))
     best = min(found, key=lambda one: one[1].error)

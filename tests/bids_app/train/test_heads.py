@@ -63,6 +63,21 @@ def test_a_covariate_alone_is_enough_where_the_image_tells_nothing():
     assert float(weight.abs().sum()) == 0
 
 
+def test_where_nothing_carries_a_target_the_answer_is_the_same_for_everybody():
+    constant = 0
+    for seed in range(10):
+        network = network_for(HeadShape("sex", "binary", 2))
+        read, rng = drawn(network, seed)
+        truth = rng.permutation(np.arange(60) % 2).astype(float)[:, None]
+        told = fit_heads(network, [SEX], truth, PEOPLE, read, scalings={}, levels={"sex": 2})
+        if told["sex"]["blocks"]:
+            continue
+        constant += 1
+        said = SEX.behaviour.probabilities(told_by(network, read, "sex"))[:, 1]
+        assert said == pytest.approx(0.5, abs=0.05)
+    assert constant >= 8
+
+
 def test_people_whose_target_is_not_known_are_left_out_and_few_change_nothing():
     network = network_for(HeadShape("sex", "binary", 2))
     read, _ = drawn(network)
