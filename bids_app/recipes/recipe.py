@@ -195,7 +195,7 @@ class Learning(_Part):
     age: str = "age"
     sequence_dropout: float = Field(default=0.0, ge=0, lt=1)
     balance: Literal["fixed", "uncertainty", "dwa"] = "fixed"
-    target_gradient: Literal["all", "features", "none"] = "features"
+    target_gradient: Literal["all", "features", "none"] = "none"
     mirror: bool = True
 
 
