@@ -1,8 +1,8 @@
 """What the bundles for lesions do on real scans that trained nothing: ``python -m tests.benchmarks.lesions_real``.
 
-``ms``: Dice and lesion-wise F1 on two participants with consensus masks, for every subset of sequences with the T1w.
-Each is answered by a twin of the bundle that only the other one trained: ``--twins FOLDER`` holds ``ms-without-sub-07``
-and so on, made by the bundle's own command and ``--leave-out``.
+``ms``: Dice and lesion-wise F1 on participants with manual masks, for every subset of sequences with the T1w. Each is
+answered by a twin of the bundle that this person did not train: ``--twins FOLDER`` holds bundles made by the bundle's
+own command and ``--leave-out``, or single members of it; the first that does is taken.
 ``tbi``: false volume on 16 brains without a known injury (`depression`; T1w alone). ``stroke``: volume on one case,
 whose mask nobody drew. Figures go into ``--work`` as JSON, and with ``--note`` into the bundles' metrics and cards.
 """
@@ -24,6 +24,7 @@ from bids_app.bundle.write import note_measured
 from bids_app.imaging.brain import content_mask
 from bids_app.imaging.stacking import Grid, to_grid
 from bids_app.lessons.export import CARD
+from bids_app.lessons.real import folders_of, images_of
 from bids_app.measure.lesions import detect
 from bids_app.measure.overlap import dice
 from bids_app.predict.predict import locate_and_predict
@@ -53,28 +54,29 @@ def subsets(bundle: Bundle) -> list[tuple[str, ...]]:
 
 
 def twin_of(bundle: Bundle, participant: str, twins: Path | None) -> Bundle:
-    """The bundle itself where the participant did not train it, else its twin that left this one out."""
+    """The bundle itself where the participant did not train it, else a twin that left this one out."""
     if participant not in bundle.manifest.get("real_images", ()):
         return bundle
-    if twins is None:
-        raise SystemExit(f"{participant} trained {bundle.name}: give --twins, a folder with {bundle.name}-without-...")
-    twin = load_bundle(twins / f"{bundle.name}-without-{participant}")
-    if participant in twin.manifest["real_images"]:
-        raise SystemExit(f"{participant} trained {twin.path} too: make it with --leave-out {participant}")
-    return twin
+    for path in sorted(twins.iterdir()) if twins is not None else ():
+        twin = load_bundle(path)
+        if twin.recipe.name == bundle.recipe.name and participant not in twin.manifest["real_images"]:
+            return twin
+    raise SystemExit(
+        f"{participant} trained {bundle.name}: --twins must hold a bundle made with --leave-out {participant}"
+    )
 
 
 def measure_ms(whole: Bundle, root: Path, work: Path, twins: Path | None = None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for participant in ("sub-07", "sub-26"):
+    for participant in sorted(folders_of(whole.recipe, root)):
         bundle = twin_of(whole, participant, twins)
-        folder = root / "ms" / participant / "anat"
-        path = root / "ms/derivatives/manual" / participant / "anat" / f"{participant}_space-orig_label-L_mask.nii.gz"
-        truth = np.asarray(nib.load(path).dataobj) > 0
+        found, path = images_of(whole.recipe, root, participant)
+        reference = nib.load(path)
+        truth = np.asarray(reference.dataobj) > 0
+        spacing = tuple(float(side) for side in reference.header.get_zooms()[:3])
         for names in subsets(bundle):
-            images = {name: folder / f"{participant}_{name}.nii.gz" for name in names}
-            labels, ml = labels_of(bundle, images, work)
-            counts = detect(labels > 0, truth, (1.0, 1.0, 1.0)).counts
+            labels, ml = labels_of(bundle, {name: found[name] for name in names}, work)
+            counts = detect(labels > 0, truth, spacing).counts
             figures.setdefault(participant, {})["+".join(names)] = {
                 "dice": dice(labels > 0, truth),
                 "f1": counts.f1,
@@ -120,8 +122,8 @@ def lines_of(name: str, figures: dict[str, Any]) -> list[str]:
     """Sentences for the model card."""
     if name == "ms":
         return [
-            f"{participant} ({row['true_ml']:.1f} ml of lesions), {names}: Dice {row['dice']:.2f}, "
-            f"lesion-wise F1 {row['f1']:.2f}{' (the same training without this person)' * row['other_trained']}"
+            f"{participant} ({row['true_ml']:.1f} ml of lesions), {names}: {row['ml']:.1f} ml, Dice {row['dice']:.2f}, "
+            f"lesion-wise F1 {row['f1']:.2f}{' (by a training without this person)' * row['other_trained']}"
             for participant, rows in figures.items()
             for names, row in rows.items()
         ]
