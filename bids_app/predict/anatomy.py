@@ -120,10 +120,7 @@ def find_anatomy(
     astray = _keep_one_piece(labels, probability)
     if not labels.any():
         raise ImageError(f"the network of {bundle.name} found nothing in {image_path}: is it a head?")
-    view = None
-    if recipe.targets:
-        found = [part.start + (one.start + one.stop) // 2 for part, one in zip(box, box_of(labels > 0), strict=True)]
-        view = view_around(stack, found, bundle.plans[0]["patch"])
+    view = view_of(bundle, stack, box, labels) if recipe.targets else None
     inside = box_of(labels > 0, KEPT_VOXELS + 1)  # there is nothing outside it
     seen, labels, probability = part_of(seen, inside), labels[inside], probability[(slice(None), *inside)]
     measured = measure_regions(bundle, probability, seen, labels)
@@ -162,6 +159,15 @@ def placed_by(
         return None, 0.0
     _, where, inside = template_brain(find_template())
     return matrix, agreement(brain, grid, matrix, inside, where)
+
+
+def view_of(bundle: Bundle, stack: np.ndarray, box: tuple[slice, ...], labels: np.ndarray) -> np.ndarray:
+    """What targets are answered from: sides that trained, around the structures; the head where no plan says them."""
+    sides = bundle.plans[0].get("patch")
+    if sides is None:
+        return stack[(slice(None), *box)]
+    middle = [part.start + (one.start + one.stop) // 2 for part, one in zip(box, box_of(labels > 0), strict=True)]
+    return view_around(stack, middle, sides)
 
 
 def view_around(stack: np.ndarray, middle: Sequence[int], sides: Sequence[int]) -> np.ndarray:
