@@ -35,6 +35,7 @@ class TargetFit(_Strict):
     temperature: Annotated[float, Field(ge=0.01, le=100)] | None = None
     half_width: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     coverage: Share | None = None
+    set_level: Share | None = None
     note: str | None = None
 
 

@@ -34,10 +34,11 @@ def predict_targets(
         device: as `bids_app.predict.predict.resolve_device` gives it.
 
     Returns:
-        Per target ``kind``; ``levels`` (probability of each, which sum to one) or ``value`` with ``unit`` and the
-        interval that held ``coverage`` of participants out of fold; ``temperature``; ``members`` that voted and their
-        ``mutual_information`` in nats (standard deviation, ``members_sd``, of a value); ``abstained`` and
-        ``reason``. Where it abstained there is no probability and no value.
+        Per target ``kind``; ``levels`` (probability of each, which sum to one), with the ``set`` of those that may be
+        true (it held the truth of ``coverage`` of participants out of fold; None where too few were there to say); or
+        ``value`` with ``unit`` and the interval that held ``coverage`` of participants out of fold; ``temperature``;
+        ``members`` that voted and their ``mutual_information`` in nats (standard deviation, ``members_sd``, of a
+        value); ``abstained`` and ``reason``. Where it abstained there is no probability, no set and no value.
 
     Raises:
         BundleError: a member gave no finite answer; none is left out.
@@ -55,7 +56,7 @@ def predict_targets(
         fit = bundle.calibration.get("targets", {}).get(target.name, {})
         answer = _vote(target, [output[target.name] for output in outputs], fit)
         if strange:
-            answer |= {name: None for name in ("levels", "value", "low", "high") if name in answer}
+            answer |= {name: None for name in ("levels", "set", "value", "low", "high") if name in answer}
         answer |= {"abstained": strange, "reason": UNFAMILIAR if strange else None, "strangeness": strangeness}
         answers[target.name] = answer
     return answers
@@ -183,9 +184,12 @@ def _vote(target: Target, outputs: Sequence[np.ndarray], fit: Mapping[str, Any])
     temperature = float(fit.get("temperature", 1.0))
     vote = combine(target.behaviour.probabilities(output, temperature) for output in outputs)
     names = target.levels or [str(k) for k in range(len(vote.mean))]
+    least, likeliest = fit.get("set_level"), int(np.argmax(vote.mean))
     return {
         "kind": target.kind,
         "levels": {name: round(float(p), 5) for name, p in zip(names, vote.mean, strict=True)},
+        "set": [name for k, name in enumerate(names) if vote.mean[k] >= least or k == likeliest] if least else None,
+        "coverage": fit.get("coverage") if least else None,
         "temperature": temperature,
         "members": vote.members,
         "mutual_information": round(float(vote.mutual_information), 5),

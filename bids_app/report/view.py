@@ -119,6 +119,8 @@ def score_text(name: str, answer: Mapping[str, Any]) -> tuple[str, str, str]:
         return name, text, f"SD {spread:.2g} of {members}" if members > 1 and _is_number(spread) else "one member"
     levels = answer.get("levels") or {}
     text = ", ".join(f"{level} {p:.2f}" for level, p in levels.items() if _is_number(p))
+    if (may := answer.get("set")) and _is_number(answer.get("coverage")):
+        text += f"; {100 * answer['coverage']:.0f} % set: {' or '.join(map(str, may))}"
     shared = answer.get("mutual_information")
     return name, text or "–", f"{shared:.3f} nats of {members}" if members > 1 and _is_number(shared) else "one member"
 
@@ -135,7 +137,9 @@ def _score_table(scores: Scores) -> dict[str, Any]:
         heat = item[1].get("temperature")
         calibrated = f"temperature {heat:g}" if _is_number(heat) else "–"
         if _is_number(item[1].get("coverage")):
-            calibrated = f"{100 * item[1]['coverage']:.0f} % of participants lay in the range out of fold"
+            told = f"{100 * item[1]['coverage']:.0f} % of participants"
+            inside = f"{told} lay in the range out of fold"
+            calibrated = f"{calibrated}; {told} had their level in the set" if "levels" in item[1] else inside
         strange = bool(item[1].get("abstained"))
         rows.append({"name": name, "text": text, "disagreement": disagreement, "how": calibrated, "abstained": strange})
     used = [name for name, there in scores.sequences.items() if there]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +16,9 @@ from bids_app.targets.kind import Statistic, TargetKind
 
 #: Fewer participants than these, and no temperature is fitted.
 FEWEST = 10
+#: Fewer participants than these, and no set of levels is fitted: at 95 % the least that can say anything is 19.
+FEWEST_FOR_SETS = 20
+COVERAGE = 0.95
 
 
 class Levelled(TargetKind):
@@ -55,12 +59,26 @@ class Levelled(TargetKind):
         return outputs
 
     def calibrate(self, outputs: np.ndarray, truth: np.ndarray, participants: int) -> dict[str, Any]:
-        """The ``temperature``."""
+        """The ``temperature``; and ``set_level``, the probability from which a level belongs to the set of those that
+        may be true: `COVERAGE` of people like these have the true one in it (split conformal, folds pooled).
+
+        Sadinle et al., J Am Stat Assoc 114 (2019) 223-234.
+        """
         if participants < FEWEST or len(np.unique(truth)) < 2:
             return {"temperature": 1.0, "note": "too few participants or one level only; not fitted"}
         temperature = self.temperature(outputs, truth.astype(int))
-        edge = not 1.02 * COLDEST < temperature < HOTTEST / 1.02
-        return {"temperature": temperature, **({"note": "at the end of what is tried"} if edge else {})}
+        notes = [] if 1.02 * COLDEST < temperature < HOTTEST / 1.02 else ["at the end of what is tried"]
+        fit: dict[str, Any] = {"temperature": temperature}
+        if participants < FEWEST_FOR_SETS:
+            notes.append("too few for sets of levels")
+        else:
+            fit |= {"set_level": self._set_level(outputs, truth.astype(int), temperature), "coverage": COVERAGE}
+        return {**fit, **({"note": "; ".join(notes)} if notes else {})}
+
+    def _set_level(self, outputs: np.ndarray, truth: np.ndarray, temperature: float) -> float:
+        own = np.sort(self.probabilities(outputs, temperature)[np.arange(len(truth)), truth])
+        rank = min(math.ceil((len(own) + 1) * COVERAGE), len(own))
+        return round(float(np.clip(own[len(own) - rank], 1e-6, 1 - 1e-6)), 6)
 
     def scores(
         self, truth: np.ndarray, value: np.ndarray, probability: np.ndarray | None, levels: Sequence[str] = ()
