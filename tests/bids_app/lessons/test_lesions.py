@@ -119,6 +119,18 @@ class _Bright(torch.nn.Module):
         return Answer([torch.cat([torch.zeros_like(bright), bright], 1)], {}, bright)
 
 
+def test_a_step_teaches_every_voxel_of_a_folded_block(placed):
+    """With one place of each block a step, places learned apart: a chequerboard where a sequence was missing."""
+    lesson = lesson_of("tumour", placed)
+    network = new_state(lesson.recipe, lesson.plan, 1).network
+    images, target = lesson[3]
+    loss, _ = lesson.judge(network, images[None], target[None], 0.0, 0)
+    loss.backward()
+    gradient = network.unet.up_layers[-1]["head"].weight.grad
+    assert len(gradient) == (len(lesson.recipe.regions) + 1) * 2**3
+    assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
 def test_thresholds_are_fitted_and_false_volume_is_told_apart():
     from bids_app.lessons.calibrate import trial_bundle
 
