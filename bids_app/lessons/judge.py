@@ -69,9 +69,8 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
             cross[t] -= np.log(np.clip(own, 1e-6, 1)).mean()
             for k, n in enumerate(lesions):
                 truth = scan.classes == n + 1
-                for h, threshold in enumerate(THRESHOLDS):
-                    mask = p[n] >= threshold
-                    scores[k, t, h] += dice(mask, truth) if truth.any() else 0.0
+                if truth.any():
+                    scores[k, t] += [dice(p[n] >= threshold, truth) for threshold in THRESHOLDS]
     best = int(cross.argmin())
     calibration: dict[str, Any] = {"temperature": TEMPERATURES[best], "threshold": 0.5}
     if lesions:

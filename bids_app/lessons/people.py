@@ -14,7 +14,7 @@ from bids_app.errors import DataError, UsageError
 from bids_app.lessons.anatomy import LOOK_STEP, AnatomyLesson
 from bids_app.lessons.heads import HeadsLesson
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan, offset_of
-from bids_app.lessons.real_heads import HEADS, head_names, load_heads
+from bids_app.lessons.real_heads import HEADS, RealHead, head_names, load_heads
 from bids_app.networks.standardise import standardise
 from bids_app.predict.anatomy import view_around
 from bids_app.recipes.recipe import Recipe
@@ -72,15 +72,18 @@ def load_people(recipe: Recipe, data_root: Path, lesson: HeadsLesson, names: Seq
     coded = code_all(recipe, read_tables(Path(data_root) / HEADS, keys, named_levels(recipe)), keys)
     if coded.wrong:
         raise DataError(f"{Path(data_root) / HEADS}/participants.tsv: " + "; ".join(coded.wrong))
-    views = []
-    for head in lesson.heads:
-        middle = [int(place) for place in head.label_map.brain.float().mean(0).round()]
-        views.append(torch.from_numpy(view_around(head.image[None].numpy(), middle, lesson.patch)))
+    views = [torch.from_numpy(head_view(head, head.image, lesson.patch)) for head in lesson.heads]
     scalings = {}
     for column, target in enumerate(recipe.targets):
         known = coded.targets[np.isfinite(coded.targets[:, column]), column]
         scalings[target.name] = target.behaviour.fit(known, len(coded.levels[target.name]))
     return People(list(names), torch.stack(views), coded.targets, coded.levels, scalings)
+
+
+def head_view(head: RealHead, volume: torch.Tensor, sides: Sequence[int]) -> np.ndarray:
+    """A volume on a head's grid as prediction cuts it, around the middle of its structures, ``(1, *sides)``."""
+    middle = [int(place) for place in head.label_map.brain.float().mean(0).round()]
+    return view_around(volume[None].numpy(), middle, sides)
 
 
 @dataclass
@@ -205,16 +208,18 @@ def asked(network: MultiTaskNet, x: torch.Tensor, offset: Sequence[int]) -> dict
 def solve(network: MultiTaskNet, recipe: Recipe, people: People) -> dict[str, dict[str, Any]]:
     """The exact solution of every head, from the people as they are and as their mirror images."""
     from bids_app.train.batches import Patches
-    from bids_app.train.heads import fit_heads, read_scans
+    from bids_app.train.heads import solve_heads
 
     sides = people.views.shape[2:]
     patches = Patches(people.scans(recipe), sides, 1, 0, regions=len(recipe.regions), normalise=standardise)
-    return fit_heads(
+    levels = {name: len(levels) for name, levels in people.levels.items()}
+    return solve_heads(
         network,
+        patches,
         recipe.targets,
-        np.concatenate([people.targets, people.targets]),
-        [*people.names, *people.names],
-        read_scans(network, patches, mirrored=True),
+        people.targets,
+        people.names,
         scalings=people.scalings,
-        levels={name: len(levels) for name, levels in people.levels.items()},
+        levels=levels,
+        mirrored=True,
     )

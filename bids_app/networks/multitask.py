@@ -18,8 +18,6 @@ from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 
 #: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
 ASIDE = 48.0
-#: What of a target's gradient reaches the network below the head.
-GRADIENTS = ("all", "features", "none")
 
 
 @dataclass(frozen=True)

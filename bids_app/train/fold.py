@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import torch
 
     from bids_app.networks.losses import TaskLosses
+    from bids_app.networks.multitask import MultiTaskNet
     from bids_app.train.augment import Augmentation
 
 
@@ -177,6 +178,24 @@ class Trial:
         kinds = {target.name: target.behaviour for target in self.targets}
         return TaskLosses(kinds, self.plan.targets, segmentation=self.arm.segmentation)
 
+    def solve_heads(self, network: MultiTaskNet) -> dict[str, Any]:
+        """Linear heads from everybody on the training side; see `bids_app.train.heads`."""
+        from bids_app.train.heads import solve_heads
+
+        scans = load_scans(Path(self.task.scans), self.fold.all_training)
+        patches = self.patches(scans)
+        return solve_heads(
+            network,
+            patches,
+            self.targets,
+            patches.targets.numpy().astype(float),
+            [scan.participant for scan in scans],
+            scalings=self.plan.targets,
+            levels={t.name: len(self.task.levels.get(t.name) or ()) for t in self.targets},
+            mirrored=self.recipe.learning.mirror,
+            device=self.task.device,
+        )
+
     def outputs_of(self, target: Target) -> int:
         """Outputs of a target's head."""
         return target.behaviour.outputs(len(self.task.levels.get(target.name) or ()))
@@ -246,9 +265,7 @@ def finish(trial: Trial, state: State, scans: int) -> None:
     network = state.mean.to("cpu").eval()
     if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
         network.load_state_dict(read_weights(best))
-    heads = {}
-    if network.shape.reads_features and network.heads:
-        heads = solve_heads(trial, network)
+    heads = trial.solve_heads(network) if network.shape.reads_features and network.heads else {}
     keep_weights(network, out / WEIGHTS)
     facts = {
         "digest": task.digest,
@@ -262,25 +279,6 @@ def finish(trial: Trial, state: State, scans: int) -> None:
         "heads": heads,
     }
     write_text(out / DONE, json.dumps(facts, indent=1) + "\n")
-
-
-def solve_heads(trial: Trial, network: torch.nn.Module) -> dict[str, Any]:
-    """Linear heads from everybody on the training side; see `bids_app.train.heads.fit_heads`."""
-    from bids_app.train.heads import fit_heads, read_scans
-
-    scans = load_scans(Path(trial.task.scans), trial.fold.all_training)
-    patches, mirrored = trial.patches(scans), trial.recipe.learning.mirror
-    truth = patches.targets.numpy().astype(float)
-    people = [scan.participant for scan in scans]
-    return fit_heads(
-        network,
-        trial.targets,
-        np.concatenate([truth, truth]) if mirrored else truth,
-        people * 2 if mirrored else people,
-        read_scans(network, patches, trial.task.device, mirrored=mirrored),
-        scalings=trial.plan.targets,
-        levels={t.name: len(trial.task.levels.get(t.name) or ()) for t in trial.targets},
-    )
 
 
 def answer_again(trial: Trial) -> None:

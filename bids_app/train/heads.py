@@ -59,6 +59,34 @@ def read_scans(network: MultiTaskNet, patches: Patches, device: str = "cpu", *, 
     return Readings(np.concatenate(image).astype(float), np.concatenate(late).astype(float))
 
 
+def solve_heads(
+    network: MultiTaskNet,
+    patches: Patches,
+    targets: Sequence[Target],
+    truth: np.ndarray,
+    people: Sequence[str],
+    *,
+    scalings: Mapping[str, Mapping[str, Any]],
+    levels: Mapping[str, int],
+    mirrored: bool,
+    device: str = "cpu",
+) -> dict[str, dict[str, Any]]:
+    """`fit_heads` from the scans of ``patches``, where ``mirrored`` also from their mirror images.
+
+    Args:
+        truth, people: a row per scan.
+    """
+    return fit_heads(
+        network,
+        targets,
+        np.concatenate([truth, truth]) if mirrored else truth,
+        [*people, *people] if mirrored else people,
+        read_scans(network, patches, device, mirrored=mirrored),
+        scalings=scalings,
+        levels=levels,
+    )
+
+
 def fit_heads(
     network: MultiTaskNet,
     targets: Sequence[Target],

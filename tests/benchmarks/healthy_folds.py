@@ -20,11 +20,10 @@ import pytest
 
 from bids_app.bundle.bundle import load_bundle
 from bids_app.lessons.heads import HeadsLesson
-from bids_app.lessons.people import People, PeopleLesson
+from bids_app.lessons.people import People, PeopleLesson, head_view
 from bids_app.lessons.train import fit_lesson, new_state, start_from
 from bids_app.measure.overlap import dice
 from bids_app.networks.standardise import standardise
-from bids_app.predict.anatomy import view_around
 from bids_app.recipes.recipe import load_recipe
 from bids_app.targets.closed_form import fit_ridge
 from bids_app.train.heads import read_scans
@@ -109,8 +108,7 @@ def structure_dice(network: Any, lesson: PeopleLesson, people: People) -> float:
 
     table, scores = lesson.classes, []
     for head, view in zip(load_heads(Path(lesson.data_root or ""), people.names, 2.0), people.views, strict=True):
-        middle = [int(place) for place in head.label_map.brain.float().mean(0).round()]
-        truth = table[view_around(head.label_map.labels[None].numpy(), middle, lesson.patch)[0].astype(int)].numpy()
+        truth = table[head_view(head, head.label_map.labels, lesson.patch)[0].astype(int)].numpy()
         with torch.inference_mode():
             said = network.decode(network.encode(standardise(view)[None]))[0].argmax(1)[0].numpy()
         scores.append(np.mean([dice(said == k, truth == k) for k in range(1, len(lesson.recipe.regions) + 1)]))
