@@ -50,6 +50,9 @@ GROUP = {
     "harmonize",
     "harmonize_reference",
     "harmonize_on",
+    "normative",
+    "normative_fit",
+    "age_column",
     "permutations",
     "allow_mixed",
 }
@@ -145,6 +148,9 @@ class Settings:
     harmonize_reference: str | None = None
     harmonize_on: str = "everybody"
     permutations: int = 0
+    normative: Path | None = None
+    normative_fit: bool = False
+    age_column: str = "age"
     allow_mixed: bool = False
 
     @property

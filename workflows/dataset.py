@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bids_app.bids.dataset import write_dataset_files
@@ -30,10 +31,15 @@ def prepare_dataset(settings: Settings) -> list[str]:
 
 
 def _keep_participants(settings: Settings) -> list[str]:
-    """A copy of participants.tsv: the group level reads the output folder only."""
-    told = []
-    for name in ("participants.tsv", "participants.json"):
-        source = Path(settings.bids_dir) / name
+    """Copies of participants.tsv and every sessions.tsv: the group level reads the output folder only."""
+    told, bids_dir = [], Path(settings.bids_dir)
+    sources = [bids_dir / "participants.tsv", bids_dir / "participants.json"]
+    folders = [bids_dir / f"sub-{label.removeprefix('sub-')}" for label in settings.participant_label]
+    if not folders or not all(folder.is_dir() for folder in folders):  # a file of labels, or another spelling
+        folders = sorted(Path(one.path) for one in os.scandir(bids_dir) if one.name.startswith("sub-") and one.is_dir())
+    sources += [folder / f"{folder.name}_sessions.{kind}" for folder in folders for kind in ("tsv", "json")]
+    for source in sources:
+        name = source.name
         try:
             write_bytes(settings.output_dir / "logs" / name, source.read_bytes())
         except FileNotFoundError:

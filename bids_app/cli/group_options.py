@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bids_app.cli.option_kinds import Option, count_or_none, make_option
 
 GROUP = "group level"
@@ -75,6 +77,22 @@ GROUP_OPTIONS: tuple[Option, ...] = (
         kind=count_or_none,
         metavar="N",
     ),
+    make_option(
+        "normative_fit",
+        ("--normative-fit",),
+        "fit a normative model (age, covariates, site) on --control-group, or on all people, and score everybody",
+        GROUP,
+        kind=None,
+    ),
+    make_option(
+        "normative",
+        ("--normative",),
+        "score everybody by a normative model that was fitted before (group_normative_model.json)",
+        GROUP,
+        kind=Path,
+        metavar="FILE",
+    ),
+    make_option("age_column", ("--age-column",), "column of ages, for the normative model", GROUP, metavar="NAME"),
     make_option(
         "allow_mixed",
         ("--allow-mixed",),

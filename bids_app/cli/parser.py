@@ -190,6 +190,7 @@ def _absolute(settings: Settings) -> Settings:
             "bundle",
             "use_plugin",
             "plan",
+            "normative",
         )
         if getattr(settings, name) is not None
     }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,31 +14,16 @@ from bids_app.group.contrasts import COLUMNS, analyse
 from bids_app.group.design import as_levels, design_of, find_columns
 from bids_app.group.harmonise import differences, entangled, fit_combat, negative
 from bids_app.group.names import UNITS
+from bids_app.group.normative_answers import answer_normative
+from bids_app.group.performance import answer_performance
 from bids_app.group.plan import GroupPlan
+from bids_app.group.reliability import answer_reliability, years_of
+from bids_app.group.results import Answers
 from bids_app.group.table1 import TABLE1, table_one
 from bids_app.group.volumes import PRIMARY
 
 #: Measures that questions are asked of, where none are named.
 ASKED = (PRIMARY, "lesion_load_mm3")
-
-
-@dataclass
-class Answers:
-    """What the group level found.
-
-    Attributes:
-        tables: by file name.
-        dictionaries: JSON content by file name.
-        shown: plain data for the page.
-        methods: sentences of what was done; ``[@key]`` cites an entry of `bids_app.report.references`.
-        warnings: sentences.
-    """
-
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    dictionaries: dict[str, Any] = field(default_factory=dict)
-    shown: dict[str, Any] = field(default_factory=dict)
-    methods: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
@@ -55,11 +38,14 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
         DataError: one of them cannot be answered; the sentence says why.
     """
     answers = Answers()
-    if not plan.asks and plan.harmonise == "none":
+    answer_performance(found, answers, plan.seed)
+    measures = chosen_measures(wide, found, plan) if len(wide) else []
+    years = years_of(wide, plan, found.participants.session_columns) if len(wide) else None
+    answer_reliability(wide, measures, {name: unit_of(name) for name in measures}, years, answers)
+    if not plan.asks and plan.harmonise == "none" and plan.normative is None:
         return answers
     if wide.empty:
         raise DataError("no finished session has a number, so that there is nothing to compare")
-    measures = chosen_measures(wide, found, plan)
     if plan.site is not None:
         find_columns([plan.site], list(wide.columns), "--site-column")
         if plan.group is not None:
@@ -69,7 +55,9 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
     if plan.harmonise == "combat":
         table = _harmonise(wide, measures, plan, answers)
     if plan.asks:
-        _contrasts(table, measures, plan, answers)
+        _contrasts(table, measures, plan, answers, years)
+    if plan.normative is not None:
+        answer_normative(wide, measures, plan, answers)
     return answers
 
 
@@ -176,12 +164,14 @@ def _residuals(values: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def _contrasts(table: pd.DataFrame, measures: list[str], plan: GroupPlan, answers: Answers) -> None:
+def _contrasts(
+    table: pd.DataFrame, measures: list[str], plan: GroupPlan, answers: Answers, years: pd.Series | None
+) -> None:
     sides = asymmetries(table, measures)
     table = pd.concat([table, sides], axis=1)
     asked = [*measures, *sides.columns]
     units = {name: unit_of(name) for name in asked}
-    found = analyse(table, asked, plan, units=units)
+    found = analyse(table, asked, plan, years=years, units=units)
     answers.tables["group_contrasts.tsv"] = found
     answers.dictionaries["group_contrasts.json"] = {name: {"Description": text} for name, text in COLUMNS.items()}
     answers.shown["contrasts"] = found.astype(object).where(found.notna(), None).to_dict("records")

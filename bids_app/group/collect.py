@@ -12,7 +12,9 @@ from bids_app.bids.record import Preprocessing, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
 from bids_app.group.participants import Participants, fit_to, read_participants
+from bids_app.group.predictions import Given, given_scores
 from bids_app.group.ratings import RATINGS, Key, Rating, read_ratings
+from bids_app.group.sessions import add_sessions
 from bids_app.group.volumes import Volumes
 
 STAGES = ("found", "preprocessed", "predicted", "in the table")
@@ -46,7 +48,7 @@ class Collection:
     """All sessions and numbers of an output folder, its participants and what was odd.
 
     ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between
-    sessions of versions of the program and of weights of a recipe.
+    sessions of versions of the program and of weights of a recipe. ``scores``: answers of the targets.
     """
 
     sessions: list[Session]
@@ -54,6 +56,7 @@ class Collection:
     participants: Participants
     warnings: list[str] = field(default_factory=list)
     made_by: dict[str, list[str]] = field(default_factory=dict)
+    scores: list[Given] = field(default_factory=list)
 
 
 def collect(output_dir: Path) -> Collection:
@@ -76,22 +79,28 @@ def collect(output_dir: Path) -> Collection:
     copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
     participants = read_participants(next((c for c in copies if c.is_file()), copies[0]))
     fit_to(participants, [f"sub-{key.partition('_')[0].removeprefix('sub-')}" for key in keys])
-    warnings = [*participants.warnings, *rated]
     sessions, volumes, made = [], Volumes(), _Makers()
+    warnings: list[str] = []
+    scores: list[Given] = []
+    identities: list[tuple[str, str]] = []
     for key in keys:
         record = read_session(output_dir, key)
         identity = _identity(record)
+        identities.append(identity)
         bad = {recipe for recipe in record.recipes if _is_bad((*identity, recipe), ratings)}
         measured = volumes.add(output_dir, record, identity, bad, warnings)
         sessions += [rate(row, ratings) for row in _rows(output_dir, record, measured)]
         made.add(record)
+        scores += given_scores(record, identity, bad)
+    add_sessions(participants, output_dir, identities)
+    warnings = [*participants.warnings, *rated, *warnings]
     sessions += _not_run(participants, sessions)
     absent = sorted({s.participant_id for s in sessions} - set(participants.rows)) if participants.rows else []
     if absent:
         warnings.append(f"participants.tsv has no row for {', '.join(absent)}.")
     known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
     warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
-    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed())
+    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), scores)
 
 
 def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:

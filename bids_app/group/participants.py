@@ -18,12 +18,20 @@ class Participants:
     """``rows`` by participant_id (``sub-01``), the other ``columns`` in their order, and what was odd.
 
     ``dictionary``: what the JSON beside the table says of each column (Description, Units, Levels and so on).
+    ``sessions``: cells of sessions.tsv by participant_id and session_id; ``session_columns``: the columns that it has.
     """
 
     columns: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     dictionary: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sessions: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    session_columns: list[str] = field(default_factory=list)
+
+    def value(self, person: str, session: str, column: str) -> str:
+        """A session's value of a column, else its participant's; ``n/a`` where neither is known."""
+        own = self.sessions.get((person, session), {}).get(column, "n/a")
+        return own if own != "n/a" else self.rows.get(person, {}).get(column, "n/a")
 
 
 def read_participants(path: Path) -> Participants:

@@ -23,6 +23,8 @@ class GroupPlan:
         harmonise_reference: site that stays as it is.
         harmonise_on: ``everybody`` or ``controls``: who sites are estimated on.
         permutations: of each group difference, after Freedman and Lane; 0 for none.
+        normative: None, ``fit`` (on the control group, or on everybody without groups), or the path of a model.
+        age: column of ages, in years, for it.
         allow_mixed: take sessions of several versions or bundles together.
         seed: of what draws.
     """
@@ -38,6 +40,8 @@ class GroupPlan:
     harmonise_reference: str | None = None
     harmonise_on: str = "everybody"
     permutations: int = 0
+    normative: str | None = None
+    age: str = "age"
     allow_mixed: bool = False
     seed: int = DEFAULT_SEED
 
@@ -61,6 +65,8 @@ def plan_of(settings: Settings) -> GroupPlan:
         harmonise_reference=settings.harmonize_reference,
         harmonise_on=settings.harmonize_on,
         permutations=settings.permutations,
+        normative="fit" if settings.normative_fit else str(settings.normative) if settings.normative else None,
+        age=settings.age_column,
         allow_mixed=settings.allow_mixed,
         seed=settings.random_seed,
     )

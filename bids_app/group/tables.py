@@ -14,6 +14,7 @@ from bids_app.bids.files import write_text
 from bids_app.errors import DataError
 from bids_app.group.answers import Answers, answer
 from bids_app.group.collect import STAGES, Collection, collect
+from bids_app.group.design import MOST_LEVELS
 from bids_app.group.names import DEFINITIONS, UNITS, column_name
 from bids_app.group.participants import choose_group_column
 from bids_app.group.plan import GroupPlan
@@ -76,7 +77,7 @@ def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
         **{name: tsv(table) for name, table in answers.tables.items()},
         **{name: _json(content) for name, content in answers.dictionaries.items()},
     }
-    page = plain(found, column, answers)
+    page = plain(found, column, answers, plan)
     writers: list[Callable[[], Path]] = [lambda: write_tsv(output_dir / "group_volumes.tsv", long)]
     written = [write() for write in writers]
     written += [write_text(output_dir / name, text) for name, text in texts.items()]
@@ -100,28 +101,32 @@ def merged_names(found: Collection, taken: tuple[str, ...] | list[str]) -> dict[
     return {c: f"participants_{c}" if c in taken else c for c in found.participants.columns}
 
 
-def _people(found: Collection, who: pd.Series, taken: tuple[str, ...] | list[str]) -> pd.DataFrame:
-    """participants.tsv's columns for each row of a table, as categories, None where not known."""
-    rows = found.participants.rows
-    coded = pd.Categorical(who)
+def _people(found: Collection, table: pd.DataFrame, taken: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    """Columns of participants.tsv and sessions.tsv for each row of a table, as categories, None where not known."""
+    known = found.participants
+    person, session = (pd.Categorical(table[name]) for name in ("participant_id", "session_id"))
+    number = person.codes.astype(np.int64) * max(len(session.categories), 1) + session.codes
+    places, distinct = pd.factorize(number)
+    pairs = [divmod(int(one), max(len(session.categories), 1)) for one in distinct]
+    named = [(str(person.categories[p]), str(session.categories[s])) for p, s in pairs]
     columns: dict[str, Any] = {}
     for name, shown in merged_names(found, taken).items():
-        cells = [rows.get(person, {}).get(name, "n/a") for person in coded.categories]
+        cells = [known.value(*one, name) for one in named]
         own = pd.Categorical([None if cell == "n/a" else cell for cell in cells])
-        codes = np.append(own.codes, -1)[coded.codes] if len(cells) else np.zeros(0, int)
+        codes = own.codes[places] if len(cells) else np.zeros(0, int)
         columns[shown] = pd.Categorical.from_codes(codes, own.categories)
-    return pd.DataFrame(columns, index=who.index)
+    return pd.DataFrame(columns, index=table.index)
 
 
 def merged_long(found: Collection) -> pd.DataFrame:
     """One row per number, with participants.tsv's columns."""
     long = found.long[list(SHOWN)]
-    return pd.concat([long, _people(found, long["participant_id"], SHOWN)], axis=1)
+    return pd.concat([long, _people(found, long, SHOWN)], axis=1)
 
 
 def merged(found: Collection, wide: pd.DataFrame) -> pd.DataFrame:
     """One row per session, with participants.tsv's columns."""
-    return pd.concat([wide, _people(found, wide["participant_id"], list(wide.columns))], axis=1)
+    return pd.concat([wide, _people(found, wide, list(wide.columns))], axis=1)
 
 
 def attrition_table(found: Collection) -> pd.DataFrame:
@@ -150,25 +155,27 @@ def dictionary(found: Collection, wide_header: list[str]) -> dict[str, Any]:
                 "Description": DEFINITIONS[measure],
                 "Units": UNITS[measure],
             }
-    own = wide_header[: len(wide_header) - len(found.participants.columns)]
+    known = found.participants
+    own = wide_header[: len(wide_header) - len(known.columns)]
     for column in found.participants.columns:
+        source = "sessions" if column in known.session_columns else "participants"
         for table in (SHOWN, own):
             told = {
-                "Description": f"{column}, as in participants.tsv.",
+                "Description": f"{column}, as in {source}.tsv.",
                 **found.participants.dictionary.get(column, {}),
             }
             entries.setdefault(merged_names(found, table)[column], told)
     return entries
 
 
-def plain(found: Collection, column: str | None, answers: Answers) -> dict[str, Any]:
+def plain(found: Collection, column: str | None, answers: Answers, plan: GroupPlan) -> dict[str, Any]:
     """What the page needs, as plain data."""
-    rows = found.participants.rows
     pages = {s.key: s.page for s in found.sessions}
     shown = found.long[(found.long["measure"] == PRIMARY) & found.long["value"].notna() & (found.long["qc"] != BAD)]
     values = shown.astype({name: object for name in LONG if name != "value"}).to_dict("records")
+    known = found.participants
     for v in values:
-        v["group"] = rows.get(v["participant_id"], {}).get(column, "n/a") if column else "all"
+        v["group"] = known.value(v["participant_id"], v["session_id"], column) if column else "all"
         v["page"] = pages.get(v["key"], "")
     return {
         "group_column": column,
@@ -179,7 +186,22 @@ def plain(found: Collection, column: str | None, answers: Answers) -> dict[str, 
         "sessions": [s.__dict__ for s in found.sessions],
         "values": values,
         "answers": answers.shown,
+        "methods": answers.methods,
+        "filters": _filters(found, column, plan),
     }
+
+
+def _filters(found: Collection, column: str | None, plan: GroupPlan) -> dict[str, dict[str, str]]:
+    """What the page can be filtered by: group, site and sex, where there are two values or more; by participant."""
+    rows, by_lower = found.participants.rows, {c.lower(): c for c in reversed(found.participants.columns)}
+    names = [column, plan.site or by_lower.get("site"), by_lower.get("sex") or by_lower.get("gender")]
+    people = {s.participant_id for s in found.sessions if s.reached}
+    filters = {}
+    for name in dict.fromkeys(one for one in names if one):
+        values = {person: rows[person].get(name, "n/a") for person in people if person in rows}
+        if 2 <= len(set(values.values())) <= MOST_LEVELS:
+            filters[name] = values
+    return filters
 
 
 def _json(content: Any) -> str:

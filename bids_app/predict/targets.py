@@ -34,11 +34,12 @@ def predict_targets(
         device: as `bids_app.predict.predict.resolve_device` gives it.
 
     Returns:
-        Per target ``kind``; ``levels`` (probability of each, which sum to one), with the ``set`` of those that may be
-        true (it held the truth of ``coverage`` of participants out of fold; None where too few were there to say); or
-        ``value`` with ``unit`` and the interval that held ``coverage`` of participants out of fold; ``temperature``;
-        ``members`` that voted and their ``mutual_information`` in nats (standard deviation, ``members_sd``, of a
-        value); ``abstained`` and ``reason``. Where it abstained there is no probability, no set and no value.
+        Per target ``column`` of participants.tsv where its truth stands; ``kind``; ``levels`` (probability of each,
+        which sum to one), with the ``set`` of those that may be true (it held the truth of ``coverage`` of
+        participants out of fold; None where too few were there to say); or ``value`` with ``unit`` and the interval
+        that held ``coverage`` of participants out of fold; ``temperature``; ``members`` that voted and their
+        ``mutual_information`` in nats (standard deviation, ``members_sd``, of a value); ``abstained`` and ``reason``.
+        Where it abstained there is no probability, no set and no value.
 
     Raises:
         BundleError: a member gave no finite answer; none is left out.
@@ -58,7 +59,7 @@ def predict_targets(
         if strange:
             answer |= {name: None for name in ("levels", "set", "value", "low", "high") if name in answer}
         answer |= {"abstained": strange, "reason": UNFAMILIAR if strange else None, "strangeness": strangeness}
-        answers[target.name] = answer
+        answers[target.name] = {"column": target.column or target.name, **answer}
     return answers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 360.0, 250.0
@@ -46,13 +46,16 @@ def geometry() -> dict[str, float]:
     }
 
 
-def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top: float) -> dict[str, Any]:
+def distribution(
+    values: Sequence[Mapping[str, Any]], groups: Sequence[str], top: float, drawn: Collection[str] | None = None
+) -> dict[str, Any]:
     """Dots beside each other where they would overlap, over the quartiles and the median of each group.
 
     Args:
         values: ``value``, ``group``, ``key``, ``participant_id``, ``page``, ``qc`` of each session.
         groups: all groups of the page, in order, so that every chart has the same columns.
         top: the axis reaches from 0, or the lowest value, to here.
+        drawn: keys of the sessions that are drawn as dots; None for all.
     """
     numbers = [v["value"] for v in values]
     marks = ticks(min([0.0, *numbers]), top)
@@ -72,6 +75,7 @@ def distribution(values: Sequence[Mapping[str, Any]], groups: Sequence[str], top
         )
         people = len({v.get("participant_id", v["key"]) for v in members})
         columns.append({"group": group, "middle": middle, "box": box, "line": line, "people": people, **facts})
+        members = members if drawn is None else [v for v in members if v["key"] in drawn]
         heights = [scale(v["value"]) for v in members]
         for v, y, shift in zip(members, heights, swarm(heights, half), strict=True):
             dots.append({**v, "x": middle + shift, "y": y, "tone": position % 6})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,13 @@ def raw_paragraphs(record: SessionRecord) -> list[str]:
 
 def build_methods(record: SessionRecord) -> Methods:
     """The text for people: citations as author and year."""
+    return text_methods(raw_paragraphs(record))
+
+
+def text_methods(sentences: Sequence[str]) -> Methods:
+    """Sentences with citations, as people read them."""
     cited: list[str] = []
-    paragraphs = [CITED.sub(lambda found: _named(found.group(), cited), text) for text in raw_paragraphs(record)]
+    paragraphs = [CITED.sub(lambda found: _named(found.group(), cited), text) for text in sentences]
     return Methods(paragraphs, [REFERENCES[key] for key in cited])
 
 

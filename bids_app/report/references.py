@@ -63,6 +63,10 @@ REFERENCES: dict[str, str] = {
     "6(2):65–70 (1979).",
     "freedman-lane": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE. Permutation inference for the general "
     "linear model. NeuroImage 92:381–397 (2014). doi:10.1016/j.neuroimage.2014.01.060",
+    "icc": "Shrout PE, Fleiss JL. Intraclass correlations: uses in assessing rater reliability. Psychological Bulletin "
+    "86(2):420–428 (1979). doi:10.1037/0033-2909.86.2.420",
+    "bland-altman": "Bland JM, Altman DG. Statistical methods for assessing agreement between two methods of clinical "
+    "measurement. The Lancet 327(8476):307–310 (1986). doi:10.1016/S0140-6736(86)90837-8",
     "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018, "
     "Lecture Notes in Computer Science 11384:311–320 (2019). doi:10.1007/978-3-030-11726-9_28",
     "synthseg": "Billot B, Greve DN, Puonti O, et al. SynthSeg: segmentation of brain MRI scans of any contrast and "
@@ -106,6 +110,8 @@ SHORT: dict[str, str] = {
     "fdr": "Benjamini and Hochberg, 1995",
     "holm": "Holm, 1979",
     "freedman-lane": "Winkler et al., 2014",
+    "icc": "Shrout and Fleiss, 1979",
+    "bland-altman": "Bland and Altman, 1986",
     "segresnet": "Myronenko, 2018",
     "synthseg": "Billot et al., 2023",
     "cit168": "Pauli et al., 2018",

@@ -12,8 +12,11 @@ from bids_app.bids.files import write_text
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **context: Any) -> str:
-    """A page as text. Whatever comes from data is escaped, and what a record lacks is blank: a page must not fail."""
+def render(template: str, scripts: tuple[str, ...] = ("page.js",), **context: Any) -> str:
+    """A page as text. Whatever comes from data is escaped, and what a record lacks is blank: a page must not fail.
+
+    ``scripts``: files beside the template, which become one script of the page.
+    """
     from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     environment = Environment(
@@ -24,8 +27,10 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["num"] = number
+    environment.filters["figures"] = figures
+    environment.filters["cell"] = cell
     environment.filters["duration"] = duration
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8").strip()
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8").strip() for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8").strip()
     return environment.get_template(template).render(style=style, script=script, script_hash=digest, **context)
@@ -45,6 +50,22 @@ def number(value: Any, digits: int = 1) -> str:
     if not isinstance(value, int | float) or value != value:
         return "–"
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def figures(value: Any, digits: int = 3) -> str:
+    """A number of any size with so many digits that count, or a dash."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return "–"
+    text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    if "e" in text:
+        base, _, power = text.partition("e")
+        text = f"{base} × 10^{int(power)}"
+    return text.replace("-", "−")
+
+
+def cell(value: Any) -> str:
+    """Whatever stands in a table: a number with three digits, a text as it is, a dash for nothing."""
+    return "–" if value is None else value if isinstance(value, str) else figures(value)
 
 
 def duration(seconds: Any) -> str:

@@ -1,0 +1,27 @@
+"""What the parts of the group level hand on: tables, what the page shows, and what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass
+class Answers:
+    """What the group level found.
+
+    Attributes:
+        tables: by file name.
+        dictionaries: JSON content by file name.
+        shown: plain data for the page.
+        methods: sentences of what was done; ``[@key]`` cites an entry of `bids_app.report.references`.
+        warnings: sentences.
+    """
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    dictionaries: dict[str, Any] = field(default_factory=dict)
+    shown: dict[str, Any] = field(default_factory=dict)
+    methods: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
