@@ -62,20 +62,20 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
 
 
 def chosen_measures(wide: pd.DataFrame, found: Collection, plan: GroupPlan) -> list[str]:
-    """Columns that questions are asked of.
+    """Columns that questions are asked of: those named, or that fit a pattern and are no covariate.
 
     Raises:
         DataError: a name or pattern fits no column; lists some that are there.
     """
     own = [c for c in wide.columns if c.endswith(tuple(UNITS))]
     if not plan.measures:
-        return [c for c in own if c.endswith(ASKED)]
+        return [c for c in own if c.endswith(ASKED) and c not in plan.covariates]
     chosen: list[str] = []
     for pattern in plan.measures:
         fits = [c for c in own if fnmatch.fnmatchcase(c, pattern)]
         if not fits:
             find_columns([pattern], own, "--measures")
-        chosen += [c for c in fits if c not in chosen]
+        chosen += [c for c in fits if c not in chosen and (c == pattern or c not in plan.covariates)]
     return chosen
 
 

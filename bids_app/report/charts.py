@@ -23,6 +23,12 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(i * step, 10) for i in range(first, last + 1)]
 
 
+def short(value: float) -> str:
+    """A tick's number in few characters, with a true minus."""
+    text = f"{value / 1000:g}k" if abs(value) >= 10000 else f"{value:g}"
+    return text.replace("-", "−")
+
+
 def summary(numbers: Sequence[float]) -> dict[str, float | int | None]:
     """Count, median and quartiles (linear interpolation, inclusive)."""
     if not numbers:

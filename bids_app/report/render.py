@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import numbers
 from pathlib import Path
 from typing import Any
 
 from bids_app.bids.files import write_text
+from bids_app.report.charts import short
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,6 +31,7 @@ def render(template: str, scripts: tuple[str, ...] = ("page.js",), **context: An
     environment.filters["num"] = number
     environment.filters["figures"] = figures
     environment.filters["cell"] = cell
+    environment.filters["tick"] = short
     environment.filters["duration"] = duration
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8").strip() for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -54,8 +57,9 @@ def number(value: Any, digits: int = 1) -> str:
 
 def figures(value: Any, digits: int = 3) -> str:
     """A number of any size with so many digits that count, or a dash."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value != value:
         return "–"
+    value = float(value)
     text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
     if "e" in text:
         base, _, power = text.partition("e")

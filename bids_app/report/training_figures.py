@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from bids_app.report.charts import axis, ticks
+from bids_app.report.charts import axis, short, ticks
 
 WIDTH, HEIGHT = 360.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 20.0, 24.0, 40.0
@@ -66,12 +66,6 @@ def frame(
         "top": TOP,
         "bottom": HEIGHT - BOTTOM,
     }
-
-
-def short(value: float) -> str:
-    """A tick's number in few characters, with a true minus."""
-    text = f"{value / 1000:g}k" if abs(value) >= 10000 else f"{value:g}"
-    return text.replace("-", "−")
 
 
 def forest(rows: Sequence[Mapping[str, Any]], heading: Mapping[str, str]) -> list[dict[str, Any]]:
