@@ -53,6 +53,7 @@ GROUP = {
     "normative",
     "normative_fit",
     "age_column",
+    "lesion_maps",
     "permutations",
     "allow_mixed",
 }
@@ -151,6 +152,7 @@ class Settings:
     normative: Path | None = None
     normative_fit: bool = False
     age_column: str = "age"
+    lesion_maps: bool = False
     allow_mixed: bool = False
 
     @property

@@ -94,6 +94,13 @@ GROUP_OPTIONS: tuple[Option, ...] = (
     ),
     make_option("age_column", ("--age-column",), "column of ages, for the normative model", GROUP, metavar="NAME"),
     make_option(
+        "lesion_maps",
+        ("--lesion-maps",),
+        "map how often lesions hit each place of the template, and test --scales and groups voxel by voxel",
+        GROUP,
+        kind=None,
+    ),
+    make_option(
         "allow_mixed",
         ("--allow-mixed",),
         "take sessions of several versions of the program or of a bundle together",

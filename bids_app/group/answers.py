@@ -13,6 +13,7 @@ from bids_app.group.collect import Collection
 from bids_app.group.contrasts import COLUMNS, analyse
 from bids_app.group.design import as_levels, design_of, find_columns
 from bids_app.group.harmonise import differences, entangled, fit_combat, negative
+from bids_app.group.maps import LESIONS, answer_maps, lesion_table
 from bids_app.group.names import UNITS
 from bids_app.group.normative_answers import answer_normative
 from bids_app.group.performance import answer_performance
@@ -39,6 +40,11 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
     """
     answers = Answers()
     answer_performance(found, answers, plan.seed)
+    if found.lesions:
+        answers.tables["group_lesions.tsv"] = lesion_table(found.lesions)
+        answers.dictionaries["group_lesions.json"] = {name: {"Description": text} for name, text in LESIONS.items()}
+    if plan.maps and len(wide):
+        answer_maps(found.masks, wide, plan, answers)
     measures = chosen_measures(wide, found, plan) if len(wide) else []
     years = years_of(wide, plan, found.participants.session_columns) if len(wide) else None
     answer_reliability(wide, measures, {name: unit_of(name) for name in measures}, years, answers)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bids_app.bids.record import Preprocessing, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
+from bids_app.group.maps import LesionMask, lesion_masks, lesion_rows
 from bids_app.group.participants import Participants, fit_to, read_participants
 from bids_app.group.predictions import Given, given_scores
 from bids_app.group.ratings import RATINGS, Key, Rating, read_ratings
@@ -47,8 +49,9 @@ class Session:
 class Collection:
     """All sessions and numbers of an output folder, its participants and what was odd.
 
-    ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between
-    sessions of versions of the program and of weights of a recipe. ``scores``: answers of the targets.
+    ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between sessions of versions
+    of the program and of weights of a recipe. ``scores``: answers of the targets. ``lesions``: a row per lesion
+    (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions.
     """
 
     sessions: list[Session]
@@ -57,6 +60,8 @@ class Collection:
     warnings: list[str] = field(default_factory=list)
     made_by: dict[str, list[str]] = field(default_factory=dict)
     scores: list[Given] = field(default_factory=list)
+    lesions: list[tuple[Any, ...]] = field(default_factory=list)
+    masks: list[LesionMask] = field(default_factory=list)
 
 
 def collect(output_dir: Path) -> Collection:
@@ -82,6 +87,8 @@ def collect(output_dir: Path) -> Collection:
     sessions, volumes, made = [], Volumes(), _Makers()
     warnings: list[str] = []
     scores: list[Given] = []
+    lesions: list[tuple[Any, ...]] = []
+    masks: list[LesionMask] = []
     identities: list[tuple[str, str]] = []
     for key in keys:
         record = read_session(output_dir, key)
@@ -92,6 +99,8 @@ def collect(output_dir: Path) -> Collection:
         sessions += [rate(row, ratings) for row in _rows(output_dir, record, measured)]
         made.add(record)
         scores += given_scores(record, identity, bad)
+        lesions += lesion_rows(record, identity)
+        masks += lesion_masks(output_dir, record, bad)
     add_sessions(participants, output_dir, identities)
     warnings = [*participants.warnings, *rated, *warnings]
     sessions += _not_run(participants, sessions)
@@ -100,7 +109,7 @@ def collect(output_dir: Path) -> Collection:
         warnings.append(f"participants.tsv has no row for {', '.join(absent)}.")
     known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
     warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
-    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), scores)
+    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), scores, lesions, masks)
 
 
 def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:

@@ -25,6 +25,7 @@ class GroupPlan:
         permutations: of each group difference, after Freedman and Lane; 0 for none.
         normative: None, ``fit`` (on the control group, or on everybody without groups), or the path of a model.
         age: column of ages, in years, for it.
+        maps: whether lesions are mapped in template space and tested voxel by voxel.
         allow_mixed: take sessions of several versions or bundles together.
         seed: of what draws.
     """
@@ -42,6 +43,7 @@ class GroupPlan:
     permutations: int = 0
     normative: str | None = None
     age: str = "age"
+    maps: bool = False
     allow_mixed: bool = False
     seed: int = DEFAULT_SEED
 
@@ -67,6 +69,7 @@ def plan_of(settings: Settings) -> GroupPlan:
         permutations=settings.permutations,
         normative="fit" if settings.normative_fit else str(settings.normative) if settings.normative else None,
         age=settings.age_column,
+        maps=settings.lesion_maps,
         allow_mixed=settings.allow_mixed,
         seed=settings.random_seed,
     )

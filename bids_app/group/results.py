@@ -16,6 +16,7 @@ class Answers:
         tables: by file name.
         dictionaries: JSON content by file name.
         shown: plain data for the page.
+        images: NIfTI images by file name.
         methods: sentences of what was done; ``[@key]`` cites an entry of `bids_app.report.references`.
         warnings: sentences.
     """
@@ -23,5 +24,6 @@ class Answers:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     dictionaries: dict[str, Any] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, Any] = field(default_factory=dict)
     methods: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

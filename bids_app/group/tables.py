@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_app.bids.files import write_text
+from bids_app.bids.files import write_bytes, write_text
 from bids_app.errors import DataError
 from bids_app.group.answers import Answers, answer
 from bids_app.group.collect import STAGES, Collection, collect
@@ -81,6 +82,7 @@ def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
     writers: list[Callable[[], Path]] = [lambda: write_tsv(output_dir / "group_volumes.tsv", long)]
     written = [write() for write in writers]
     written += [write_text(output_dir / name, text) for name, text in texts.items()]
+    written += [write_bytes(output_dir / name, packed(image)) for name, image in answers.images.items()]
     return [*written, write_group_page(output_dir, page), write_index(output_dir)]
 
 
@@ -202,6 +204,11 @@ def _filters(found: Collection, column: str | None, plan: GroupPlan) -> dict[str
         if 2 <= len(set(values.values())) <= MOST_LEVELS:
             filters[name] = values
     return filters
+
+
+def packed(image: Any) -> bytes:
+    """A NIfTI image as the bytes of a compressed file, the same on every run."""
+    return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def _json(content: Any) -> str:

@@ -1,9 +1,9 @@
 """Do the group level's intervals and p-values hold? Simulated datasets whose truth is known.
 
 ``python -m tests.benchmarks.group_truth [--datasets 1000]`` prints, of so many datasets each: how often the 95 %
-interval of an adjusted group difference holds the truth (93 to 97 % wanted); how often nothing is called something at 0.05 (4 to
-6 %): as it is, with ComBat, with unequal variances, with repeated sessions; and whether effects published for the
-habenula are found again in a planted cohort of 234 depressed and 148 healthy people.
+interval of an adjusted group difference holds the truth (93 to 97 % wanted); how often nothing is called something
+at 0.05 (4 to 6 %): as it is, with ComBat, with unequal variances, with repeated sessions; and whether effects that were
+published for the habenula are found again in a planted cohort of 234 depressed and 148 healthy people.
 """
 
 from __future__ import annotations
