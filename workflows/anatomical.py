@@ -16,7 +16,7 @@ from workflows.interfaces.imaging import BrainMask, Conform, CorrectBias, Denois
 from workflows.naming import slug
 
 #: Maps with a physical scale: a bias field would change what they mean.
-QUANTITATIVE = ("ADC", "T1map", "T2map", "R1map", "R2map", "MTRmap")
+QUANTITATIVE = ("ADC", "T1map", "T2map", "R1map", "R2map", "MTRmap", "alff", "falff", "reho")
 #: Reference and sequence that come from one series, so that registering them could only move them apart.
 PAIR = ("trace", "ADC")
 #: The template the recipes' coordinates are given in.
@@ -123,6 +123,7 @@ def init_sequence_wf(
     prepared: bool = False,
     computed: bool = False,
     in_place: bool = False,
+    placed: bool = False,
     name: str | None = None,
 ) -> Workflow:
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
@@ -131,18 +132,22 @@ def init_sequence_wf(
     same series (``in_place``). An ADC map is brought to 1e-3 mm²/s; where the reference is the trace image, it is not
     registered but must lie on it. ``computed``: as in `init_reference_wf`.
 
-    Inputs: ``reference``. A lesion mask is left out of what is compared.
+    Inputs: ``reference``; ``matrix`` where the sequence is ``placed`` by what it was computed from. A lesion mask is
+    left out of what is compared.
     Outputs: ``image`` (corrected, on its own grid), ``plain`` (the same before its bias was corrected), ``matrix`` (its
     world to the reference's world).
     """
     workflow = Workflow(name=name or f"{slug(sequence)}_wf")
-    inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
+    inputnode = Node(IdentityInterface(["reference", "matrix"] if placed else ["reference"]), name="inputnode")
     plain, corrected = _corrected(
         workflow, image, settings, sequence=sequence, reference=False, bias=bias, computed=computed
     )
     outputnode = Node(IdentityInterface(["image", "plain", "matrix"]), name="outputnode")
     workflow.connect([(corrected, outputnode, [("out_file", "image")]), (plain, outputnode, [("out_file", "plain")])])
     workflow.add_nodes([inputnode])
+    if placed:
+        workflow.connect(inputnode, "matrix", outputnode, "matrix")
+        return workflow
     if prepared or in_place:
         outputnode.inputs.matrix = np.eye(4).tolist()
         return workflow

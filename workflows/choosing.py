@@ -9,7 +9,8 @@ from typing import Any
 
 from bids_app.bids.dataset import lookup_table
 from bids_app.bids.files import write_text
-from bids_app.bids.gradients import read_bvalues
+from bids_app.bids.functional import read_timing
+from bids_app.bids.gradients import COMPUTED, read_bvalues
 from bids_app.bids.masks import check_mask
 from bids_app.bids.naming import parse_name
 from bids_app.bids.preflight import ImageFacts, check_image
@@ -201,18 +202,22 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True) ->
 
     ``head``: see `check_image`.
 
-    Only a series that a sequence is computed from may have four dimensions; its b-values are checked with it.
+    Only a series that a sequence is computed from may have four dimensions; its b-values, or its times, are checked
+    with it.
     """
     rows, seen = [], set()
     for choice in selection.choices.values():
         if choice.path is None or choice.path in seen:
             continue
         seen.add(choice.path)
-        if choice.computed:
+        diffusion = COMPUTED.get(choice.computed) == "dwi"
+        if diffusion:
             read_bvalues(choice.path, settings.bids_dir)  # before megabytes are read
         facts = check_image(choice.path, 4 if choice.computed else 3, head=head)
-        if choice.computed:
+        if diffusion:
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
+        elif choice.computed:
+            read_timing(choice.path, choice.metadata, facts.shape, None)
         rows.append(_facts(settings, facts))
     if selection.lesion_mask:
         rows.append(_facts(settings, check_mask(selection.lesion_mask, selection.reference_path)))

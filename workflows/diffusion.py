@@ -45,7 +45,7 @@ def connect_computed(workflow: Workflow, selection: Selection, settings: Setting
     """
     made: dict[Path, Workflow] = {}
     for name, choice in selection.choices.items():
-        if not choice.computed or choice.path is None:
+        if choice.computed not in OUTPUTS or choice.path is None:
             continue
         if choice.path not in made:
             number = str(len(made) + 1) if made else ""

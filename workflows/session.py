@@ -11,6 +11,7 @@ from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
 from workflows.choosing import Group
 from workflows.diffusion import connect_computed
+from workflows.functional import MAPS, connect_functional
 from workflows.naming import slug
 from workflows.outputs import init_outputs_wf
 from workflows.prediction import has_lesions, init_prediction_wf, predicted_fields
@@ -63,7 +64,8 @@ def init_group_wf(
 ) -> Workflow:
     """Reference and other sequences, template, one prediction per recipe, outputs: for recipes of one reference.
 
-    A list of what happens: a trace image and an ADC map that are missing are computed from a raw diffusion series; the
+    A list of what happens: a trace image and an ADC map that are missing are computed from a raw diffusion series, maps
+    of activity from a resting-state series, whose mean volume is registered in their place; the
     reference is conformed, corrected and masked; every other sequence is corrected and registered to it; the reference
     is registered to the template; each recipe with a bundle predicts; all is written, the files of each recipe by a
     node of their own. What recipes share is made once: a recipe that wants no bias correction reads the images before
@@ -105,6 +107,7 @@ def init_group_wf(
         )
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
+    connect_functional(workflow, selection, settings, reference_wf, others)
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:
@@ -175,6 +178,7 @@ def _add_sequences(
             lesion_mask=selection.lesion_mask,
             computed=bool(choice.computed),
             in_place=selection.from_one_series(name, selection.reference),
+            placed=choice.computed in MAPS and not prepared,
             prepared=prepared,
         )
         if not prepared:

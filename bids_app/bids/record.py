@@ -90,8 +90,8 @@ class TemplateFacts(_Part):
 class Preprocessing(_Part):
     """What was found on the way to the preprocessed images of one reference.
 
-    ``to_template``: reference world to template world, 4 x 4. ``bias``, ``diffusion``, ``adc``, ``pair``: as the steps
-    of these names give them.
+    ``to_template``: reference world to template world, 4 x 4. ``bias``, ``diffusion``, ``functional``, ``adc``,
+    ``pair``: as the steps of these names give them.
     """
 
     prepared: bool = False
@@ -102,6 +102,7 @@ class Preprocessing(_Part):
     denoised: bool = False
     bias: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
+    functional: dict[str, Any] = {}
     adc: dict[str, Any] = {}
     pair: dict[str, Any] = {}
     template: TemplateFacts | None = None

@@ -204,9 +204,16 @@ def _first_there(
 
 
 def _raw_series(suffix: str, look: Callable[..., tuple[Choice, bool]], images: Sequence[Path], root: Path) -> Choice:
-    """The raw series by the rule, those without usable b-values set aside; where none has, the rule's choice, so that
-    the preflight can say what is wrong with it."""
+    """The raw series by the rule: of resting-state runs those whose task is ``rest``; of diffusion series those
+    without usable b-values set aside, where none has, the rule's choice, so that the preflight can say what is wrong
+    with it."""
     query = _StandIn(suffix, suffix, {})
+    if suffix == "bold":
+        series = [path for path in images if parse_name(path)[1] == suffix]
+        at_rest = [path for path in series if "rest" in parse_name(path)[0].get("task", "").lower()]
+        other = tuple(Candidate(path, "no resting-state task") for path in series if path not in at_rest)
+        choice = look(query, at_rest)[0]
+        return replace(choice, rejected=choice.rejected + other)
     good, bad = usable_series([path for path in images if parse_name(path)[1] == suffix], root)
     choice = look(query, good or images)[0]
     if choice.path is None:

@@ -12,7 +12,20 @@ from bids_app.report.references import REFERENCES, SHORT
 
 #: Steps in the order of the text, whatever the order in which they ran.
 ORDER = (
-    *("taken", "prepared", "diffusion", "unit", "pair", "denoise", "bias", "brain", "rigid", "template", "lesion"),
+    *(
+        "taken",
+        "prepared",
+        "diffusion",
+        "functional",
+        "unit",
+        "pair",
+        "denoise",
+        "bias",
+        "brain",
+        "rigid",
+        "template",
+        "lesion",
+    ),
     *("network", "training", "stack", "located", "flips", "volumes", "scores"),
 )
 CITED = re.compile(r"\[@[^\]]+\]")

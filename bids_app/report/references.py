@@ -67,6 +67,13 @@ REFERENCES: dict[str, str] = {
     "86(2):420–428 (1979). doi:10.1037/0033-2909.86.2.420",
     "bland-altman": "Bland JM, Altman DG. Statistical methods for assessing agreement between two methods of clinical "
     "measurement. The Lancet 327(8476):307–310 (1986). doi:10.1016/S0140-6736(86)90837-8",
+    "alff": "Zang YF, He Y, Zhu CZ, et al. Altered baseline brain activity in children with ADHD revealed by "
+    "resting-state functional MRI. Brain and Development 29(2):83–91 (2007). doi:10.1016/j.braindev.2006.07.002",
+    "falff": "Zou QH, Zhu CZ, Yang Y, et al. An improved approach to detection of amplitude of low-frequency "
+    "fluctuation (ALFF) for resting-state fMRI: fractional ALFF. Journal of Neuroscience Methods 172(1):137–141 "
+    "(2008). doi:10.1016/j.jneumeth.2008.04.012",
+    "reho": "Zang Y, Jiang T, Lu Y, He Y, Tian L. Regional homogeneity approach to fMRI data analysis. NeuroImage "
+    "22(1):394–400 (2004). doi:10.1016/j.neuroimage.2003.12.030",
     "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018, "
     "Lecture Notes in Computer Science 11384:311–320 (2019). doi:10.1007/978-3-030-11726-9_28",
     "synthseg": "Billot B, Greve DN, Puonti O, et al. SynthSeg: segmentation of brain MRI scans of any contrast and "
@@ -112,6 +119,9 @@ SHORT: dict[str, str] = {
     "freedman-lane": "Winkler et al., 2014",
     "icc": "Shrout and Fleiss, 1979",
     "bland-altman": "Bland and Altman, 1986",
+    "alff": "Zang et al., 2007",
+    "falff": "Zou et al., 2008",
+    "reho": "Zang et al., 2004",
     "segresnet": "Myronenko, 2018",
     "synthseg": "Billot et al., 2023",
     "cit168": "Pauli et al., 2018",

@@ -22,6 +22,7 @@ from bids_app.report.figures import (
     registration_figure,
     sequences_figure,
 )
+from bids_app.report.functional import functional_facts
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page
@@ -68,6 +69,7 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
                 "reference": images.reference,
                 "sequences": view.sequence_rows(images),
                 "diffusion": view.diffusion_facts(images),
+                "functional": functional_facts(images),
                 "lesion_mask": images.selection.lesion_mask,
             }
             for images in record.images.values()

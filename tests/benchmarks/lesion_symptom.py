@@ -41,7 +41,8 @@ def main() -> None:
     stack = np.stack(hits)
     print(f"{len(names)} masks read in {time.perf_counter() - start:.0f} s; most hit: {place(stack.mean(0))}")
     people = table.loc[names]
-    score, age = people["nihss"].to_numpy(float), people["age"].to_numpy(float)
+    score = people["nihss"].to_numpy(float)
+    age = pd.to_numeric(people["age"].astype(str).str.rstrip("+"), errors="coerce").to_numpy(float)  # "89+"
     known = np.isfinite(score) & np.isfinite(age)
     volume = np.log(stack.sum(1) + 1.0)
     for title, columns in (("age", [age]), ("age and log volume", [age, volume])):

@@ -231,7 +231,9 @@ def made_how(selection: Any, name: str, *, reason: bool = True) -> dict[str, str
     """Why a file was taken, and what its numbers are, for its sidecar."""
     choice = selection.choices[name]
     fields = {"ChosenBecause": choice.reason} if reason else {}
-    if choice.computed:
+    if choice.computed and choice.computed not in ("trace", "ADC"):
+        fields["ComputedFrom"] = "raw resting-state series, relative to the mean in the brain"
+    elif choice.computed:
         fields["ComputedFrom"] = "b-values of a raw diffusion series, without correction of movement or eddy currents"
     return fields | ({"Units": "1e-3 mm2/s"} if name == "ADC" else {})
 

@@ -1,0 +1,69 @@
+"""From a raw resting-state series to the maps that a recipe wants, once for each series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.bids.selection import Choice, Selection
+from bids_app.settings import Settings
+from workflows.interfaces.functional import ComputeFunctional
+from workflows.interfaces.imaging import Conform, RegisterSequence
+
+#: Suffixes of what is computed, which are outputs of `init_functional_wf` too.
+MAPS = ("alff", "falff", "reho")
+
+
+def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, name: str = "functional_wf") -> Workflow:
+    """Maps of one series, and where it lies on the reference.
+
+    Steps: volumes before the steady state dropped, slice timing, rigid motion, nuisance and filter in one regression,
+    maps; the mean volume is registered to the reference rigidly.
+
+    Inputs: ``reference``.
+    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's).
+    """
+    workflow = Workflow(name=name)
+    inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
+    compute = Node(ComputeFunctional(in_file=str(choice.path), metadata=dict(choice.metadata)), name="compute")
+    conform = Node(Conform(), name="conform")
+    place = Node(
+        RegisterSequence(sequence="mean BOLD", reference_name=reference, seed=settings.random_seed), name="rigid"
+    )
+    outputnode = Node(IdentityInterface([*MAPS, "matrix"]), name="outputnode")
+    workflow.connect(
+        [
+            (compute, outputnode, [(one, one) for one in MAPS]),
+            (compute, conform, [("mean", "in_file")]),
+            (conform, place, [("out_file", "in_file")]),
+            (inputnode, place, [("reference", "reference")]),
+            (place, outputnode, [("matrix", "matrix")]),
+        ]
+    )
+    return workflow
+
+
+def connect_functional(
+    workflow: Workflow, selection: Selection, settings: Settings, reference_wf: Workflow, into: dict[str, Workflow]
+) -> None:
+    """Give the sequences that are computed from a resting-state series their maps and their place.
+
+    Args:
+        workflow: of the session.
+        into: workflow of every sequence but the reference, by its name.
+    """
+    made: dict[Path, Workflow] = {}
+    for name, choice in selection.choices.items():
+        if choice.computed not in MAPS or choice.path is None:
+            continue
+        if choice.path not in made:
+            number = str(len(made) + 1) if made else ""
+            one = init_functional_wf(
+                choice=choice, settings=settings, reference=selection.reference, name=f"functional{number}_wf"
+            )
+            made[choice.path] = one
+            workflow.connect(reference_wf, "outputnode.image", one, "inputnode.reference")
+        workflow.connect(made[choice.path], f"outputnode.{choice.computed}", into[name], "conform.in_file")
+        workflow.connect(made[choice.path], "outputnode.matrix", into[name], "inputnode.matrix")

@@ -1,0 +1,129 @@
+"""A thin node over `bids_app.imaging.functional` and `bids_app.imaging.motion`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+
+from workflows.interfaces.base import Stage, StageOutput
+from workflows.interfaces.imaging import sentence
+
+#: Mean framewise displacement, mm, above which the page warns; Power 2014 (NeuroImage 84:320-341) has 0.2 to 0.5.
+MUCH_MOTION_MM = 0.5
+
+
+class _ComputeInput(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="raw series, 4-D")
+    metadata = traits.Dict(mandatory=True, desc="of its sidecars")
+
+
+class _ComputeOutput(StageOutput):
+    mean = File(exists=True, desc="mean volume of the still head")
+    alff = File(exists=True)
+    falff = File(exists=True)
+    reho = File(exists=True)
+
+
+class ComputeFunctional(Stage):
+    """Maps of a raw resting-state series."""
+
+    input_spec, output_spec = _ComputeInput, _ComputeOutput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        import nibabel as nib
+
+        from bids_app.bids.functional import read_timing
+        from bids_app.imaging import functional
+        from bids_app.imaging.motion import estimate_motion, realigned
+
+        path = Path(self.inputs.in_file)
+        image = nib.load(path)
+        zooms = [float(z) for z in image.header.get_zooms()]
+        timing = read_timing(path, self.inputs.metadata, image.shape, repetition_of(image))
+        series = image.get_fdata(dtype=np.float32, caching="unchanged")
+        dropped = functional.settling_frames(series)
+        series = series[..., dropped:]
+        if timing.slices is not None:
+            series = functional.corrected_timing(series, timing.slices, timing.tr)
+        spacing, volumes = np.array(zooms[:3]), series.shape[-1]
+        rough = brain_of(series.mean(-1), image.affine)
+        motion = estimate_motion(series, spacing, rough, series[..., volumes // 2])
+        series = realigned(series, spacing, motion)
+        mask = brain_of(series.mean(-1), image.affine)
+        nuisance = functional.motion_columns(motion.parameters, volumes)
+        maps = functional.maps_of(series, mask, timing.tr, nuisance)
+        outputs = {
+            "mean": np.where(mask, series.mean(-1), 0),
+            "alff": maps.alff,
+            "falff": maps.falff,
+            "reho": maps.reho,
+        }
+        for name, values in outputs.items():
+            nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), folder / f"{name}.nii")
+        moved, change = motion.displacement, functional.dvars(series, mask)
+        facts: dict[str, Any] = {
+            "series": path.name, "tr_s": timing.tr, "volumes": volumes, "dropped": dropped,
+            "slice_timing": timing.slices is not None, "nuisance": nuisance.shape[1],
+            "mean_fd_mm": float(moved[1:].mean()), "largest_fd_mm": float(moved.max()),
+            "mean_dvars": float(change[1:].mean()), "tsnr": float(np.median(maps.tsnr[mask])),
+            "fd_mm": [round(float(v), 3) for v in moved], "dvars": [round(float(v), 3) for v in change],
+        }  # fmt: skip
+        told = {
+            "functional": facts,
+            "warnings": [*timing.warnings, *doubts(path.name, facts, int((~motion.converged).sum()))],
+            "methods": [sentence("functional", said_of_maps(facts))],
+        }
+        return {**{name: str(folder / f"{name}.nii") for name in outputs}, "facts": told}
+
+
+def repetition_of(image: Any) -> float | None:
+    """Repetition time of a header, s; None where it says nothing."""
+    zoom = float(image.header.get_zooms()[3])
+    unit = image.header.get_xyzt_units()[1]
+    seconds = zoom * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    return seconds if seconds > 0 and unit != "unknown" else None
+
+
+def brain_of(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Brain of a mean volume, by the histogram (nilearn); everything above zero where that finds nothing."""
+    import nibabel as nib
+    from nilearn.masking import compute_epi_mask
+
+    try:
+        mask = np.asarray(compute_epi_mask(nib.Nifti1Image(mean, affine), ensure_finite=True).dataobj) > 0
+    except (ValueError, TypeError):
+        mask = np.zeros(mean.shape, bool)
+    return mask if mask.sum() >= 100 else mean > 0.2 * np.percentile(mean, 99)
+
+
+def doubts(name: str, facts: dict[str, Any], lost: int) -> list[str]:
+    """What to look at."""
+    told = []
+    if facts["mean_fd_mm"] > MUCH_MOTION_MM:
+        told.append(
+            f"{name}: the head moved {facts['mean_fd_mm']:.2f} mm from volume to volume on average (more than "
+            f"{MUCH_MOTION_MM:g}): maps show motion as well as activity"
+        )
+    if facts["nuisance"] < 24:
+        told.append(
+            f"{name}: {facts['volumes']} volumes allow {facts['nuisance']} columns of motion of 24 in the regression"
+        )
+    if lost:
+        told.append(f"{name}: the motion of {lost} volumes could not be followed to the end")
+    return told
+
+
+def said_of_maps(facts: dict[str, Any]) -> str:
+    """How the maps were made."""
+    first = f"The first {facts['dropped']} volumes were dropped; " if facts["dropped"] else ""
+    timing = "slice timing was corrected, " if facts["slice_timing"] else ""
+    return (
+        f"{first}{timing}rigid motion was estimated by least squares and taken out. Maps of the amplitude of slow "
+        "fluctuations (ALFF, fALFF; 0.01 to 0.1 Hz) [@alff; @falff] and of regional homogeneity (ReHo, 27 neighbours) "
+        f"[@reho] were made from {facts['volumes']} volumes after {facts['nuisance']} columns of motion; for ReHo "
+        "these and all frequencies outside the band were taken out in one regression. Each map was divided by its "
+        "mean in the brain. The mean volume was registered to the reference."
+    )
