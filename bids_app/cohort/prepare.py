@@ -80,11 +80,8 @@ def _prepare(session: CohortSession, recipe: Recipe, folder: Path) -> str | None
     except (OSError, EOFError, ValueError, zlib.error, ImageError) as error:
         return f"{session.key}: cannot be laid on the grid ({error}); run the participant level on it again"
     structures = [region.name for region in recipe.regions if region.kind == "structure"]
-    if (
-        session.labels
-        and structures
-        and not any(labels is not None and labels.any() for _, _, labels, _ in laid.values())
-    ):
+    labelled = [labels for _, _, labels, _ in laid.values() if labels is not None]
+    if structures and labelled and not any(labels.any() for labels in labelled):
         return f"{session.labels}: no labelled voxel lies on the grid of the recipe {recipe.name}"
     _forget_slices(folder, session.key)
     for offset, (stack, present, labels, grid) in laid.items():

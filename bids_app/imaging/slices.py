@@ -38,6 +38,17 @@ def slice_axis(native: Grid, up: np.ndarray) -> int | None:
     return int(np.argmax(np.where(candidates, along, -1))) if candidates.any() else None
 
 
+def with_thickness(affine: np.ndarray, axis: int, thickness: float) -> np.ndarray:
+    """A voxel-to-world matrix whose axis across the one slice has this length, mm, at right angles where it had none."""
+    first, second = (affine[:3, a] for a in range(3) if a != axis)
+    column = affine[:3, axis]
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        column = np.cross(first, second) * (-1 if axis == 1 else 1)
+    thick = affine.copy()
+    thick[:3, axis] = column / max(np.linalg.norm(column), 1e-12) * thickness
+    return thick
+
+
 def across(native: Grid, axis: int, up: np.ndarray) -> np.ndarray:
     """Unit vector at right angles to an image's slices, on the side of ``up``; ``(3,)``."""
     first, second = (native.affine[:3, a] for a in range(3) if a != axis)

@@ -140,8 +140,8 @@ class NetworkSpec(Part):
     target's head. ``head``: what a target's head reads: ``regions`` (amount, place, brightness of each, and features
     pooled in it), linear and solved exactly at the end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
-    whole head at once. ``slices``: of a network of two dimensions, how many slices of every sequence it sees; it answers
-    for the middle one, and the others lie above and below it at the grid's spacing.
+    whole head at once. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
+    the middle one, and the others lie above and below it at the grid's spacing.
     """
 
     dimensions: Literal[2, 3] = 3

@@ -120,10 +120,11 @@ def as_channels(stack: Array) -> Array:
     """
     values: Any = stack
     sequences, x, y, slices = values.shape
-    if slices == 1:
-        return stack
-    moved = values.transpose(0, 3, 1, 2) if isinstance(values, np.ndarray) else values.permute(0, 3, 1, 2)
-    return moved.reshape(sequences * slices, x, y, 1)
+    if slices > 1:
+        moved = values.transpose(0, 3, 1, 2) if isinstance(values, np.ndarray) else values.permute(0, 3, 1, 2)
+        values = moved.reshape(sequences * slices, x, y, 1)
+    channels: Array = values
+    return channels
 
 
 def channels_of(sequences: list[int], slices: int) -> list[int]:

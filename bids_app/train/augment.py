@@ -218,8 +218,9 @@ def rotations(angles: torch.Tensor) -> torch.Tensor:
 def apply(batch: Batch, drawn: Drawn) -> Batch:
     """The batch as ``drawn`` changes it, on the batch's own device; the batch that came is left as it was.
 
-    Where neighbouring slices are channels, all of a sequence's are changed alike. Space first, in one interpolation of images and labels; then brightness where the image is not exactly zero, so
-    that what lies outside the brain and what is absent stay zero; then flips.
+    Space first, in one interpolation of images and labels; then brightness where the image is not exactly zero, so
+    that what lies outside the brain and what is absent stay zero; then flips. Where neighbouring slices are channels,
+    all of a sequence's are changed alike.
     """
     images, labels = _move(batch.images, batch.labels, drawn)
     stay = drawn.kept & (batch.present.cpu() > 0)

@@ -157,8 +157,7 @@ class Trial:
     def _freeze(self, network: torch.nn.Module) -> None:
         if not self.task.start or not (path := Path(self.task.start) / WEIGHTS).is_file():
             raise TrainingError(f"a frozen encoder needs the segmentation-only arm of {self.fold.name} to be trained")
-        stored = read_weights(path)
-        prefix = "unet.encoder."
+        stored, prefix = read_weights(path), "unet.encoder."
         encoder = {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
         network.unet.encoder.load_state_dict(encoder)
         network.unet.encoder.requires_grad_(False)
