@@ -8,6 +8,7 @@ import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.bids.thickness import slice_thickness
 from bids_app.bundle.bundle import Bundle
 from bids_app.settings import Settings
 from workflows.diffusion import pair_node, unit_node
@@ -214,7 +215,10 @@ def _corrected(
 ) -> tuple[Node, Node]:
     """Add the steps that every sequence goes through; returns the last before the correction of the bias and the last
     of all, whose ``out_file`` is the image."""
-    last = Node(Conform(**({} if computed else {"in_file": str(image)})), name="conform")
+    known: dict[str, object] = {} if computed else {"in_file": str(image)}
+    if not computed and (thickness := slice_thickness(image, settings.bids_dir)) is not None:
+        known["thickness"] = thickness
+    last = Node(Conform(**known), name="conform")
     workflow.add_nodes([last])
     steps = [unit_node(image)] if sequence == "ADC" and not computed else []
     steps += [Node(Denoise(), name="denoise")] if settings.denoise else []

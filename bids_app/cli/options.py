@@ -126,8 +126,8 @@ OPTIONS: tuple[Option, ...] = (
     make_option(
         "slice_at",
         ("--slice-at",),
-        "of recipes that look at one slice: its height in the template, mm, in place of the recipe's (of images that are "
-        "taken as they are: above their middle)",
+        "of recipes that look at one slice: its height in the template, mm, in place of the recipe's (of images that "
+        "are taken as they are: above their middle)",
         WORK,
         kind=height,
         metavar="MM",

@@ -39,7 +39,7 @@ def slice_axis(native: Grid, up: np.ndarray) -> int | None:
 
 
 def with_thickness(affine: np.ndarray, axis: int, thickness: float) -> np.ndarray:
-    """A voxel-to-world matrix whose axis across the one slice has this length, mm, at right angles where it had none."""
+    """A voxel-to-world matrix whose axis across the one slice has this length, mm; at right angles if it had none."""
     first, second = (affine[:3, a] for a in range(3) if a != axis)
     column = affine[:3, axis]
     if abs(np.linalg.det(affine[:3, :3])) < 1e-9:

@@ -22,7 +22,7 @@ from bids_app.recipes.recipe import Recipe
 
 Array = TypeVar("Array")
 #: How a slice came about.
-MEASURED, INTERPOLATED = "measured", "interpolated"
+MEASURED, INTERPOLATED, ONLY = "measured", "interpolated", "the only slice"
 #: Two heights that are the same but for rounding, mm.
 SAME_MM = 1e-3
 
@@ -141,9 +141,8 @@ def slice_facts(recipe: Recipe, reference: Path, wanted: Grid, grid: Grid) -> di
     """
     spec = recipe.needed_grid
     up = wanted.affine[:3, 2] / wanted.spacing[2]
-    same = np.allclose(grid.affine, wanted.affine, atol=1e-6)
     return {
-        "rule": INTERPOLATED if same and not _is_measured(reference, up) else MEASURED,
+        "rule": _rule(reference, up),
         "level_mm": level_of(spec),
         "world": "image" if spec.kind in AS_IT_LIES else spec.template,
         "away_mm": round(float((grid.centre - wanted.centre) @ up), 3),
@@ -152,10 +151,26 @@ def slice_facts(recipe: Recipe, reference: Path, wanted: Grid, grid: Grid) -> di
     }
 
 
-def _is_measured(reference: Path, up: np.ndarray) -> bool:
+def _rule(reference: Path, up: np.ndarray) -> str:
     import nibabel as nib
 
     image = nib.as_closest_canonical(nib.load(reference))
     native = Grid(image.shape[:3], image.affine)
     axis = slice_axis(native, up)
-    return axis is not None and lies_across(native, axis, up)
+    if axis is None or not lies_across(native, axis, up):
+        return INTERPOLATED
+    return ONLY if native.shape[axis] == 1 else MEASURED
+
+
+def slice_words(about: dict[str, Any]) -> str:
+    """`slice_facts` in words."""
+    thickness = f"{about['thickness_mm']:g} mm"
+    if about["rule"] == ONLY:
+        return f"the only slice of the image, {thickness} thick"
+    world = "the image's middle" if about["world"] == "image" else f"the origin of {about['world']}"
+    level = f"{about['level_mm']:g} mm above {world}" if about["level_mm"] is not None else "the middle"
+    if about["rule"] == INTERPOLATED:
+        words = f"the slice at {level}, interpolated, {thickness} thick"
+    else:
+        words = f"the measured slice nearest to {level} ({about['away_mm']:+.1f} mm from it), {thickness} thick"
+    return words + (f", and {about['slices'] - 1} slices beside it" if about["slices"] > 1 else "")

@@ -19,16 +19,21 @@ class _ImageInput(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True)
 
 
+class _ConformInput(_ImageInput):
+    thickness = traits.Float(desc="of an image of one slice, mm")
+
+
 class Conform(Stage):
     """Axes in RAS order, float32, one sound header; voxels are not touched."""
 
-    input_spec, output_spec = _ImageInput, _ImageOutput
+    input_spec, output_spec = _ConformInput, _ImageOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
         from bids_app.imaging.conform import conform
 
         out = folder / "conformed.nii"
-        conform(Path(self.inputs.in_file), out)
+        thickness = self.inputs.thickness
+        conform(Path(self.inputs.in_file), out, thickness=thickness if isinstance(thickness, float) else None)
         return {"out_file": str(out)}
 
 
