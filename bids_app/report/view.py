@@ -275,12 +275,10 @@ def _of_slice(prediction: Prediction, about: Mapping[str, Any], reference: str) 
     seen, of = about.get("looked_at") or [], about.get("of", 0)
     numbers = f"{seen[0]} to {seen[-1]}" if len(seen) > 1 else ", ".join(map(str, seen)) or "none"
     areas = [f"{one.name} {one.area_mm2:.0f} mm²" for one in prediction.regions if one.area_mm2 is not None]
-    words = (
-        f"all slices of {reference} but {numbers} (of {of} along its axis {about.get('axis')}, counted from 0): not "
-    )
+    axis = f"of {of} along its axis {about.get('axis')}, counted from 0"
     return [
         ("Looked at", slice_words(about)),
-        ("Not looked at", f"{words}looked at, so that nothing is known of them"),
+        ("Not looked at", f"all slices of {reference} but {numbers} ({axis}): nothing is known of them"),
         ("Area", f"volume in the slice divided by its thickness: {', '.join(areas) or 'nothing was found'}"),
         ("Volume", "of a region in the slice alone, as thick as the slice: not the region's volume"),
     ]

@@ -8,6 +8,7 @@ is interpolated across it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,6 +149,8 @@ def slice_facts(recipe: Recipe, reference: Path, wanted: Grid, grid: Grid) -> di
         "away_mm": round(float((grid.centre - wanted.centre) @ up), 3),
         "thickness_mm": round(float(grid.spacing[2]), 4),
         "slices": recipe.network.slices,
+        "shape": [int(n) for n in grid.shape],
+        "affine": np.round(grid.affine, 6).tolist(),
     }
 
 
@@ -162,7 +165,7 @@ def _rule(reference: Path, up: np.ndarray) -> str:
     return ONLY if native.shape[axis] == 1 else MEASURED
 
 
-def slice_words(about: dict[str, Any]) -> str:
+def slice_words(about: Mapping[str, Any]) -> str:
     """`slice_facts` in words."""
     thickness = f"{about['thickness_mm']:g} mm"
     if about["rule"] == ONLY:

@@ -188,7 +188,8 @@ class Measure(Stage):
         seen, locate = list(grid.shape), bundle.recipe.locate if self.inputs.sides else None
         if locate is not None:  # the grid of the answers holds the crops of both sides
             seen = [round(side / bundle.recipe.needed_grid.spacing_mm) for side in locate.size_mm]
-        spacing = round(float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3)), 4)
+        sides = [round(float(side), 4) for side in grid.spacing]
+        spacing = sides if about else round(float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3)), 4)
         row = {
             "recipe": bundle.recipe.name,
             "title": bundle.recipe.title,
@@ -198,10 +199,7 @@ class Measure(Stage):
             "tta": self.inputs.tta,
             "threshold": bundle.calibration["threshold"],
             "members": len(bundle.networks),
-            "grid": {
-                "shape": seen,
-                "spacing": spacing if about is None else [round(float(s), 4) for s in grid.spacing],
-            },
+            "grid": {"shape": seen, "spacing": spacing},
             **({"slice": about} if about else {}),
             **({"located": locate.model_dump(mode="json")} if locate else {}),
             "regions": rows,

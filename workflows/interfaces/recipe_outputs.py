@@ -38,16 +38,16 @@ VOLUME_COLUMNS = {
 #: What columns of the table of a recipe of one slice mean, where they mean something else or are more.
 SLICE_COLUMNS = {
     "soft_mm3": {
-        "Description": "volume in the slice that was looked at, not of the region: calibrated probability times area of "
-        "a voxel times thickness of the slice",
+        "Description": "volume in the slice that was looked at, not of the region: calibrated probability times area "
+        "of a voxel times thickness of the slice",
         **MM3,
     },
     "hard_mm3": {"Description": "the same of the voxels at or above threshold", **MM3},
     "area_mm2": {"Description": "soft_mm3 divided by the thickness of the slice", "Units": "mm2"},
     "slice_thickness_mm": {"Description": "thickness of the slice that was looked at", "Units": "mm"},
     "slices_looked_at": {
-        "Description": "axis of the reference's grid, and numbers along it, from 0, of the slices that hold a voxel that "
-        "was looked at; of all others nothing is known"
+        "Description": "axis of the reference's grid, and numbers along it, from 0, of the slices that hold a voxel "
+        "that was looked at; of all others nothing is known"
     },
 }
 #: What each column of a table of lesions means.
