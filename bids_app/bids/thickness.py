@@ -48,8 +48,9 @@ def slice_thickness(path: Path, root: Path) -> float | None:
     axis = one_slice(path)
     if axis is None:
         return None
-    header = nib.load(path).header
-    flat = len(used_axes(header.get_data_shape())) == 2
+    flat = len(used_axes(nib.load(path).shape)) == 2
+    with nib.openers.Opener(str(path)) as stream:
+        header = nib.Nifti1Header.from_fileobj(stream, check=False)  # nibabel's own check makes a 1 of no thickness
     in_header, told = float(header["pixdim"][axis + 1]), _told(path, root)
     for value in (told, in_header) if flat else (in_header, told):
         if value is not None and math.isfinite(value) and value > 0:

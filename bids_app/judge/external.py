@@ -104,8 +104,8 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
 def region_rows(
     session: CohortSession, labels: Path, dseg: Path, recipe: Recipe, about: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """Rows of a session's regions from the image that was written, on its own grid; of a recipe of one slice (``about``)
-    only what was looked at counts."""
+    """Rows of a session's regions from the image that was written, on its own grid; of a recipe of one slice, which
+    ``about`` describes, only what was looked at counts."""
     import nibabel as nib
 
     grid = Grid.of(dseg)

@@ -120,7 +120,7 @@ def place_flat(
     native = Grid((*straight.shape[:3],), straight.affine)
     wanted = _level(recipe, grid, reference_to_template)
     try:
-        return place_slices(recipe.needed_grid, wanted, native, range_mm=range_mm)
+        return place_slices(recipe.needed_grid, wanted, grid, native, range_mm=range_mm)
     except ImageError as error:
         raise ImageError(f"{reference}: {error}") from error
 

@@ -53,7 +53,7 @@ def level_of(spec: GridSpec) -> float | None:
 
 
 def at_level(spec: GridSpec, grid: Grid, template_to_reference: np.ndarray | None) -> Grid:
-    """The slice of a whole grid at the level, if every slice of the grid could be had."""
+    """A slice of a whole grid exactly at the level, or at the end of the grid that is nearest to it."""
     up, level = grid.affine[:3, 2] / grid.spacing[2], level_of(spec)
     if template_to_reference is None:
         place = grid.centre + (level or 0.0) * up
@@ -65,15 +65,16 @@ def at_level(spec: GridSpec, grid: Grid, template_to_reference: np.ndarray | Non
         place = transform_points(template_to_reference, np.array([*across, level]))
     index = transform_points(np.linalg.inv(grid.affine), place)[2]
     affine = grid.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * np.clip(np.rint(index), 0, grid.shape[2] - 1)
+    affine[:3, 3] += affine[:3, 2] * np.clip(index, 0, grid.shape[2] - 1)
     return Grid((*grid.shape[:2], 1), affine)
 
 
-def place_slices(spec: GridSpec, wanted: Grid, native: Grid, *, range_mm: float = 0.0) -> list[Placed]:
+def place_slices(spec: GridSpec, wanted: Grid, whole: Grid, native: Grid, *, range_mm: float = 0.0) -> list[Placed]:
     """The slice at the level, first, and all others within a range of it.
 
     Args:
         wanted: the slice at the level, as `at_level` gives it.
+        whole: the grid of all slices; one that is interpolated is one of these.
         native: of the reference.
         range_mm: above and below the level.
 
@@ -90,8 +91,10 @@ def place_slices(spec: GridSpec, wanted: Grid, native: Grid, *, range_mm: float 
     if axis is None:
         step = spec.spacing_mm
         count = int(np.floor(range_mm / step + SAME_MM))
+        index = transform_points(np.linalg.inv(whole.affine), wanted.centre)[2]
+        away = float((np.rint(index) - index) * whole.spacing[2])
         return [
-            Placed(wanted.moved(up * step * n), n, step * n, INTERPOLATED)
+            Placed(wanted.moved(up * (away + step * n)), n, away + step * n, INTERPOLATED)
             for n in sorted(range(-count, count + 1), key=abs)
         ]
     nearest = nearest_slice(native, axis, wanted.centre)
