@@ -3,9 +3,10 @@
     python -m tests.benchmarks.slice_forms OUT [--train 40] [--test 60] [--steps 200] [--quick]
 
 Training and test differ in anatomy and scanner as in `multitask_dial`; the outcome depends on the logarithm of the
-whole lesion volume. Slices lie at the level where most training lesions are, and are learned at every slice up to ``--range``
-mm from it. Printed per form: Dice of the lesions in the slice at the level (pooled over people), of the 3-D form in the
-same slice; AUC of the outcome, by participant; CPU seconds of one step on one thread, and of the whole training.
+whole lesion volume. Slices lie at the level where most training lesions are, and are learned at every slice up to
+``--range`` mm from it. Printed per form: Dice of the lesions in the slice at the level (pooled over people), of the 3-D
+form in the same slice; AUC of the outcome, by participant; CPU seconds of one step on one thread, and of training
+and answering together.
 """
 
 from __future__ import annotations
