@@ -44,12 +44,13 @@ def slice_thickness(path: Path, root: Path) -> float | None:
         ImageError: neither header nor sidecar says it.
     """
     import nibabel as nib
+    from nibabel.openers import Opener
 
     axis = one_slice(path)
     if axis is None:
         return None
     flat = len(used_axes(nib.load(path).shape)) == 2
-    with nib.openers.Opener(str(path)) as stream:
+    with Opener(str(path)) as stream:
         header = nib.Nifti1Header.from_fileobj(stream, check=False)  # nibabel's own check makes a 1 of no thickness
     in_header, told = float(header["pixdim"][axis + 1]), _told(path, root)
     for value in (told, in_header) if flat else (in_header, told):

@@ -16,6 +16,7 @@ UNITS = {
     "soft_low_mm3": "mm3",
     "soft_high_mm3": "mm3",
     "hard_mm3": "mm3",
+    "area_mm2": "mm2",
     "centre_x_mm": "mm",
     "centre_y_mm": "mm",
     "centre_z_mm": "mm",
@@ -29,6 +30,8 @@ DEFINITIONS = {
     "soft_low_mm3": "Lower end of the interval that holds 95 % of repeated scans of the same brain.",
     "soft_high_mm3": "Upper end of the interval that holds 95 % of repeated scans of the same brain.",
     "hard_mm3": "Voxels of the prediction grid, in the region's main piece, at or above the bundle's threshold.",
+    "area_mm2": "Of a recipe of one slice: soft_mm3, which is then the volume in that slice alone, divided by its "
+    "thickness.",
     "centre_x_mm": "Centre of mass, to the right, in the reference image's world.",
     "centre_y_mm": "Centre of mass, to the front, in the reference image's world.",
     "centre_z_mm": "Centre of mass, upwards, in the reference image's world.",

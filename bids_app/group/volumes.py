@@ -14,7 +14,10 @@ from bids_app.bids.record import RecipePart, SessionRecord
 from bids_app.group.names import UNITS, column_name
 
 #: Columns of a session's table of volumes that are read.
-MEASURES = ("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm")
+MEASURES = (
+    *("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "area_mm2"),
+    *("centre_x_mm", "centre_y_mm", "centre_z_mm"),
+)
 PRIMARY = "soft_mm3"
 #: Name under which all lesions of a recipe together stand among the regions.
 LESIONS = "lesions"

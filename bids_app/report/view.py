@@ -177,7 +177,7 @@ def _volume_table(prediction: Prediction, reference: str | None) -> dict[str, An
     top = max(values, default=0.0) * 1.08 or 1.0
     unit, factor, digits = ("ml", 1e-3, 2) if top > LONG_MM3 else ("mm³", 1.0, 1)
     return {
-        "title": prediction.title or prediction.recipe,
+        "title": (prediction.title or prediction.recipe) + (", in one slice" if prediction.slice else ""),
         "rows": [_volume_row(region, i, top, factor) for i, region in enumerate(prediction.regions)],
         "top": top * factor,
         "definition": definition(prediction, reference or "the reference"),

@@ -50,7 +50,7 @@ def applied(trained) -> Path:
                 path.with_name(f"sub-03_{sequence}.json").write_text(json.dumps({"SliceThickness": 6.0}))
     about = {"Name": "new", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
     (bids / "dataset_description.json").write_text(json.dumps(about))
-    words = [bids, trained / "applied", "participant", "--bundle", bundle_of(trained), "-w", trained / "w"]
+    words = [bids, trained / "applied", "participant", "group", "--bundle", bundle_of(trained), "-w", trained / "w"]
     assert main([*map(str, words), "--slice-at", "4.5", "--omp-nthreads", "1"]) == 0
     return trained / "applied"
 
@@ -107,6 +107,7 @@ def test_the_page_and_the_record_say_what_was_not_done(applied):
     assert "Not looked at" in page
     assert "all slices of T1w but 4 (of 6" in page
     record = read_session(applied, "sub-03")
+    assert any("FLAIR.nii.gz is one slice" in warning for warning in record.images["T1w"].warnings)
     assert "not registered to the template" in record.recipes["balls"].taken_as
     assert "one slice of 6 mm" in " ".join(build_methods(record).paragraphs)
     scores = json.loads((applied / "sub-01" / "anat" / "sub-01_desc-balls_prediction.json").read_text())
@@ -117,6 +118,12 @@ def test_the_page_and_the_record_say_what_was_not_done(applied):
 def test_the_level_that_was_asked_for_is_in_the_runs_record(applied):
     kept = "\n".join(path.read_text() for path in applied.glob("logs/**/*.toml"))
     assert "slice_at = 4.5" in kept
+
+
+def test_the_group_level_has_the_areas(applied):
+    rows = read_rows(applied / "group_volumes.tsv")[1]
+    assert {row["measure"] for row in rows} >= {"soft_mm3", "area_mm2"}
+    assert {row["unit"] for row in rows if row["measure"] == "area_mm2"} == {"mm2"}
 
 
 def test_a_level_without_a_recipe_of_one_slice_is_refused(trained, capfd):

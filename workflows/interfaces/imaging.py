@@ -32,9 +32,14 @@ class Conform(Stage):
         from bids_app.imaging.conform import conform
 
         out = folder / "conformed.nii"
-        thickness = self.inputs.thickness
-        conform(Path(self.inputs.in_file), out, thickness=thickness if isinstance(thickness, float) else None)
-        return {"out_file": str(out)}
+        path, thickness = Path(self.inputs.in_file), self.inputs.thickness
+        if not isinstance(thickness, float):
+            conform(path, out)
+            return {"out_file": str(out)}
+        conform(path, out, thickness=thickness)
+        told = f"{path.name} is one slice of {thickness:g} mm: it lies where its header says, was not registered, and "
+        told += "its bias field was not corrected"
+        return {"out_file": str(out), "facts": {"warnings": [told]}}
 
 
 class Denoise(Stage):
