@@ -104,6 +104,7 @@ class Settings:
     skull_strip: str = "auto"
     brain_mask: str = "auto"
     denoise: bool = False
+    slice_at: float | None = None
     tta: bool = False
     sloppy: bool = False
     # training

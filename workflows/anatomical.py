@@ -8,6 +8,7 @@ import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.bids.thickness import one_slice, slice_thickness
 from bids_app.bundle.bundle import Bundle
 from bids_app.settings import Settings
 from workflows.diffusion import pair_node, unit_node
@@ -129,8 +130,8 @@ def init_sequence_wf(
     """Conform, denoise on request, correct the bias field (not of a quantitative map), register to the reference.
 
     A ``prepared`` image, such as a crop, is taken to lie on its reference already; so is one that was computed from the
-    same series (``in_place``). An ADC map is brought to 1e-3 mm²/s; where the reference is the trace image, it is not
-    registered but must lie on it. ``computed``: as in `init_reference_wf`.
+    same series (``in_place``), or is one slice. An ADC map is brought to 1e-3 mm²/s; where the reference is the
+    trace image, it is not registered but must lie on it. ``computed``: as in `init_reference_wf`.
 
     Inputs: ``reference``; ``matrix`` where the sequence is ``placed`` by what it was computed from. A lesion mask is
     left out of what is compared.
@@ -148,7 +149,7 @@ def init_sequence_wf(
     if placed:
         workflow.connect(inputnode, "matrix", outputnode, "matrix")
         return workflow
-    if prepared or in_place:
+    if prepared or in_place or one_slice(image) is not None:
         outputnode.inputs.matrix = np.eye(4).tolist()
         return workflow
     if (reference, sequence) == PAIR:
@@ -219,14 +220,18 @@ def _corrected(
 ) -> tuple[Node, Node]:
     """Add the steps that every sequence goes through; returns the last before the correction of the bias and the last
     of all, whose ``out_file`` is the image."""
-    last = Node(Conform(**({} if computed else {"in_file": str(image)})), name="conform")
+    known: dict[str, object] = {} if computed else {"in_file": str(image)}
+    if not computed and (thickness := slice_thickness(image, settings.bids_dir)) is not None:
+        known["thickness"] = thickness
+    last = Node(Conform(**known), name="conform")
     workflow.add_nodes([last])
     steps = [unit_node(image)] if sequence == "ADC" and not computed else []
-    steps += [Node(Denoise(), name="denoise")] if settings.denoise else []
+    one = "thickness" in known  # what needs a volume is left out, and `Conform` says so
+    steps += [Node(Denoise(), name="denoise")] if settings.denoise and not one else []
     for step in steps:
         workflow.connect(last, "out_file", step, "in_file")
         last = step
-    if not bias or sequence in QUANTITATIVE:
+    if not bias or one or sequence in QUANTITATIVE:
         return last, last
     corrected = Node(CorrectBias(reference=reference, sequence=sequence, sloppy=settings.sloppy), name="bias")
     workflow.connect(last, "out_file", corrected, "in_file")

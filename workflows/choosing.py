@@ -17,10 +17,11 @@ from bids_app.bids.preflight import ImageFacts, check_image
 from bids_app.bids.record import Chosen, FileFacts, SessionRecord
 from bids_app.bids.select import select_session
 from bids_app.bids.selection import Selection
+from bids_app.bids.thickness import one_slice, slice_thickness
 from bids_app.errors import InputMissing, UsageError
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings, to_plain
-from workflows.wanted import anatomy_of, is_prepared, queries_of
+from workflows.wanted import anatomy_of, check_spaces, is_prepared, queries_of
 from workflows.wanted import settle as settle_by_size
 
 #: Settings that the preprocessed images of a reference depend on, whatever the recipe.
@@ -78,9 +79,16 @@ def settle(settings: Settings, recipe: Recipe, selection: Selection) -> tuple[Re
         InputMissing, ImageError: the reference cannot be read.
         UsageError: output spaces that such an image cannot be brought to.
     """
+    reference = selection.reference_path
+    if recipe.flat and one_slice(reference) is not None:
+        thickness = slice_thickness(reference, settings.bids_dir)
+        told = f"{recipe.name}: {reference.name} is one slice of {thickness:g} mm and is looked at as it lies. "
+        told += "It was not registered to the template, no brain mask was made and its bias field was not corrected: "
+        settled = recipe.for_one_slice()
+        check_spaces(settings, settled)
+        return settled, f"{told}these need a whole head"
     if not (recipe.locate and recipe.predicts):
         return recipe, ""
-    reference = selection.reference_path
     facts = check_image(reference, head=False)
     size = tuple(n * zoom for n, zoom in zip(facts.shape, facts.zooms, strict=False))
     return settle_by_size(settings, recipe, reference, size)
@@ -96,7 +104,11 @@ def make_ready(settings: Settings, selection: Selection, recipe: Recipe) -> Read
     if taken_as:
         keep_table(settings, settled, taken_as)
     anatomy_of(settings, [settled])
-    return Ready(settled, selection, preflight(settings, selection, head=not is_prepared([settled])), taken_as)
+    return Ready(settled, selection, _checked(settings, selection, settled), taken_as)
+
+
+def _checked(settings: Settings, selection: Selection, settled: Recipe) -> list[FileFacts]:
+    return preflight(settings, selection, head=not is_prepared([settled]), flat=settled.flat)
 
 
 def keep_table(settings: Settings, settled: Recipe, taken_as: str) -> None:
@@ -197,10 +209,10 @@ def watched(selection: Selection) -> list[Path]:
     return files + sorted({path.parent for path in files})
 
 
-def preflight(settings: Settings, selection: Selection, *, head: bool = True) -> list[FileFacts]:
+def preflight(settings: Settings, selection: Selection, *, head: bool = True, flat: bool = False) -> list[FileFacts]:
     """Check every file that will be opened, before any work; the first that fails ends it.
 
-    ``head``: see `check_image`.
+    ``head``: see `check_image`. ``flat``: an image of one slice will do.
 
     Only a series that a sequence is computed from may have four dimensions; its b-values, or its times, are checked
     with it.
@@ -213,7 +225,9 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True) ->
         diffusion = COMPUTED.get(choice.computed) == "dwi"
         if diffusion:
             read_bvalues(choice.path, settings.bids_dir)  # before megabytes are read
-        facts = check_image(choice.path, 4 if choice.computed else 3, head=head)
+        thickness = slice_thickness(choice.path, settings.bids_dir) if flat and not choice.computed else None
+        whole = head and thickness is None
+        facts = check_image(choice.path, 4 if choice.computed else 3, head=whole, thickness=thickness)
         if diffusion:
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
         elif choice.computed:

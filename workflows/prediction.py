@@ -108,6 +108,8 @@ def _predict_node(
         threads=threads,
         covariates=covariates,
         warn=told,
+        one_slice=recipe.flat and recipe.needed_grid.kind != bundle.recipe.needed_grid.kind,
+        **({} if settings.slice_at is None else {"level": settings.slice_at}),
     )
     return Node(predict, name="predict")
 

@@ -44,6 +44,9 @@ def load_recipes(settings: Settings) -> list[Recipe]:
         raise UsageError(f"two recipes have the name {twice[0]}, and so would their outputs: rename one of them")
     if settings.levels == ("train",):
         recipes = [recipe.model_copy(update={"regions": (), "targets": (), "locate": None}) for recipe in recipes]
+    if settings.slice_at is not None and not any(recipe.flat for recipe in recipes):
+        raise UsageError("--slice-at: no recipe of this run looks at one slice")
+    recipes = [recipe.at_level(settings.slice_at) for recipe in recipes]
     for recipe in recipes:
         if not recipe.locate:
             check_spaces(settings, recipe)

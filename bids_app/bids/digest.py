@@ -49,6 +49,7 @@ def content_hash(path: Path) -> str:
     try:
         image = nib.load(path)
         axes = used_axes(image.shape)  # a raw diffusion series has 4
+        axes = (*axes, 1) if len(axes) == 2 else axes  # one slice
         values = np.asarray(image.dataobj, np.float32).reshape(axes)
         straight = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     except (OSError, ValueError, EOFError, zlib.error, ImageFileError) as error:

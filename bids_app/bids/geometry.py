@@ -10,6 +10,7 @@ from nibabel.quaternions import fillpositive
 from nibabel.spatialimages import HeaderDataError
 
 from bids_app.errors import ImageError
+from bids_app.imaging.slices import with_thickness
 
 MAX_ZOOM_MM = 10.0
 #: A head with some air: outside the first pair it is said, outside the second it stops the session.
@@ -23,7 +24,12 @@ FORM_NAMES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI"
 
 
 def check_geometry(
-    header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, *, head: bool = True
+    header: nib.Nifti1Header,
+    shape: tuple[int, ...],
+    path: Path,
+    *,
+    head: bool = True,
+    thickness: float | None = None,
 ) -> tuple[tuple[float, ...], str, list[str]]:
     """Check voxel sizes, affine, the agreement of qform and sform, and the field of view.
 
@@ -32,6 +38,7 @@ def check_geometry(
         shape: spatial, ``(x, y, z)``.
         path: for messages.
         head: a whole head is expected; False for a part that was cut out, of whatever size.
+        thickness: of an image of one slice, mm, where its header may not say it.
 
     Returns:
         Voxel sizes in mm from the affine, orientation letters, warnings.
@@ -40,9 +47,14 @@ def check_geometry(
         ImageError: names the file and the numbers.
     """
     pixdim = np.asarray(header["pixdim"][1:4], dtype=float)
+    axis = shape.index(1) if thickness is not None and 1 in shape else None
+    if axis is not None:
+        pixdim[axis] = thickness
     if not np.isfinite(pixdim).all() or (pixdim <= 0).any():
         raise ImageError(f"{path} has voxel sizes {_row(pixdim)} mm: they must be positive; mend pixdim in its header")
     affine, warnings = _check_forms(header, shape, path)
+    if axis is not None and thickness is not None and np.isfinite(affine).all():
+        affine = with_thickness(affine, axis, thickness)
     if not np.isfinite(affine).all():
         raise ImageError(f"{path} has an affine with NaN or infinite numbers: its header is damaged")
     zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))

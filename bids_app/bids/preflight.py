@@ -55,7 +55,9 @@ class ImageFacts:
         return plain | {"path": str(self.path), "file": self.path.name}
 
 
-def check_image(path: Path, dims: int = 3, *, head: bool = True, constant: bool = False) -> ImageFacts:
+def check_image(
+    path: Path, dims: int = 3, *, head: bool = True, constant: bool = False, thickness: float | None = None
+) -> ImageFacts:
     """Check one NIfTI file from its first byte to its last.
 
     Args:
@@ -63,6 +65,7 @@ def check_image(path: Path, dims: int = 3, *, head: bool = True, constant: bool 
         dims: 3 for a volume (a fourth axis of length 1 is fine), 4 for a series.
         head: a whole head is expected; False for a part that was cut out, of whatever size.
         constant: one value everywhere is fine: an empty mask.
+        thickness: of an image of one slice, mm, see `bids_app.bids.thickness`; where given, two dimensions will do.
 
     Returns:
         What was seen; things a person should know but that stop nothing are in ``warnings``.
@@ -76,9 +79,9 @@ def check_image(path: Path, dims: int = 3, *, head: bool = True, constant: bool 
     try:
         with _open(path) as stream:
             header = _read_header(stream, path)
-            shape, series = _check_shape(header, path, dims)
+            shape, series = _check_shape(header, path, dims, flat=thickness is not None)
             _check_readable(path)
-            zooms, orientation, told = check_geometry(header, shape, path, head=head)
+            zooms, orientation, told = check_geometry(header, shape, path, head=head, thickness=thickness)
             low, high, behind = _check_values(stream, header, path, constant=constant)
             told += [f"{behind} bytes follow the last voxel; they are not read"] if behind else []
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -159,13 +162,16 @@ def _read_header(stream: gzip.GzipFile | BinaryIO, path: Path) -> nib.Nifti1Head
     return header
 
 
-def _check_shape(header: nib.Nifti1Header, path: Path, dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _check_shape(
+    header: nib.Nifti1Header, path: Path, dims: int, *, flat: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Spatial shape, and the length of a series as ``(n,)`` or ``()``."""
     count = int(header["dim"][0])
     sizes = tuple(int(n) for n in header["dim"][1 : count + 1]) if 1 <= count <= 7 else ()
     if not sizes or min(sizes) < 1:
         raise ImageError(f"{path} has impossible dimensions {header['dim'].tolist()}: its header is damaged")
     sizes = used_axes(sizes, dims)
+    sizes = (*sizes, 1) if flat and len(sizes) == 2 else sizes
     shown = " x ".join(map(str, sizes))
     if len(sizes) > 3 and dims == 3:
         raise ImageError(

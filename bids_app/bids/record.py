@@ -189,6 +189,7 @@ class Region(_Part):
     soft_low_mm3: float | None = None
     soft_high_mm3: float | None = None
     hard_mm3: float | None = None
+    area_mm2: float | None = None
     centre_mm: list[float] | None = None
 
 
@@ -214,6 +215,7 @@ class Prediction(_Part):
     """A recipe's regions, and what measured them.
 
     ``threshold`` is None where the likeliest region was taken, ``lesions`` where the recipe has no lesion regions.
+    ``slice``: which one a recipe of two dimensions looked at, and how it was chosen.
     """
 
     recipe: str
@@ -226,6 +228,7 @@ class Prediction(_Part):
     members: int | None = None
     grid: PredictionGrid = PredictionGrid()
     located: dict[str, Any] | None = None
+    slice: dict[str, Any] | None = None
     sequence: str | None = None
     regions: list[Region] = []
     lesions: list[Lesion] | None = None
@@ -242,6 +245,7 @@ class Scores(_Part):
     device: str = ""
     sequences: dict[str, bool] = {}
     covariates: dict[str, Any] = {}
+    slice: dict[str, Any] | None = None
     targets: dict[str, dict[str, Any]] = {}
 
 

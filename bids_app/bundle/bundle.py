@@ -180,13 +180,14 @@ def _check_links(path: Path) -> None:
 
 
 def _check_fits(shape: Mapping[str, Any], recipe: Recipe, path: Path) -> None:
-    """Refuse a network for other sequences or regions than the recipe's.
+    """Refuse a network for other sequences, slices or regions than the recipe's.
 
     Raises:
         BundleError: naming both numbers.
     """
     for name, has, wants in (
         ("sequences", shape["sequences"], len(recipe.sequences)),
+        ("slices", shape.get("slices", 1), recipe.network.slices),
         ("classes", shape["classes"] or len(recipe.regions) + 1, len(recipe.regions) + 1),
     ):
         if has != wants:

@@ -49,6 +49,8 @@ def export_monai(bundle: Bundle, out_dir: Path, *, onnx: bool = False) -> Path:
     """
     import torch
 
+    if bundle.recipe.network.slices > 1:
+        raise UsageError(f"{bundle.recipe.name} sees neighbouring slices, which a MONAI bundle cannot lay")
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise CannotWrite(f"{out_dir} is there already; give a new folder")
     if onnx:

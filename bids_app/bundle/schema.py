@@ -110,6 +110,7 @@ class Network(_Strict):
     partners: list[Annotated[int, Field(ge=0, le=4096)]] = []
     reads_features: bool = False
     gradient: Literal["all", "features", "none"] = "all"
+    slices: Annotated[int, Field(ge=1, le=9)] = 1
     members: Annotated[int, Field(ge=1, le=100)] = 1
 
 

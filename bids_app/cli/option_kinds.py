@@ -105,6 +105,16 @@ def amount(text: str) -> float:
     return value
 
 
+def height(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -130 <= value <= 130:
+        raise argparse.ArgumentTypeError(f"{text!r} is no height in a head: a number from -130 to 130 mm")
+    return value
+
+
 def count_or_none(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")

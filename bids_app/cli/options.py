@@ -11,6 +11,7 @@ from bids_app.cli.option_kinds import (
     count,
     device,
     gigabytes,
+    height,
     make_option,
     megabytes,
     memory,
@@ -122,6 +123,15 @@ OPTIONS: tuple[Option, ...] = (
         choices=("auto", "network", "template"),
     ),
     make_option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),
+    make_option(
+        "slice_at",
+        ("--slice-at",),
+        "of recipes that look at one slice: its height in the template, mm, in place of the recipe's (of images that "
+        "are taken as they are: above their middle)",
+        WORK,
+        kind=height,
+        metavar="MM",
+    ),
     make_option("tta", ("--tta",), "predict on mirror images too and average; slower, steadier", WORK, kind=None),
     make_option("sloppy", ("--sloppy",), "poor quality, fast: for trying things out", WORK, kind=None),
     make_option(

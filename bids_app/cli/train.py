@@ -37,7 +37,7 @@ def train(settings: Settings) -> int:
 
     if len(settings.recipe) != 1:
         raise UsageError("train takes one --recipe at a time")
-    recipe = load_recipe(settings.recipe[0])
+    recipe = load_recipe(settings.recipe[0]).at_level(settings.slice_at)
     if not recipe.predicts:
         raise UsageError(f"the recipe {recipe.name} has neither regions nor targets: there is nothing to learn")
     settings = settings.replace(device=resolve_device(settings.device))

@@ -18,7 +18,8 @@ from bids_app.cohort.split import Member
 from bids_app.cohort.tables import Key, Tables, code_all, named_levels, read_tables
 from bids_app.errors import DataError, InputMissing, LeakageError, TandemError, UsageError
 from bids_app.imaging.stacking import Grid
-from bids_app.recipes.recipe import AS_IT_LIES, Recipe
+from bids_app.recipes.grid import AS_IT_LIES
+from bids_app.recipes.recipe import Recipe
 from bids_app.text import TextError, parse_number
 
 #: Column that says who has a lesion, beside the labels that show it.

@@ -14,8 +14,13 @@ from bids_app.bids.record import RecipePart, SessionRecord
 from bids_app.group.names import UNITS, column_name
 
 #: Columns of a session's table of volumes that are read.
-MEASURES = ("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm")
+MEASURES = (
+    *("soft_mm3", "soft_low_mm3", "soft_high_mm3", "hard_mm3", "area_mm2"),
+    *("centre_x_mm", "centre_y_mm", "centre_z_mm"),
+)
 PRIMARY = "soft_mm3"
+#: What is kept of a resting-state series: measure -> its name in the record.
+OF_SERIES = {"mean_fd_mm": "mean_fd_mm", "bold_tsnr": "tsnr", "bold_volumes": "volumes"}
 #: Name under which all lesions of a recipe together stand among the regions.
 LESIONS = "lesions"
 #: Modified z-score above which a value is flagged: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993); and
@@ -66,9 +71,13 @@ class Volumes:
                 if self._add_table(output_dir, part, part.files.volumes, source, warnings):
                     measured.add(part.recipe)
         brain = next((images.preprocessing.brain_ml for images in record.images.values()), None)
-        if measured and brain is not None:
+        series = next((one for images in record.images.values() if (one := images.preprocessing.functional)), {})
+        once = [("brain", "brain_mask_ml", brain if measured else None)]
+        once += [("series", name, series.get(key)) for name, key in OF_SERIES.items()]
+        if record.done() and any(value is not None for _, _, value in once):
             self.sources.append((record.key, *identity, "n/a", False))
-            self.single.append((len(self.sources) - 1, "brain", "brain_mask_ml", float(brain)))
+            place = len(self.sources) - 1
+            self.single += [(place, what, name, float(value)) for what, name, value in once if value is not None]
         return measured
 
     def _add_table(

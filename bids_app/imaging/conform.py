@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
-from bids_app.imaging.voxels import read_voxels
+from bids_app.imaging.slices import with_thickness
+from bids_app.imaging.voxels import read_voxels, used_axes
 
 
-def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
+def conform(path: Path | str, out: Path | str, *, thickness: float | None = None) -> dict[str, Any]:
     """Write an image as uncompressed float32 NIfTI with axes flipped and permuted to the closest RAS.
 
     Nothing is interpolated: every voxel keeps its value and its place in the world, so that results can be written
@@ -20,6 +21,7 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
     Args:
         path: NIfTI image, 3-D (further axes of length one are dropped), any data type and scaling.
         out: ends in ``.nii``; its folder is made.
+        thickness: of an image of one slice, mm; such an image may have two dimensions, and gets a third.
 
     Returns:
         ``shape``, ``zooms`` (mm), ``orientation`` of the input, ``affine`` of the output, ``repaired`` (sentences
@@ -34,7 +36,8 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
 
     try:
         image = nib.load(path)
-        array = read_voxels(image, path)
+        flat = thickness is not None and len(used_axes(image.shape)) == 2
+        array = read_voxels(image, path, 2)[..., None] if flat else read_voxels(image, path)
     except (OSError, ValueError, EOFError, ImageFileError) as error:
         raise ImageError(f"{path} cannot be read ({error}); copy it again from its source") from error
     repaired: list[str] = []
@@ -45,7 +48,8 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
         raise ImageError(
             f"{path} has {bad} voxels that are not finite numbers; replace them or convert the image again"
         )
-    affine = usable_affine(image, path, repaired)
+    axis = array.shape.index(1) if thickness is not None and 1 in array.shape else None
+    affine = usable_affine(image, path, repaired, thickness=None if axis is None else thickness, axis=axis or 0)
     orientation = "".join(nib.aff2axcodes(affine))
     straight = nib.as_closest_canonical(nib.Nifti1Image(array, affine))
     result = nib.Nifti1Image(np.asarray(straight.dataobj, dtype=np.float32), straight.affine)
@@ -63,13 +67,19 @@ def conform(path: Path | str, out: Path | str) -> dict[str, Any]:
     }
 
 
-def usable_affine(image: Any, path: Path | str, repaired: list[str]) -> np.ndarray:
+def usable_affine(
+    image: Any, path: Path | str, repaired: list[str], *, thickness: float | None = None, axis: int = 2
+) -> np.ndarray:
     """The voxel-to-world matrix of a header, with what is missing filled in; says so in ``repaired``.
+
+    Args:
+        thickness: of the one slice of an image, which lies across ``axis``.
 
     Raises:
         ImageError: the matrix is singular or not finite.
     """
     affine = np.asarray(image.affine, dtype=float)
+    affine = affine if thickness is None else with_thickness(affine, axis, thickness)
     header = image.header
     if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         repaired.append(

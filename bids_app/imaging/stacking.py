@@ -239,7 +239,7 @@ def sample(
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     rest = (0,) * (len(image.shape) - 3)  # further axes of one volume
     crop = np.asarray(image.dataobj[(*box, *rest)], dtype=np.float32)
-    crop, to_crop = _smoothed(crop, width)
+    crop, to_crop = smoothed(crop, width)
     to_crop[:3, 3] -= to_crop[:3, :3] @ low
     if coordinates is not None:
         for axis in range(3):
@@ -256,7 +256,7 @@ def blocks_of(width: np.ndarray) -> np.ndarray:
     return np.maximum(np.floor(width + 1e-6), 1).astype(int)
 
 
-def _smoothed(array: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def smoothed(array: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smooth to voxels of ``width``: means over whole blocks first (fast), a Gaussian for what is left.
 
     Returns:
@@ -317,7 +317,7 @@ def to_grid(probability: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     result = np.zeros((len(maps), *target.shape), np.float32)
     if (high > low).all():
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        offsets = _box_points(np.linalg.norm(to_voxel[:3, :3], axis=0))
+        offsets = box_points(np.linalg.norm(to_voxel[:3, :3], axis=0))
         straight = _along_axes(to_voxel, source.shape, low, high)
         for one, out in zip(maps, result, strict=True):
             if straight is not None:
@@ -374,7 +374,7 @@ def _points_in(step: float) -> int:
     return max(int(np.ceil(step - 0.25)), 1)
 
 
-def _box_points(steps: np.ndarray) -> list[np.ndarray]:
+def box_points(steps: np.ndarray) -> list[np.ndarray]:
     """Places inside a target voxel (in target voxels, centre 0) that are at most about a source voxel apart."""
     axes = [(np.arange(n) + 0.5) / n - 0.5 for n in map(_points_in, steps)]
     return list(np.array(np.meshgrid(*axes, indexing="ij")).reshape(3, -1).T)

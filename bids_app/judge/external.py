@@ -15,6 +15,7 @@ from bids_app.bundle.bundle import Bundle
 from bids_app.bundle.manifest import refuse_trained, was_trained_on
 from bids_app.cohort.cohort import Cohort, CohortSession, describe
 from bids_app.errors import DataError, InputMissing, TrainingError
+from bids_app.imaging.slices import slice_to_grid
 from bids_app.imaging.stacking import Grid
 from bids_app.judge.answers import Evaluation, label_rows, summarise, who
 from bids_app.recipes.recipe import Recipe, Target
@@ -69,7 +70,8 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
         if not dseg and not scores:
             unanswered.append(session.key)
         if dseg and session.labels is not None:
-            regions += region_rows(session, session.labels, output_dir / dseg, bundle.recipe)
+            about = part.prediction.slice if part and part.prediction else None
+            regions += region_rows(session, session.labels, output_dir / dseg, bundle.recipe, about)
         answers = scores.targets if scores else {}
         for place, target in enumerate(bundle.recipe.targets if scores else ()):
             answer = answers[target.name]
@@ -99,8 +101,11 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
     return results
 
 
-def region_rows(session: CohortSession, labels: Path, dseg: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    """Rows of a session's regions from the image that was written, on its own grid."""
+def region_rows(
+    session: CohortSession, labels: Path, dseg: Path, recipe: Recipe, about: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a session's regions from the image that was written, on its own grid; of a recipe of one slice, which
+    ``about`` describes, only what was looked at counts."""
     import nibabel as nib
 
     grid = Grid.of(dseg)
@@ -109,6 +114,9 @@ def region_rows(session: CohortSession, labels: Path, dseg: Path, recipe: Recipe
     for position, region in enumerate(recipe.regions, 1):
         answered[values == region.index] = position
     true = lay_labels(labels, recipe, grid)
+    if about:
+        shape: tuple[int, int, int] = tuple(about["shape"])
+        true[~slice_to_grid(np.zeros((0, *shape)), Grid(shape, np.array(about["affine"])), grid)[1]] = 0
     return label_rows(session, answered, true, recipe, tuple(grid.spacing), tolerance_mm=TOLERANCE_MM)
 
 

@@ -37,7 +37,7 @@ class NetworkShape:
     """What `network.json` of a bundle holds.
 
     Attributes:
-        sequences: channels of the input.
+        sequences: of the input; its channels where ``slices`` is 1.
         classes: regions and background; 0 for a network that answers targets only.
         filters: of the first level; doubled at each deeper one.
         blocks: residual blocks per level on the way down.
@@ -58,6 +58,8 @@ class NetworkShape:
         partners: of every class (background first) the class of the same structure on the other side, or its own
             number. Where given, the network says of a voxel what it is and, once for all structures, on which side:
             the probability of a class is the product, and both sides of a structure are learned together.
+        slices: of two dimensions, how many neighbouring slices of every sequence are channels of the input; the answer
+            is for the middle one.
     """
 
     sequences: int
@@ -75,6 +77,7 @@ class NetworkShape:
     partners: tuple[int, ...] = ()
     reads_features: bool = False
     gradient: str = "all"
+    slices: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
@@ -137,7 +140,7 @@ class MultiTaskNet(nn.Module):
         self.unet = SegResNetDS(
             spatial_dims=shape.dimensions,
             init_filters=shape.filters,
-            in_channels=shape.sequences * shape.fold**shape.dimensions + shape.sided,
+            in_channels=shape.sequences * shape.slices * shape.fold**shape.dimensions + shape.sided,
             out_channels=shape.outputs * shape.fold**shape.dimensions,
             norm=("GROUP", {"num_groups": math.gcd(8, shape.filters)}),
             blocks_down=tuple(shape.blocks),
@@ -166,7 +169,7 @@ class MultiTaskNet(nn.Module):
         """Features per level, finest first; the last is the bottleneck, ``(n, bottleneck_channels, ...)``.
 
         Args:
-            x: standardised stack, ``(n, sequences, x, y, z)``; sides multiples of `factor`.
+            x: standardised stack, ``(n, sequences * slices, x, y, z)``; sides multiples of `factor`.
         """
         x = fold(x, self.shape.fold)
         return self.unet.encoder(torch.cat([x, aside(x, self.shape.fold)], 1) if self.shape.sided else x)
@@ -289,7 +292,8 @@ class MultiTaskNet(nn.Module):
             logits = logits.detach()
         if self.shape.gradient == "none":
             levels = [level.detach() for level in levels]
-        return read(logits, levels, x)
+        slices = self.shape.slices
+        return read(logits, levels, x[:, slices // 2 :: slices])
 
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None

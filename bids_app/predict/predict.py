@@ -17,6 +17,7 @@ from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.predict.regions import main_piece, without_specks
 from bids_app.predict.vote import Vote, check_finite, combine
 from bids_app.scans.lay import lay, place_grid
+from bids_app.scans.slices import as_channels
 from bids_app.scans.tiles import fitted_sides, pad_behind, tile_sides, tiled
 
 if TYPE_CHECKING:
@@ -164,14 +165,16 @@ def _answers(
 
 
 def normalised(bundle: Bundle, plan: Mapping[str, Any], stacked: np.ndarray) -> torch.Tensor:
-    """A stack as a member wants it: each sequence by itself, or by the scans that trained where its plan says so."""
+    """A stack as a member wants it: each sequence by itself, or by the scans that trained where its plan says so;
+    neighbouring slices of a flat one as channels."""
     import torch
 
     from bids_app.networks.standardise import normalise
 
     how = plan.get("normalisation", {})
     kinds = [how.get(sequence.name, {"kind": "scan"}) for sequence in bundle.recipe.sequences]
-    return normalise(torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32)), kinds)
+    stack = normalise(torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32)), kinds)
+    return as_channels(stack) if bundle.recipe.flat else stack
 
 
 def locate_and_predict(

@@ -7,26 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bids_app.errors import RecipeError
+from bids_app.recipes.grid import GridSpec, Locate, Part
 from bids_app.targets.kind import TargetKind
 from bids_app.targets.kinds import kind_names, kind_of
 from bids_app.text import TextError, read_toml
 
 HERE = Path(__file__).parent
 BIDS_WORD = r"^[0-9a-zA-Z]+$"
-#: Kinds of grid that are laid by the image alone.
-AS_IT_LIES = ("image", "head")
 
 
-class _Part(BaseModel):
-    """Nothing unknown, nothing changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SequenceSpec(_Part):
+class SequenceSpec(Part):
     """One MRI contrast. ``entities``: BIDS entity to value; ``""`` in the file means that the entity is absent.
 
     ``quantitative``: a map with a physical scale (ADC), normalised by the training fold's statistics and not by the
@@ -37,7 +30,7 @@ class SequenceSpec(_Part):
 
     name: str = Field(min_length=1)
     suffix: str = Field(pattern=BIDS_WORD)
-    entities: dict[str, str | None] = {}
+    entities: dict[str, str | None] = {}  # noqa: RUF012 (pydantic copies it)
     required: bool = True
     quantitative: bool = False
     alternatives: tuple[str, ...] = ()
@@ -56,66 +49,7 @@ class SequenceSpec(_Part):
         return alternatives
 
 
-class GridSpec(_Part):
-    """Where the network looks: a cube around a place of the template, the whole brain, or the image as it is.
-
-    ``centre_mm`` is in the template's world (RAS, mm); ``size_mm`` and ``spacing_mm`` are in the participant's own.
-    Kind ``image`` is for images that are prepared already, such as crops: nothing is done to them but resampling.
-    Kind ``head`` is the whole field of view, along the image's own axes, of the one image as it came from the scanner:
-    it needs neither mask nor template, so that it can find the brain for everything else.
-    Kind ``sides`` is never written in a file: it is what ``image`` becomes for a whole brain; see `Recipe.settled`.
-    ``flat``: one slice through ``centre_mm``, for a network of two dimensions.
-    """
-
-    kind: Literal["region", "whole", "image", "head", "sides"]
-    flat: bool = False
-    spacing_mm: float = Field(gt=0.1, le=5)
-    size_mm: float | None = Field(default=None, gt=4, le=260)
-    centre_mm: tuple[float, float, float] | None = None
-    template: str = "MNI152NLin2009cAsym"
-
-    @property
-    def region_centre_mm(self) -> tuple[float, float, float]:
-        """``centre_mm`` of a grid of kind ``region``, which always has one."""
-        if self.centre_mm is None:
-            raise RecipeError(f"a grid of kind {self.kind!r} has no centre of its own")
-        return self.centre_mm
-
-    @property
-    def region_size_mm(self) -> float:
-        """``size_mm`` of a grid of kind ``region``, which always has one."""
-        if self.size_mm is None:
-            raise RecipeError(f"a grid of kind {self.kind!r} has no size of its own")
-        return self.size_mm
-
-    @model_validator(mode="after")
-    def _region_is_whole(self) -> GridSpec:
-        if self.kind == "region" and (self.size_mm is None or self.centre_mm is None):
-            raise ValueError("a grid of kind 'region' needs size_mm and centre_mm")
-        return self
-
-
-class Locate(_Part):
-    """How a network that learned crops of one side finds them in a whole brain, once on either side.
-
-    An image smaller than ``whole_mm`` along every axis is a crop and taken as it is; any other is a whole brain.
-    ``left`` and ``right`` are the labels of the bundle ``by`` around which crops of ``size_mm`` (to the right, to the
-    front, upwards) are cut. The side ``mirrored`` is shown to the network as its mirror image: it learned the other.
-    """
-
-    by: Literal["anatomy"] = "anatomy"
-    left: int = Field(ge=1)
-    right: int = Field(ge=1)
-    mirrored: Literal["left", "right"]
-    size_mm: tuple[float, float, float]
-    whole_mm: float = Field(default=80.0, gt=10)
-
-    def is_crop(self, size_mm: Sequence[float]) -> bool:
-        """Whether an image of this size is a crop."""
-        return max(size_mm) < self.whole_mm
-
-
-class Region(_Part):
+class Region(Part):
     """One labelled structure or lesion. ``partner`` is the index of the same structure on the other side.
 
     A ``lesion`` may be absent and may have many pieces.
@@ -130,7 +64,7 @@ class Region(_Part):
     kind: Literal["structure", "lesion"] = "structure"
 
 
-class Target(_Part):
+class Target(Part):
     """A participant-level quantity, from a column of participants.tsv or sessions.tsv.
 
     ``kind``: binary, categorical, ordinal or continuous; see `bids_app.targets.kinds`. ``levels``: its values in order,
@@ -165,7 +99,7 @@ class Target(_Part):
         return kind_of(self.kind)
 
 
-class Labels(_Part):
+class Labels(Part):
     """Which file of a derivative holds a session's labels; ``entities`` as in `SequenceSpec`.
 
     Of a ``dseg``, whole numbers are the regions' indices; a ``mask`` is the recipe's only region.
@@ -173,10 +107,10 @@ class Labels(_Part):
 
     derivative: str = "manual"
     suffix: Literal["dseg", "mask"] = "dseg"
-    entities: dict[str, str | None] = {}
+    entities: dict[str, str | None] = {}  # noqa: RUF012 (pydantic copies it)
 
 
-class Learning(_Part):
+class Learning(Part):
     """How the recipe is learned; the command line can say otherwise.
 
     ``covariates``, ``site``, ``sex``, ``age``: columns of participants.tsv. ``sequence_dropout``: how often a sequence
@@ -199,17 +133,19 @@ class Learning(_Part):
     mirror: bool = True
 
 
-class NetworkSpec(_Part):
+class NetworkSpec(Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
     ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
     target's head. ``head``: what a target's head reads: ``regions`` (amount, place, brightness of each, and features
     pooled in it), linear and solved exactly at the end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
-    whole head at once.
+    whole head at once. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
+    the middle one, and the others lie above and below it at the grid's spacing.
     """
 
     dimensions: Literal[2, 3] = 3
+    slices: int = Field(default=1, ge=1, le=9)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     head: Literal["regions", "bottleneck"] = "regions"
 
@@ -220,14 +156,14 @@ class NetworkSpec(_Part):
     sided: bool = False
 
 
-class Preprocessing(_Part):
+class Preprocessing(Part):
     """What happens to intensities before the network sees them."""
 
     bias: bool = True
     normalisation: Literal["zscore", "percentile"] = "zscore"
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """Everything that defines what is learned; a bundle is this and weights."""
 
     name: str = Field(pattern=BIDS_WORD)
@@ -267,6 +203,8 @@ class Recipe(_Part):
             raise ValueError("locate: a recipe that is located has no targets, and its regions no side")
         if self.grid is not None and self.grid.flat != (self.network.dimensions == 2):
             raise ValueError("grid: a flat grid goes with network.dimensions = 2, and no other does")
+        if self.network.slices % 2 == 0 or (self.network.slices > 1 and self.network.dimensions == 3):
+            raise ValueError("network: slices must be odd, and more than one goes with dimensions = 2 only")
         instead = [suffix for sequence in self.sequences for suffix in sequence.alternatives]
         if len(set(instead)) != len(instead) or set(instead) & {sequence.suffix for sequence in self.sequences}:
             raise ValueError("sequences: an alternative must be no other sequence's suffix or alternative")
@@ -334,6 +272,23 @@ class Recipe(_Part):
                 regions.append(region.model_copy(update=more))
         grid = self.needed_grid.model_copy(update={"kind": "sides"})
         return self.model_copy(update={"grid": grid, "regions": tuple(regions)})
+
+    @property
+    def flat(self) -> bool:
+        """Whether it looks at one slice."""
+        return self.grid is not None and self.grid.flat
+
+    def at_level(self, level_mm: float | None) -> Recipe:
+        """A flat recipe that looks at another level; any other, and without a level, the recipe itself."""
+        if level_mm is None or not self.flat:
+            return self
+        return self.model_copy(update={"grid": self.needed_grid.model_copy(update={"level_mm": level_mm})})
+
+    def for_one_slice(self) -> Recipe:
+        """A flat recipe for an image of one slice: what needs a whole head (mask, template, N4) is left out."""
+        grid = self.needed_grid.model_copy(update={"kind": "image", "level_mm": None})
+        plain = self.preprocessing.model_copy(update={"bias": False})
+        return self.model_copy(update={"grid": grid, "preprocessing": plain})
 
     def partners(self) -> tuple[int, ...]:
         """Class of every class's partner (or its own), background first; as `NetworkShape.partners`."""

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from bids_app.bids.record import Images, Lesion, Prediction, RecipePart, Region, Scores, SessionRecord
+from bids_app.scans.slices import slice_words
 
 PALETTE = ("#4da3ff", "#ff6b5e", "#ffd166", "#5ad19a", "#c58bff", "#ff9f43", "#7bdff2", "#f78fb3")
 HEX = re.compile(r"#[0-9a-fA-F]{6}")
@@ -147,7 +148,7 @@ def _score_table(scores: Scores) -> dict[str, Any]:
     return {
         "title": scores.title or scores.recipe,
         "rows": rows,
-        "from": ", ".join([*used, *late]),
+        "from": ", ".join([*used, *late, *([slice_words(scores.slice)] if scores.slice else [])]),
         "bundle": scores.bundle or scores.recipe,
     }
 
@@ -176,7 +177,7 @@ def _volume_table(prediction: Prediction, reference: str | None) -> dict[str, An
     top = max(values, default=0.0) * 1.08 or 1.0
     unit, factor, digits = ("ml", 1e-3, 2) if top > LONG_MM3 else ("mm³", 1.0, 1)
     return {
-        "title": prediction.title or prediction.recipe,
+        "title": (prediction.title or prediction.recipe) + (", in one slice" if prediction.slice else ""),
         "rows": [_volume_row(region, i, top, factor) for i, region in enumerate(prediction.regions)],
         "top": top * factor,
         "definition": definition(prediction, reference or "the reference"),
@@ -265,7 +266,22 @@ def definition(prediction: Prediction, reference: str) -> list[tuple[str, str]]:
     interval = "95 % of repeated scans of the same brain are expected in it; it says nothing about a bias of the method"
     hard = f"voxels of that piece {reaching}; {rule}"
     centre = f"centre of mass in {reference}'s world coordinates: mm to the right, to the front, upwards"
-    return [("Soft", soft), ("Range", interval), ("Hard", hard), ("Centre", centre)]
+    meant = [("Soft", soft), ("Range", interval), ("Hard", hard), ("Centre", centre)]
+    return meant if prediction.slice is None else [*_of_slice(prediction, prediction.slice, reference), *meant]
+
+
+def _of_slice(prediction: Prediction, about: Mapping[str, Any], reference: str) -> list[tuple[str, str]]:
+    """What a recipe of one slice looked at, and what its numbers are."""
+    seen, of = about.get("looked_at") or [], about.get("of", 0)
+    numbers = f"{seen[0]} to {seen[-1]}" if len(seen) > 1 else ", ".join(map(str, seen)) or "none"
+    areas = [f"{one.name} {one.area_mm2:.0f} mm²" for one in prediction.regions if one.area_mm2 is not None]
+    axis = f"of {of} along its axis {about.get('axis')}, counted from 0"
+    return [
+        ("Looked at", slice_words(about)),
+        ("Not looked at", f"all slices of {reference} but {numbers} ({axis}): nothing is known of them"),
+        ("Area", f"volume in the slice divided by its thickness: {', '.join(areas) or 'nothing was found'}"),
+        ("Volume", "of a region in the slice alone, as thick as the slice: not the region's volume"),
+    ]
 
 
 def registration_rows(images: Images) -> list[dict[str, Any]]:

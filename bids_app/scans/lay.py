@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
-from bids_app.imaging.stacking import Grid, region_grid, sample, transform_points, whole_grid
+from bids_app.imaging.slices import HALF_A_SLICE, lies_across, sample_measured, slice_axis
+from bids_app.imaging.stacking import Grid, region_grid, sample, whole_grid
 from bids_app.imaging.voxels import marked
-from bids_app.recipes.recipe import AS_IT_LIES, GridSpec, Recipe
+from bids_app.recipes.grid import AS_IT_LIES
+from bids_app.recipes.recipe import Recipe
+from bids_app.scans.slices import Placed, at_level, neighbours, place_slices
 
 #: Around a region's cube in training, mm: room to turn and shift it by augmentation without running out of image.
 MARGIN_MM = 10.0
@@ -19,6 +22,8 @@ MARGIN_MM = 10.0
 SAME_SPACING = 0.01
 #: Changes when scans are laid in another way, so that those prepared before are made again.
 LAYOUT = 1
+#: How far beyond an image of one slice that slice is taken still, in slices: what repositioning between scans leaves.
+BEYOND_ONE = 1.5
 
 
 def lay(
@@ -37,7 +42,7 @@ def lay(
     view at that spacing, its axes in the order closest to right, front, top; neither mask nor template are looked at.
     Kind ``whole``: a box around the brain mask, zero outside the mask. Kind ``region``: a cube around the template's
     place, not masked: a mask that cuts too deep would change what the network sees. A flat grid is one slice of these,
-    across the third axis.
+    across the third axis; which one says `bids_app.scans.slices`.
 
     Args:
         recipe: with a grid.
@@ -50,7 +55,8 @@ def lay(
         margin_mm: more on every side of a region's cube.
 
     Returns:
-        float32 ``(sequences, x, y, z)``, zero for a missing sequence; one flag per sequence; the grid.
+        float32 ``(sequences, x, y, z)``, zero for a missing sequence; one flag per sequence; the grid. Of a flat grid
+        ``z`` are the slices that the network sees; the grid is that of the middle one.
 
     Raises:
         ImageError: the reference is not there, or what the kind of grid needs is missing.
@@ -60,14 +66,17 @@ def lay(
     if grid is None:
         grid = place_grid(recipe, Path(images[recipe.reference]), reference_to_template, mask, margin_mm=margin_mm)
     names = [sequence.name for sequence in recipe.sequences]
-    stack = np.zeros((len(names), *grid.shape), np.float32)
+    grids = neighbours(grid, recipe.network.slices, recipe.needed_grid.spacing_mm) if recipe.flat else [grid]
+    stack = np.zeros((len(names), *grid.shape[:2], sum(one.shape[2] for one in grids)), np.float32)
     for channel, name in zip(stack, names, strict=True):
         if name in images:
-            channel[:] = _on_grid(Path(images[name]), np.asarray(matrices.get(name, np.eye(4))), grid)
+            matrix, own = np.asarray(matrices.get(name, np.eye(4))), name == recipe.reference
+            read = _slice_on_grid if recipe.flat else _on_grid
+            channel[:] = np.concatenate([read(Path(images[name]), matrix, one, own) for one in grids], -1)
     if recipe.needed_grid.kind == "whole":
         if mask is None:
             raise ImageError(f"the recipe {recipe.name} cannot be used without a brain mask")
-        stack *= sample(mask, np.eye(4), grid, order=0) > 0
+        stack *= np.concatenate([sample(mask, np.eye(4), one, order=0) > 0 for one in grids], -1)
     return stack, np.array([name in images for name in names], np.float32), grid
 
 
@@ -84,22 +93,64 @@ def place_grid(
     Raises:
         ImageError: no template or no mask for a grid that is placed by it.
     """
+    grid = _whole_place(recipe, reference, reference_to_template, mask, margin_mm)
+    return place_flat(recipe, reference, grid, reference_to_template)[0].grid if recipe.flat else grid
+
+
+def place_level(
+    recipe: Recipe, reference: Path, reference_to_template: np.ndarray | None, mask: Path | None
+) -> tuple[Grid, list[Placed]]:
+    """Of a flat recipe: where the slice at the level would lie if it could be interpolated; and the slice at the level,
+    with all others within the recipe's range of it. See `place_grid`."""
+    margin = MARGIN_MM if recipe.needed_grid.kind == "region" else 0.0
+    grid = _whole_place(recipe, reference, reference_to_template, mask, margin)
+    placed = place_flat(recipe, reference, grid, reference_to_template, range_mm=recipe.needed_grid.range_mm)
+    return _level(recipe, grid, reference_to_template), placed
+
+
+def place_flat(
+    recipe: Recipe, reference: Path, grid: Grid, reference_to_template: np.ndarray | None, *, range_mm: float = 0.0
+) -> list[Placed]:
+    """The slices of a grid that holds all of them; see `place_slices`.
+
+    Raises:
+        ImageError: names the file.
+    """
+    straight = _straight(reference)
+    native = Grid((*straight.shape[:3],), straight.affine)
+    wanted = _level(recipe, grid, reference_to_template)
+    try:
+        return place_slices(recipe.needed_grid, wanted, grid, native, range_mm=range_mm)
+    except ImageError as error:
+        raise ImageError(f"{reference}: {error}") from error
+
+
+def _level(recipe: Recipe, grid: Grid, reference_to_template: np.ndarray | None) -> Grid:
+    back = None if reference_to_template is None else np.linalg.inv(reference_to_template)
+    return at_level(recipe.needed_grid, grid, None if recipe.needed_grid.kind in AS_IT_LIES else back)
+
+
+def _whole_place(
+    recipe: Recipe, reference: Path, reference_to_template: np.ndarray | None, mask: Path | None, margin_mm: float
+) -> Grid:
+    """As `place_grid`, of a flat recipe with all slices there could be."""
     spec = recipe.needed_grid
     if spec.kind in AS_IT_LIES:
         straight = _straight(reference)  # a raw image and the participant level's copy of it give the same grid
-        grid = image_grid(Grid(straight.shape[:3], straight.affine), spec.spacing_mm)
-        return _slice_of(grid, grid.centre) if spec.flat else grid
+        return image_grid(Grid(straight.shape[:3], straight.affine), spec.spacing_mm)
     lacking = f"{reference}: a grid of kind {spec.kind!r} needs the brain mask and the way to the template"
     if reference_to_template is None:
         raise ImageError(lacking)
     back = np.linalg.inv(reference_to_template)
     if spec.kind == "region":
-        centre, size = spec.region_centre_mm, spec.region_size_mm + 2 * margin_mm
-        return region_grid(back, centre, (size, size, spec.spacing_mm) if spec.flat else size, spec.spacing_mm)
+        size = spec.region_size_mm + 2 * margin_mm
+        centre, one = spec.region_centre_mm, (size, size, spec.spacing_mm)
+        if spec.flat and spec.level_mm is not None:
+            centre = (*centre[:2], spec.level_mm)
+        return region_grid(back, centre, one if spec.flat else size, spec.spacing_mm)
     if mask is None:
         raise ImageError(lacking)
-    grid = whole_grid(back, Grid.of(mask), spec.spacing_mm, mask=_values(mask))
-    return _slice_of(grid, _place(spec, back, grid)) if spec.flat else grid
+    return whole_grid(back, Grid.of(mask), spec.spacing_mm, mask=_values(mask))
 
 
 def image_grid(native: Grid, spacing: float) -> Grid:
@@ -131,7 +182,23 @@ def lay_labels(path: Path, recipe: Recipe, grid: Grid) -> np.ndarray:
     return labels
 
 
-def _on_grid(path: Path, to_image: np.ndarray, grid: Grid) -> np.ndarray:
+def _slice_on_grid(path: Path, to_image: np.ndarray, grid: Grid, is_reference: bool) -> np.ndarray:
+    """One image on the grid of a slice: of thick slices as they were measured, of thin ones interpolated.
+
+    The reference's last slice stands for neighbours beyond it.
+    """
+    import nibabel as nib
+
+    image = nib.load(path)
+    native, up = Grid(image.shape[:3], image.affine), to_image[:3, :3] @ grid.affine[:3, 2]
+    axis = slice_axis(native, up)
+    if axis is None or not lies_across(native, axis, up):
+        return sample(path, to_image, grid)
+    reach = np.inf if is_reference else BEYOND_ONE if native.shape[axis] == 1 else HALF_A_SLICE
+    return sample_measured(path, to_image, grid, axis, reach=reach)
+
+
+def _on_grid(path: Path, to_image: np.ndarray, grid: Grid, is_reference: bool = False) -> np.ndarray:
     """One image on a grid; its voxels as they are where they lie there already, in whatever order."""
     own = _straight(path)
     to_voxel = np.linalg.inv(own.affine) @ to_image @ grid.affine
@@ -152,15 +219,3 @@ def _values(path: Path) -> np.ndarray:
 
     image = nib.load(path)
     return np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
-
-
-def _place(spec: GridSpec, template_to_reference: np.ndarray, grid: Grid) -> np.ndarray:
-    return grid.centre if spec.centre_mm is None else transform_points(template_to_reference, spec.centre_mm)
-
-
-def _slice_of(grid: Grid, place_mm: np.ndarray) -> Grid:
-    """The slice across the grid's third axis that holds a place of the world."""
-    index = transform_points(np.linalg.inv(grid.affine), place_mm)[2]
-    affine = grid.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * np.clip(np.rint(index), 0, grid.shape[2] - 1)
-    return Grid((*grid.shape[:2], 1), affine)

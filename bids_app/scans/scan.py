@@ -25,14 +25,15 @@ class Scan:
         key: ``sub-01_ses-01``.
         participant: without ``sub-``.
         stack: float, shape ``(sequences, x, y, z)``, brightness as it came; zero outside the brain and where there is
-            no image. A flat grid has ``z = 1``.
+            no image. Of a flat grid ``z`` are the slices that the network sees, the middle one being the scan's own.
         present: one flag per sequence.
         labels: position of a voxel's region in the recipe's list, counted from 1, 0 for none; shape ``(x, y, z)``,
-            uint8. None where nobody labelled this session.
+            uint8, ``z = 1`` of a flat grid. None where nobody labelled this session.
         spacing: edge of a voxel, mm.
         targets: one number per target: the position of its level, or the value; NaN where it is not known.
         covariates: one number per covariate, NaN where it is not known.
         site, sex, age: for the tables; None or NaN where not known.
+        offset: of a flat grid, how many slices above the level; only the slice at the level, 0, is ever judged.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Scan:
     site: str | None = None
     sex: str | None = None
     age: float = float("nan")
+    offset: int = 0
 
     @property
     def has_lesion(self) -> bool | None:
@@ -88,6 +90,7 @@ def save_scan(scan: Scan, folder: Path) -> Path:
         "site": np.str_(scan.site or ""),
         "sex": np.str_(scan.sex or ""),
         "participant": np.str_(scan.participant),
+        "offset": np.int64(scan.offset),
     }
     if scan.labels is not None:
         parts["labels"] = scan.labels.astype(np.uint8)
@@ -116,16 +119,21 @@ def load_scan(path: Path) -> Scan:
                 str(parts["site"]) or None,
                 str(parts["sex"]) or None,
                 float(parts["age"]),
+                int(parts["offset"]) if "offset" in parts else 0,
             )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise TrainingError(f"the prepared scan {path} is damaged ({error}); delete it and run again") from error
 
 
-def load_scans(folder: Path, participants: Iterable[str] | None = None) -> list[Scan]:
-    """Every prepared scan of a folder, or those of some participants, in the order of their names."""
+def load_scans(folder: Path, participants: Iterable[str] | None = None, *, at_level: bool = False) -> list[Scan]:
+    """Every prepared scan of a folder, or those of some participants, in the order of their names.
+
+    Args:
+        at_level: of a flat recipe only the slice at the level, one scan per session: what is judged.
+    """
     wanted = None if participants is None else set(participants)
     scans = [load_scan(path) for path in sorted(folder.glob("*.npz")) if not path.name.startswith(".")]
-    return [scan for scan in scans if wanted is None or scan.participant in wanted]
+    return [s for s in scans if (wanted is None or s.participant in wanted) and not (at_level and s.offset)]
 
 
 def pad_to(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

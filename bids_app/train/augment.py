@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import Batch
+from bids_app.train.smooth import along, smooth_field
 
 #: A smooth field is a cubic B-spline over so many cells per axis: deformation, bias.
 CELLS = 5
@@ -141,7 +142,7 @@ def draw(batch: Batch, how: Augmentation, generator: torch.Generator) -> Drawn:
         batch: of scans that are standardised.
         generator: on the CPU, so that a batch on a GPU gets the same numbers.
     """
-    (n, c), d = batch.images.shape[:2], batch.images.ndim - 2
+    (n, c), d = batch.present.shape, batch.images.ndim - 2
     present = batch.present.cpu() > 0
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -218,10 +219,13 @@ def apply(batch: Batch, drawn: Drawn) -> Batch:
     """The batch as ``drawn`` changes it, on the batch's own device; the batch that came is left as it was.
 
     Space first, in one interpolation of images and labels; then brightness where the image is not exactly zero, so
-    that what lies outside the brain and what is absent stay zero; then flips.
+    that what lies outside the brain and what is absent stay zero; then flips. Where neighbouring slices are channels,
+    all of a sequence's are changed alike.
     """
     images, labels = _move(batch.images, batch.labels, drawn)
-    kept = drawn.kept & (batch.present.cpu() > 0)
+    stay = drawn.kept & (batch.present.cpu() > 0)
+    drawn = _for_channels(drawn, images.shape[1] // stay.shape[1])
+    kept = stay.repeat_interleave(images.shape[1] // stay.shape[1], 1)
     there = kept.to(images).reshape(*kept.shape, *[1] * (images.ndim - 2))
     images = images.mul_(there)
     for change, chosen in _changes(drawn, images.shape):
@@ -236,7 +240,15 @@ def apply(batch: Batch, drawn: Drawn) -> Batch:
             images[turned] = images[turned].flip(2 + axis)
             mirrored = labels[turned].flip(2 + axis)
             labels[turned] = mirrored[:, order] if axis == 0 else mirrored
-    return batch._replace(images=images, labels=labels, present=batch.present * kept.to(batch.present))
+    return batch._replace(images=images, labels=labels, present=batch.present * stay.to(batch.present))
+
+
+def _for_channels(drawn: Drawn, slices: int) -> Drawn:
+    """What was drawn for every sequence, for each of its neighbouring slices alike; of noise only its strength."""
+    if slices == 1:
+        return drawn
+    names = ("bias", "noise", "blur", "brightness", "contrast", "gamma", "inverted_gamma", "resolution")
+    return replace(drawn, **{name: getattr(drawn, name).repeat_interleave(slices, 1) for name in names})
 
 
 def _move(images: torch.Tensor, labels: torch.Tensor, drawn: Drawn) -> tuple[torch.Tensor, torch.Tensor]:
@@ -267,33 +279,6 @@ def _places(drawn: Drawn, chosen: torch.Tensor, shape: Sequence[int]) -> torch.T
         bends = drawn.elastic[chosen[bent]].flip(-1).movedim(-1, 1) * (2 / CELLS)
         grid[bent] += smooth_field(bends, shape).movedim(1, -1)
     return grid
-
-
-def smooth_field(coarse: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """A cubic B-spline with control points ``coarse``, ``(..., *cells + 3)``, at every voxel of ``shape``.
-
-    Cells are as large as the patch divided by their number; axes are treated one after another.
-    """
-    d = len(shape)
-    for axis, size in enumerate(shape):
-        points = coarse.shape[-d + axis]
-        at = (torch.arange(size, device=coarse.device) + 0.5) * (points - 3) / size
-        away = (at[:, None] - (torch.arange(points, device=coarse.device) - 1)).abs()
-        near, far = 2 / 3 - away**2 + away**3 / 2, (2 - away).clamp_min(0) ** 3 / 6
-        coarse = _along(coarse, torch.where(away < 1, near, far), axis - d)
-    return coarse
-
-
-def _along(x: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
-    """A matrix ``(out, in)``, or one per scan ``(n, out, in)``, times ``x`` along one of its last axes."""
-    if matrix.ndim == 2:
-        return torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
-    n, size = len(x), x.shape[axis]
-    before, after = x.shape[1 : x.ndim + axis], x.shape[x.ndim + axis + 1 :]
-    if not len(after):
-        return torch.bmm(x.reshape(n, -1, size), matrix.mT).reshape(n, *before, matrix.shape[1])
-    rows = x.reshape(n, -1, size, after.numel())
-    return torch.matmul(matrix[:, None], rows).reshape(n, *before, matrix.shape[1], *after)
 
 
 Change = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -364,7 +349,7 @@ def _blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         place = torch.arange(x.shape[axis], device=x.device)
         away = (place[:, None] - place)[None] / sigma[:, None, None]
         weights = torch.exp(-0.5 * away**2)
-        x = _along(x, weights / weights.sum(2, keepdim=True), axis - x.ndim)
+        x = along(x, weights / weights.sum(2, keepdim=True), axis - x.ndim)
     return x
 
 
@@ -390,7 +375,7 @@ def _coarsen(x: torch.Tensor, resolution: torch.Tensor) -> torch.Tensor:
         total = inside.clamp_(0).sum(2, keepdim=True)
         averages = inside / total.clamp_min(1e-6)
         reading = (1 - ((place[:, None] + 0.5) - (slab + width / 2).mT).abs() / width).clamp_min(0) * (total > 0).mT
-        x = _along(x, reading / reading.sum(2, keepdim=True) @ averages, axis - x.ndim)
+        x = along(x, reading / reading.sum(2, keepdim=True) @ averages, axis - x.ndim)
     return x
 
 

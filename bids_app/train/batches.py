@@ -9,6 +9,7 @@ import numpy as np
 
 from bids_app.errors import TrainingError
 from bids_app.scans.scan import Batch, Scan, pad_to
+from bids_app.scans.slices import as_channels
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class Patches:
         regions: how many there are.
         normalise: a raw stack ``(sequences, x, y, z)`` as the network wants it.
         channels: positions of the sequences that the network has; all where None.
-        flat: scans are slices: batches have no third axis.
+        flat: scans are slices: batches have no third axis, and neighbouring slices are channels.
         strata: which targets (columns) are categorical: every batch holds each of their levels, if it is large enough.
         targets, covariates: as `Scan` names them; in place of the scans' own (a permuted target, standardised ages).
 
@@ -57,7 +58,8 @@ class Patches:
             raise TrainingError("there are no scans to train with; look at the cohort's labels and at the split")
         self.patch, self.batch_size, self.seed, self.regions, self.flat = tuple(patch), batch, seed, regions, flat
         rows = list(channels) if channels is not None else slice(None)
-        self.stacks = [normalise(torch.from_numpy(scan.stack[rows])) for scan in scans]
+        stacks = [normalise(torch.from_numpy(scan.stack[rows])) for scan in scans]
+        self.stacks = [as_channels(stack) for stack in stacks] if flat else stacks
         self.present = torch.tensor(np.stack([np.asarray(scan.present, np.float32)[rows] for scan in scans]))
         self.labels = [scan.labels for scan in scans]
         self.places = [np.argwhere(labels)[::7] if labels is not None else np.zeros((0, 3)) for labels in self.labels]

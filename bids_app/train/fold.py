@@ -18,6 +18,7 @@ from bids_app.cohort.split import Fold
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan, load_scans
+from bids_app.scans.slices import channels_of
 from bids_app.text import read_json
 from bids_app.train.arms import Arm
 from bids_app.train.batches import Patches, permute
@@ -136,6 +137,7 @@ class Trial:
             gradient=self.recipe.learning.target_gradient,
             sided=self.recipe.network.sided,
             partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
+            slices=self.recipe.network.slices,
         )
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)
@@ -153,11 +155,9 @@ class Trial:
         return State(network, mean, optimiser, balance, digest=self.task.digest)
 
     def _freeze(self, network: torch.nn.Module) -> None:
-
         if not self.task.start or not (path := Path(self.task.start) / WEIGHTS).is_file():
             raise TrainingError(f"a frozen encoder needs the segmentation-only arm of {self.fold.name} to be trained")
-        stored = read_weights(path)
-        prefix = "unet.encoder."
+        stored, prefix = read_weights(path), "unet.encoder."
         encoder = {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
         network.unet.encoder.load_state_dict(encoder)
         network.unet.encoder.requires_grad_(False)
@@ -237,7 +237,7 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
     )
     validation = None
     if task.patience:
-        validation = trial.patches(load_scans(Path(task.scans), trial.fold.validation), training=False)
+        validation = trial.patches(load_scans(Path(task.scans), trial.fold.validation, at_level=True), training=False)
     fit_tasks(
         state,
         patches,
@@ -260,7 +260,6 @@ def run_fold(task: FoldTask, *, stop_at: int | None = None) -> Path:
 
 def finish(trial: Trial, state: State, scans: int) -> None:
     """Choose the weights, answer for the test side, and say that it is done."""
-
     task, out = trial.task, Path(trial.task.out)
     network = state.mean.to("cpu").eval()
     if task.patience and (best := out / f"best_{JOINT}.pt").is_file():
@@ -283,7 +282,6 @@ def finish(trial: Trial, state: State, scans: int) -> None:
 
 def answer_again(trial: Trial) -> None:
     """Answer, from the weights that are kept, for what is not answered yet or was answered for other scans."""
-
     task, out = trial.task, Path(trial.task.out)
     network = trial.state().mean.eval()
     network.load_state_dict(read_weights(out / WEIGHTS))
@@ -303,7 +301,7 @@ def answer(trial: Trial, network: torch.nn.Module, folders: Sequence[str]) -> di
         Each folder, with the digest of what decided its answers.
     """
     task, wanted = trial.task, trial.task.wanted()
-    test = load_scans(Path(task.scans), trial.fold.test) if folders else []
+    test = load_scans(Path(task.scans), trial.fold.test, at_level=True) if folders else []
     network.to(task.device)
     subsets = {FULL: None, **{subset_folder(subset): subset for subset in task.subsets}}
     for folder in folders:
@@ -326,9 +324,10 @@ def write_answers(
         return
     patches = trial.patches(scans, training=False)
     gone = [i for i, name in enumerate(trial.sequences) if keep is not None and name not in keep]
+    channels = channels_of(gone, trial.recipe.network.slices)
     for index, scan in enumerate(scans):
         batch = patches.collate([index])
-        batch.images[:, gone], batch.present[:, gone] = 0, 0
+        batch.images[:, channels], batch.present[:, gone] = 0, 0
         if not batch.present.any():
             continue  # nothing of what is left was measured in this session
         batch = type(batch)(*[part.to(trial.task.device) for part in batch])
@@ -339,7 +338,9 @@ def write_answers(
             name = f"target_{target.name}"
             parts[name] = target.behaviour.in_unit(parts[name], trial.plan.targets[target.name])
         if trial.arm.segmentation:
-            parts["probability"] = whole_probability(trial, network, patches, index, gone, answer).astype(np.float16)
+            parts["probability"] = whole_probability(trial, network, patches, index, channels, answer).astype(
+                np.float16
+            )
         write_arrays(folder / f"{scan.key}.npz", parts, compressed=True)
 
 

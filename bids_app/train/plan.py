@@ -226,7 +226,7 @@ def _gb(plan: Plan, recipe: Recipe) -> float:
     return step_gb(
         plan.patch,
         plan.batch,
-        sequences=len(recipe.sequences),
+        sequences=len(recipe.sequences) * recipe.network.slices,
         classes=len(recipe.regions) + bool(recipe.regions),
         filters=plan.filters,
         blocks=plan.blocks,

@@ -103,7 +103,7 @@ def train_and_answer(
     for scan in (*train, *test):
         if not (scans / f"{scan.key}.npz").is_file():
             save_scan(scan, scans)
-    fold = Fold("fold-1", tuple(s.participant for s in train), (), tuple(s.participant for s in test))
+    fold = Fold("fold-1", tuple(dict.fromkeys(s.participant for s in train)), (), tuple(s.participant for s in test))
     split = Split((fold,), {"kind": "another cohort"}).to_plain()
     plan = make_plan(recipe, train, memory_gb=16, device=options.device, fold_name=fold.name, steps=options.steps)
     task = FoldTask(
@@ -123,6 +123,7 @@ def train_and_answer(
         subsets=[list(s) for s in subsets],
         start=None if start is None else str(start),
     )
+    task.write()
     return run_fold(task)
 
 

@@ -1,10 +1,11 @@
 """Does the maps form of resting state find a region whose activity is altered, and answer who has one? Simulated runs.
 
 ``python -m tests.benchmarks.restingstate_maps OUT [--train 32] [--test 32] [--dials 1 0]``. At dial 1 half of the
-people have a region of higher amplitude, higher coherence and lower coupling; at dial 0 nobody has, and the diagnosis is
-drawn. Every run goes through the light path (motion, regression, maps) and, with ALFF, fALFF and ReHo as sequences, trains the
-multi-task network and each task alone, on other people than are tested. Beside them: ridge-logistic regression on the
-correlations of true parcels (fitted on those who train), and on age, sex and motion alone. Prints Dice and AUC.
+people have a region of higher amplitude, higher coherence and lower coupling; at dial 0 nobody has, and the diagnosis
+is drawn. Every run goes through the light path (motion, regression, maps) and, with ALFF, fALFF and ReHo as sequences,
+trains the multi-task network and each task alone, on other people than are tested. Beside them: ridge-logistic
+regression on the correlations of true parcels (fitted on those who train), and on age, sex and motion alone. Prints
+Dice and AUC.
 """
 
 from __future__ import annotations
@@ -61,14 +62,12 @@ def draw(seed: int, index: int, altered: bool) -> tuple[Scan, np.ndarray, np.nda
     maps = functional.maps_of(still, mask, run.tr_s, nuisance)
     age, sex = float(rng.uniform(20, 70)), int(rng.integers(2))
     key = f"sub-s{seed}x{index}"
-    scan = Scan(
-        key, key[4:], np.stack([maps.alff, maps.falff, maps.reho]), np.ones(3, bool),
-        (run.altered.numpy() > 0).astype(np.uint8), SPACING, np.zeros(1), np.array([age, sex], float), None, "FM"[sex], age,
-    )  # fmt: skip
-    courses = functional.without(
-        still[mask].astype(float),
-        np.concatenate([functional.outside_band(still.shape[-1], run.tr_s), nuisance], axis=1),
-    )
+    stack = np.stack([maps.alff, maps.falff, maps.reho])
+    region = (run.altered.numpy() > 0).astype(np.uint8)
+    about = {"targets": np.zeros(1), "covariates": np.array([age, sex], float), "sex": "FM"[sex], "age": age}
+    scan = Scan(key, key[4:], stack, np.ones(3, bool), region, SPACING, **about)
+    columns = np.concatenate([functional.outside_band(still.shape[-1], run.tr_s), nuisance], axis=1)
+    courses = functional.without(still[mask].astype(float), columns)
     parcels = run.parcels.numpy()[mask]
     means = np.stack([courses[parcels == p].mean(0) for p in range(1, int(parcels.max()) + 1)])
     connected = np.arctanh(np.clip(np.corrcoef(means), -0.999, 0.999))[np.triu_indices(len(means), 1)]

@@ -19,17 +19,27 @@ class _ImageInput(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True)
 
 
+class _ConformInput(_ImageInput):
+    thickness = traits.Float(desc="of an image of one slice, mm")
+
+
 class Conform(Stage):
     """Axes in RAS order, float32, one sound header; voxels are not touched."""
 
-    input_spec, output_spec = _ImageInput, _ImageOutput
+    input_spec, output_spec = _ConformInput, _ImageOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
         from bids_app.imaging.conform import conform
 
         out = folder / "conformed.nii"
-        conform(Path(self.inputs.in_file), out)
-        return {"out_file": str(out)}
+        path, thickness = Path(self.inputs.in_file), self.inputs.thickness
+        if not isinstance(thickness, float):
+            conform(path, out)
+            return {"out_file": str(out)}
+        conform(path, out, thickness=thickness)
+        told = f"{path.name} is one slice of {thickness:g} mm: it lies where its header says, was not registered, and "
+        told += "its bias field was not corrected"
+        return {"out_file": str(out), "facts": {"warnings": [told]}}
 
 
 class Denoise(Stage):

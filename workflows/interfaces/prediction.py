@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class _PredictInput(DynamicTraitedSpec, BaseInterfaceInputSpec):
     threads = traits.Int(1, usedefault=True, nohash=True)
     covariates = traits.Dict(desc="what the network reads beside the image, by name; what is not known is left out")
     warn = traits.List(traits.Str, desc="what a person should know of the covariates")
+    level = traits.Float(desc="of the slice that a flat recipe looks at, in place of the recipe's")
+    one_slice = traits.Bool(False, usedefault=True, desc="the image is one slice, looked at by a flat recipe")
 
 
 class _PredictOutput(StageOutput):
@@ -60,7 +63,7 @@ class Predict(Stage):
             import torch
 
             torch.use_deterministic_algorithms(True)
-        bundle = load_bundle(self.inputs.bundle)
+        bundle = self._settled(load_bundle(self.inputs.bundle))
         device = resolve_device(self.inputs.device)
         images, matrices = {bundle.recipe.reference: Path(self.inputs.image)}, {bundle.recipe.reference: np.eye(4)}
         for name in self._sequences:
@@ -79,17 +82,37 @@ class Predict(Stage):
             found = locate_and_predict(
                 bundle, images, matrices, to_template, mask=optional(self.inputs.mask), tta=self.inputs.tta, **options
             )
+        about = self._slice(bundle, images, found.grid) if bundle.recipe.flat else None
         out = folder / "prediction.npz"
-        np.savez(out, probability=found.probability.astype(np.float32), affine=found.grid.affine)
+        probability = found.probability.astype(np.float32)
+        np.savez(out, probability=probability, affine=found.grid.affine, slice=json.dumps(about))
         outputs = {"prediction": str(out), "device": device}
         facts["warnings"] = [*found.warnings, *self.inputs.warn]
         if bundle.recipe.targets:
             row = score_row(bundle, found.stack, found.present, dict(self.inputs.covariates), device)
+            row |= {"slice": about} if about else {}
             (folder / "scores.json").write_text(json.dumps(row))
             outputs["scores"] = str(folder / "scores.json")
             facts["scores"] = [row]
         facts["methods"] = said_of_network(bundle, tta=self.inputs.tta and not labels, sequences=len(images))
         return {**outputs, "facts": facts}
+
+    def _settled(self, bundle: Any) -> Any:
+        """The bundle with its recipe as it is for this session's image."""
+        level = self.inputs.level if isinstance(self.inputs.level, float) else None
+        recipe = bundle.recipe.at_level(level)
+        recipe = recipe.for_one_slice() if self.inputs.one_slice else recipe
+        return bundle if recipe is bundle.recipe else replace(bundle, recipe=recipe)
+
+    def _slice(self, bundle: Any, images: dict[str, Path], grid: Any) -> dict[str, Any]:
+        """Which slice was looked at, and how it was chosen."""
+        from bids_app.scans.lay import place_level
+        from bids_app.scans.slices import slice_facts
+
+        recipe, reference = bundle.recipe, images[bundle.recipe.reference]
+        to_template = np.array(self.inputs.to_template) if self.inputs.to_template else None
+        wanted, _ = place_level(recipe, reference, to_template, optional(self.inputs.mask))
+        return slice_facts(recipe, reference, wanted, grid)
 
 
 def score_row(
@@ -148,11 +171,13 @@ class Measure(Stage):
         bundle = load_bundle(self.inputs.bundle)
         bundle = both_sides(bundle) if self.inputs.sides else bundle
         with np.load(self.inputs.prediction, allow_pickle=False) as stored:
-            probability, affine = stored["probability"], stored["affine"]
+            probability, affine, about = stored["probability"], stored["affine"], json.loads(str(stored["slice"]))
         grid = Grid(probability.shape[1:], affine)
         reference = nib.load(self.inputs.image)
-        native = to_grid(probability, grid, Grid(reference.shape, reference.affine))
+        whole = Grid(reference.shape, reference.affine)
+        native = to_grid(probability, grid, whole) if about is None else slice_back(probability, grid, whole, about)
         measured = measure_regions(bundle, probability, grid)
+        add_areas(measured.rows, about)
         outputs = {name: folder / f"{name}.nii.gz" for name in ("dseg", "probseg")}
         labels = label_map(bundle, native)
         nib.save(nib.Nifti1Image(labels, reference.affine), outputs["dseg"])
@@ -163,7 +188,8 @@ class Measure(Stage):
         seen, locate = list(grid.shape), bundle.recipe.locate if self.inputs.sides else None
         if locate is not None:  # the grid of the answers holds the crops of both sides
             seen = [round(side / bundle.recipe.needed_grid.spacing_mm) for side in locate.size_mm]
-        spacing = float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
+        sides = [round(float(side), 4) for side in grid.spacing]
+        spacing = sides if about else round(float(abs(np.linalg.det(affine[:3, :3])) ** (1 / 3)), 4)
         row = {
             "recipe": bundle.recipe.name,
             "title": bundle.recipe.title,
@@ -173,7 +199,8 @@ class Measure(Stage):
             "tta": self.inputs.tta,
             "threshold": bundle.calibration["threshold"],
             "members": len(bundle.networks),
-            "grid": {"shape": seen, "spacing": round(spacing, 4)},
+            "grid": {"shape": seen, "spacing": spacing},
+            **({"slice": about} if about else {}),
             **({"located": locate.model_dump(mode="json")} if locate else {}),
             "regions": rows,
             "warnings": measured.warnings,
@@ -206,6 +233,24 @@ class Measure(Stage):
         return lesion_rows(labels, native[kinds].max(axis=0), affine, regions=regions, to_template=to_template, **known)
 
 
+def slice_back(probability: np.ndarray, grid: Any, whole: Any, about: dict[str, Any]) -> np.ndarray:
+    """The map of a slice in the reference's own grid; ``about`` is told which of its slices were looked at."""
+    from bids_app.imaging.slices import slice_to_grid, slices_seen
+
+    native, looked = slice_to_grid(probability, grid, whole)
+    axis, numbers = slices_seen(looked, grid, whole)
+    about |= {"axis": "ijk"[axis], "looked_at": numbers, "of": int(whole.shape[axis])}
+    return native
+
+
+def add_areas(rows: list[dict[str, Any]], about: dict[str, Any] | None) -> None:
+    """The area of every region of a slice: its volume in the slice by the slice's thickness, mm²."""
+    if about is not None:
+        for row in rows:
+            soft = row.get("soft_mm3")
+            row |= {"area_mm2": None if soft is None else round(soft / about["thickness_mm"], 3), "slice": about}
+
+
 def said_of_network(bundle: Any, *, tta: bool, sequences: int) -> list[dict[str, str]]:
     """What answered, what trained it, and what it was shown."""
     from bids_app.bundle.words import network_words, training_words
@@ -223,7 +268,8 @@ def said_of_network(bundle: Any, *, tta: bool, sequences: int) -> list[dict[str,
 def said_of_regions(row: dict[str, Any]) -> list[dict[str, str]]:
     """On which grid the network worked, and what the volumes are."""
     grid, threshold, located = row["grid"], row["threshold"], row.get("located")
-    spacing, shape = " × ".join([f"{grid['spacing']:g}"] * 3), " × ".join(str(n) for n in grid["shape"])
+    steps = grid["spacing"] if isinstance(grid["spacing"], list) else [grid["spacing"]] * 3
+    spacing, shape = " × ".join(f"{step:g}" for step in steps), " × ".join(str(n) for n in grid["shape"])
     said = [sentence("located", f"The network worked at {spacing} mm on {shape} voxels.")]
     if located:
         words = f"It looked at a crop on either side, around what the network {located['by']} labels {located['left']} "
@@ -233,7 +279,16 @@ def said_of_regions(row: dict[str, Any]) -> list[dict[str, str]]:
     if row.get("sequence"):
         words = f"It read {row['sequence']} as it came, before any correction or registration."
         said.append(sentence("located", words))
+    if row.get("slice"):
+        said.append(sentence("located", said_of_slice(row["slice"])))
     rule = "counts the voxels whose likeliest region it is"
     rule = rule if threshold is None else f"counts its voxels at or above {threshold:g}"
     words = "The soft volume of a region is the integral of its calibrated probability over that grid; the hard volume "
     return [*said, sentence("volumes", f"{words}{rule}.")]
+
+
+def said_of_slice(about: dict[str, Any]) -> str:
+    """Which slice was looked at."""
+    from bids_app.scans.slices import slice_words
+
+    return f"It looked at {slice_words(about)}; nothing is known of the other slices."

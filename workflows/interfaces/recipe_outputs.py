@@ -35,6 +35,21 @@ VOLUME_COLUMNS = {
     "centre_y_mm": {"Description": "centre of mass of the probability, to the front", "Units": "mm"},
     "centre_z_mm": {"Description": "centre of mass of the probability, upwards", "Units": "mm"},
 }
+#: What columns of the table of a recipe of one slice mean, where they mean something else or are more.
+SLICE_COLUMNS = {
+    "soft_mm3": {
+        "Description": "volume in the slice that was looked at, not of the region: calibrated probability times area "
+        "of a voxel times thickness of the slice",
+        **MM3,
+    },
+    "hard_mm3": {"Description": "the same of the voxels at or above threshold", **MM3},
+    "area_mm2": {"Description": "soft_mm3 divided by the thickness of the slice", "Units": "mm2"},
+    "slice_thickness_mm": {"Description": "thickness of the slice that was looked at", "Units": "mm"},
+    "slices_looked_at": {
+        "Description": "axis of the reference's grid, and numbers along it, from 0, of the slices that hold a voxel "
+        "that was looked at; of all others nothing is known"
+    },
+}
 #: What each column of a table of lesions means.
 LESION_COLUMNS = {
     "index": {"Description": "number of the lesion, the largest first: a connected piece of the mask (26 neighbours)"},
@@ -124,6 +139,8 @@ class WriteRecipe(Write):
         reference = sources[0]
         entities = {"space": selection.reference, "seg": recipe.name, "datatype": selection.datatype}
         about = {"Bundle": bundle.name, "WeightsSHA256": bundle.sha256, "Use": RESEARCH_ONLY}
+        rows = json.loads(Path(self.inputs.volumes).read_text())
+        about |= slice_fields(rows)
         names_used = [selection.name_of(sequence.name) for sequence in recipe.sequences]
         about["Sequences"] = [name for name in names_used if selection.path_of(name)]
         how: dict[str, Any] = {"Threshold": thresholds(bundle)}
@@ -150,8 +167,7 @@ class WriteRecipe(Write):
             sidecar={**about, "Manual": False, **how},
             **entities,
         )
-        rows = json.loads(Path(self.inputs.volumes).read_text())
-        columns = {**VOLUME_COLUMNS, "Use": {"Description": RESEARCH_ONLY}}
+        columns = {**VOLUME_COLUMNS, **(SLICE_COLUMNS if recipe.flat else {}), "Use": {"Description": RESEARCH_ONLY}}
         table = table_rows(rows, bundle, selection.reference)
         folder = selection.datatype
         written["volumes"] = sink.table(table, "volumes", columns=columns, desc=recipe.name, datatype=folder)
@@ -207,6 +223,7 @@ class WriteRecipe(Write):
             "Device": row["device"],
             "Sequences": row["sequences"],
             "Covariates": row["covariates"],
+            **slice_fields([row]),
             "Targets": row["targets"],
             "TrainedThisBundle": trained,
             "Sources": [sink.uri(path) for path in sources],
@@ -228,6 +245,22 @@ class WriteRecipe(Write):
         entities |= {"datatype": selection.datatype, "seg": bundle.recipe.name}
         source = sink.output_dir / files["dseg"]
         return relative_name(sink, sink.image(labels, "dseg", sources=[source], sidecar=about, **entities))
+
+
+def slice_fields(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the sidecar of a recipe of one slice says of it; nothing of other recipes."""
+    about = next((row["slice"] for row in rows if row.get("slice")), None)
+    if about is None:
+        return {}
+    return {
+        "SliceRule": about["rule"],
+        "SliceLevel": about["level_mm"],
+        "SliceLevelWorld": about["world"],
+        "SliceAwayFromLevel": about["away_mm"],
+        "SliceThicknessLookedAt": about["thickness_mm"],
+        **({"SliceAxis": about["axis"], "SlicesLookedAt": about["looked_at"]} if "axis" in about else {}),
+        "NotLookedAt": "all other slices: 0 there does not say that a region is absent",
+    }
 
 
 def lesion_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -261,6 +294,20 @@ def table_rows(rows: list[dict[str, Any]], bundle: Any, space: str) -> list[dict
                 "threshold": row.get("threshold", bundle.calibration["threshold"]),
                 "space": space,
                 **{f"centre_{axis}_mm": value for axis, value in zip("xyz", centre, strict=True)},
+                **_of_slice(row),
             }
         )
     return plain
+
+
+def _of_slice(row: dict[str, Any]) -> dict[str, Any]:
+    """Columns of a recipe of one slice."""
+    about = row.get("slice")
+    if about is None:
+        return {}
+    seen = ",".join(str(number) for number in about["looked_at"])
+    return {
+        "area_mm2": row["area_mm2"],
+        "slice_thickness_mm": about["thickness_mm"],
+        "slices_looked_at": f"{about['axis']}={seen or 'none'} of {about['of']}",
+    }

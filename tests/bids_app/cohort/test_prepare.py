@@ -97,7 +97,10 @@ def test_a_region_is_not_masked_and_may_have_a_margin(t1, mask):
 
 
 @pytest.mark.parametrize("grid", [IMAGE, WHOLE, REGION])
-def test_a_flat_grid_is_one_slice_of_the_solid_one(t1, mask, grid):
+def test_a_flat_grid_is_one_slice_of_the_solid_one(tmp_path, mask, grid):
+    fine = np.diag([2.0, 2.0, 2.0, 1.0])
+    fine[:3, 3] = -79
+    t1 = tiny_image(tmp_path / "fine.nii", shape=(80, 80, 80), affine=fine)
     centre = {} if grid is IMAGE else {"centre_mm": [0, 0, 0]}
     solid, _, where = lay(recipe(grid), {"T1w": t1}, {}, np.eye(4), mask)
     flat, _, slice_ = lay(recipe({**grid, **centre, "flat": True}, network=FLAT), {"T1w": t1}, {}, np.eye(4), mask)

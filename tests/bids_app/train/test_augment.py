@@ -5,7 +5,8 @@ import torch
 
 from bids_app.recipes.recipe import load_recipe
 from bids_app.scans.scan import Batch
-from bids_app.train.augment import Augmentation, apply, augmentation_of, draw, rotations, smooth_field
+from bids_app.train.augment import Augmentation, apply, augmentation_of, draw, rotations
+from bids_app.train.smooth import smooth_field
 
 SHAPE = (24, 32, 20)
 NOTHING = Augmentation().at(0)

@@ -1,0 +1,112 @@
+"""Resting state: a simulated run through the node, a session from raw BIDS, and real data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app.bids.record_file import read_session
+from bids_app.group.tables import write_group
+from bids_app.recipes.recipe import load_recipe
+from bids_app.settings import Settings
+from bids_app.synthesis.bold.bold import Alteration, BoldSettings, draw_bold
+from bids_app.synthesis.datasets.demo_images import EXTENT_MM
+from bids_app.synthesis.fields import stream
+from bids_app.synthesis.heads.brains import draw_brain
+from tests.data import real
+from workflows.dataset import prepare_dataset
+from workflows.functional import MAPS
+from workflows.interfaces.functional import ComputeFunctional, doubts, repetition_of
+from workflows.run_session import run_session
+
+SPACING = 6.0
+RECIPE = """
+name = "maps"
+title = "Resting-state maps"
+reference = "T1w"
+""" + "".join(
+    f'[[sequences]]\nname = "{name}"\nsuffix = "{name}"\nquantitative = {str(name != "T1w").lower()}\n'
+    for name in ("T1w", *MAPS)
+)
+
+
+def bold(seed: int = 1):
+    """A run of 60 volumes at 6 mm with an altered region."""
+    shape = [int(np.ceil(mm / SPACING)) for mm in EXTENT_MM]
+    brain = draw_brain("template", stream(seed, 0, 1), shape, SPACING)
+    how = BoldSettings(frames=60, parcels=6)
+    return draw_bold(brain, SPACING, stream(seed, 0, 2), settings=how, alteration=Alteration(alff=3.0, coherence=0.95))
+
+
+def write_bold(path: Path, run, **changes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+    affine[:3, 3] = -SPACING * (np.array(run.frames.shape[:3]) - 1) / 2
+    image = nib.Nifti1Image(run.frames.numpy().astype(np.float32), affine)
+    image.header.set_zooms((SPACING, SPACING, SPACING, run.tr_s))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+    sidecar = {"RepetitionTime": run.tr_s, "TaskName": "rest", **changes}
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+
+
+def test_the_node_finds_what_was_altered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = bold()
+    path = tmp_path / "sub-01_task-rest_bold.nii.gz"
+    write_bold(path, run)
+    done = ComputeFunctional(in_file=str(path), metadata={"RepetitionTime": run.tr_s}).run()
+    region, inside = run.altered.numpy() > 0, run.parcels.numpy() > 0
+    for name in ("alff", "reho"):
+        values = np.asarray(nib.load(getattr(done.outputs, name)).dataobj)
+        assert values[region].mean() > 1.3 * values[inside & ~region].mean()
+    facts = done.outputs.facts["functional"]
+    assert facts["volumes"] + facts["dropped"] == 60
+    assert len(facts["fd_mm"]) == facts["volumes"]
+    assert facts["mean_fd_mm"] == pytest.approx(run.latents["displacement_mm"], abs=0.3)
+    assert any("too few for maps" in text for text in done.outputs.facts["warnings"])
+
+
+def test_doubts_and_units():
+    facts = {"mean_fd_mm": 0.9, "nuisance": 6, "volumes": 40}
+    told = doubts("x", facts, 3)
+    assert len(told) == 3
+    assert doubts("x", {"mean_fd_mm": 0.1, "nuisance": 24, "volumes": 200}, 0) == []
+    image = nib.Nifti1Image(np.zeros((2, 2, 2, 12), np.float32), np.eye(4))
+    image.header.set_zooms((1, 1, 1, 2000))
+    image.header.set_xyzt_units("mm", "msec")
+    assert repetition_of(image) == 2
+    image.header.set_xyzt_units("mm", 0)
+    assert repetition_of(image) is None
+
+
+def test_the_recipe_that_ships_takes_its_maps_from_a_run():
+    recipe = load_recipe("restingstate")
+    assert [s.suffix for s in recipe.sequences] == ["T1w", *MAPS]
+    assert all(s.quantitative for s in recipe.sequences[1:])
+    assert recipe.targets[0].name == "diagnosis"
+
+
+@pytest.mark.slow
+def test_real_series_from_raw_to_page_and_group(tmp_path):
+    (tmp_path / "maps.toml").write_text(RECIPE)
+    settings = Settings(
+        real("restingstate"), tmp_path / "out", recipe=(str(tmp_path / "maps.toml"),), work_dir=tmp_path / "work",
+        sloppy=True, device="cpu",
+    )  # fmt: skip
+    prepare_dataset(settings)
+    assert run_session(settings, "001", None, threads=1) == 0
+    record = read_session(tmp_path / "out", "sub-001")
+    images = record.images["T1w"]
+    assert set(images.files.sequences["preproc"]) == set(MAPS)
+    assert images.preprocessing.functional["volumes"] == 20
+    assert any(row.moving == "mean BOLD" for row in images.preprocessing.registrations)
+    page = (tmp_path / "out" / "sub-001.html").read_text()
+    assert "Framewise displacement" in page
+    assert "Zou et al., 2008" in page
+    write_group(tmp_path / "out")
+    assert "mean_fd_mm" in (tmp_path / "out" / "group_volumes.tsv").read_text()
