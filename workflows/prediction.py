@@ -65,6 +65,8 @@ def init_prediction_wf(
     if recipe.needed_grid.kind == "head":
         label = anatomy_node(bundle, settings, sequence=reference, wanted=True, threads=threads)
         workflow.connect(inputnode, "conformed", label, "in_file")
+        if anatomy:
+            workflow.connect([(inputnode, label, [("structures", "within"), ("doubt", "distrust")])])
         workflow.connect([(label, outputnode, [(field, field) for field in predicted_fields(recipe)])])
         return workflow
     tta = settings.tta and bundle.recipe.learning.mirror  # else the network has never seen a mirror image

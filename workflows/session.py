@@ -86,7 +86,7 @@ def init_group_wf(
         prepared=prepared,
         anatomy=anatomy,
         labelled=bool(labelled),
-        located=any(r.predicts and (r.needed_grid.kind == "sides" or has_lesions(r)) for r in recipes),
+        located=any(r.name not in labelled and _needs_structures(r) for r in recipes if r.predicts),
         threads=threads,
         computed=bool(selection.choices[reference].computed),
     )
@@ -117,11 +117,17 @@ def init_group_wf(
                 recipe=recipe, settings=settings, threads=threads, key=key, reference=reference, anatomy=places
             )
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
-            if places and has_lesions(recipe):
+            if places and (has_lesions(recipe) or recipe.needed_grid.kind == "head"):
                 found = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
                 workflow.connect([(reference_wf, predicted_wf, found)])
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
+
+
+def _needs_structures(recipe: Recipe) -> bool:
+    """Whether a recipe wants the structures of the bundle `anatomy`: to be located by them, to say where its lesions
+    lie, or to label nothing outside them."""
+    return recipe.needed_grid.kind in ("sides", "head") or has_lesions(recipe)
 
 
 def _feed(

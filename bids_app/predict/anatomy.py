@@ -100,6 +100,7 @@ def find_anatomy(
     tta: bool = False,
     low_mem: bool = False,
     threads: int | None = None,
+    within: Path | None = None,
 ) -> AnatomyPrediction:
     """Label a whole head, or a stripped brain, of any contrast.
 
@@ -107,6 +108,7 @@ def find_anatomy(
         bundle: of a recipe whose grid has the kind ``head``.
         image_path: 3-D image; nothing needs to be known of it.
         device, tta, low_mem, threads: as in `bids_app.predict.predict.predict`.
+        within: labels that another network gave the same head: nothing that lies apart from them is labelled.
 
     Raises:
         ImageError: nothing was found in it.
@@ -116,6 +118,8 @@ def find_anatomy(
     box = head_box(stack[0], grid)
     seen = looked = part_of(grid, box)
     probability = predict(bundle, stack[(slice(None), *box)], device=device, tta=tta, low_mem=low_mem, threads=threads)
+    if within is not None:
+        probability[:, ~reached_by(within, seen)] = 0
     labels = likeliest(recipe, probability)
     astray = _keep_one_piece(labels, probability)
     if not labels.any():
@@ -260,6 +264,15 @@ def doubt(brain: np.ndarray, grid: Grid, astray: float, agrees: float | None) ->
     elif agrees is not None and agrees < AGREES_AT_LEAST:
         found.append(f"it agrees too little with the template's brain (Dice {agrees:.2f})")
     return ", ".join(found)
+
+
+def reached_by(labels: Path, grid: Grid) -> np.ndarray:
+    """Where an image's labels lie on a grid, and one voxel around them: bool, ``grid.shape``."""
+    from scipy.ndimage import binary_dilation
+
+    from bids_app.imaging.stacking import sample
+
+    return binary_dilation(sample(labels, np.eye(4), grid, order=0) > 0)
 
 
 def _keep_one_piece(labels: np.ndarray, probability: np.ndarray) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from workflows.interfaces.base import Stage, StageOutput
+from workflows.interfaces.imaging import optional
 from workflows.interfaces.prediction import said_of_network, said_of_regions, score_row
 
 
@@ -20,6 +21,8 @@ class _AnatomyInput(BaseInterfaceInputSpec):
     wanted = traits.Bool(mandatory=True, desc="a recipe asks for the labels; else only whole heads are looked at")
     told = traits.Bool(True, usedefault=True, desc="the labels are an answer of the session, and not for places alone")
     sequence = traits.Str(mandatory=True, desc="what the image is")
+    within = File(exists=True, desc="labels by the bundle anatomy, beyond which nothing is labelled")
+    distrust = traits.Str("", usedefault=True, desc="why these labels cannot be believed; empty where they can")
     skull_strip = traits.Enum("auto", "skip", "force", usedefault=True)
     device = traits.Str("auto", usedefault=True)
     tta = traits.Bool(False, usedefault=True)
@@ -62,9 +65,9 @@ class Anatomy(Stage):
             torch.use_deterministic_algorithms(True)
         bundle = load_bundle(self.inputs.bundle)
         device = resolve_device(self.inputs.device)
-        found = find_anatomy(
-            bundle, path, device=device, tta=self.inputs.tta, low_mem=self.inputs.low_mem, threads=self.inputs.threads
-        )
+        options = {"tta": self.inputs.tta, "low_mem": self.inputs.low_mem, "threads": self.inputs.threads}
+        within = None if self.inputs.distrust else optional(self.inputs.within)
+        found = find_anatomy(bundle, path, device=device, within=within, **options)
         outputs = {name: folder / f"{name}.nii" for name in ("mask", "dseg")}
         for name, values in (("mask", found.brain.astype(np.uint8)), ("dseg", found.labels)):
             nib.save(nib.Nifti1Image(values, found.grid.affine), outputs[name])
