@@ -115,7 +115,7 @@ def _grids(session: CohortSession, recipe: Recipe) -> dict[int, Grid | None]:
     reference = session.images.get(recipe.reference)
     if not recipe.flat or not recipe.needed_grid.range_mm or reference is None:
         return {0: None}
-    placed = place_level(recipe, reference, session.to_template, session.mask)[1]
+    placed = place_level(recipe, reference, session.to_template, session.mask)
     return {one.offset: one.grid for one in placed}
 
 

@@ -99,13 +99,11 @@ def place_grid(
 
 def place_level(
     recipe: Recipe, reference: Path, reference_to_template: np.ndarray | None, mask: Path | None
-) -> tuple[Grid, list[Placed]]:
-    """Of a flat recipe: where the slice at the level would lie if it could be interpolated; and the slice at the level,
-    with all others within the recipe's range of it. See `place_grid`."""
+) -> list[Placed]:
+    """Of a flat recipe: the slice at the level, first, and all others within the recipe's range; see `place_grid`."""
     margin = MARGIN_MM if recipe.needed_grid.kind == "region" else 0.0
     grid = _whole_place(recipe, reference, reference_to_template, mask, margin)
-    placed = place_flat(recipe, reference, grid, reference_to_template, range_mm=recipe.needed_grid.range_mm)
-    return _level(recipe, grid, reference_to_template), placed
+    return place_flat(recipe, reference, grid, reference_to_template, range_mm=recipe.needed_grid.range_mm)
 
 
 def place_flat(

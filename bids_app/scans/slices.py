@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,8 +34,8 @@ class Placed:
     Attributes:
         grid: ``z = 1``; as thick as the slice.
         offset: 0 at the level; how many steps above it otherwise, a step being the grid's spacing or a measured slice.
-        away_mm: how far above the level it lies.
-        how: `MEASURED` or `INTERPOLATED`.
+        away_mm: how far above the level it lies, at the middle of the field of view.
+        how: `MEASURED`, `INTERPOLATED` or `ONLY`.
     """
 
     grid: Grid
@@ -103,7 +102,8 @@ def place_slices(spec: GridSpec, wanted: Grid, whole: Grid, native: Grid, *, ran
     for index in range(native.shape[axis]):
         grid, away = measured_slice(wanted, native, axis, index)
         if index == nearest or abs(away) <= range_mm + SAME_MM:
-            found.append(Placed(grid, (index - nearest) * rising, away, MEASURED))
+            how = ONLY if native.shape[axis] == 1 else MEASURED
+            found.append(Placed(grid, (index - nearest) * rising, away, how))
     return sorted(found, key=lambda one: abs(one.offset))
 
 
@@ -136,36 +136,24 @@ def channels_of(sequences: list[int], slices: int) -> list[int]:
     return [i * slices + k for i in sequences for k in range(slices)]
 
 
-def slice_facts(recipe: Recipe, reference: Path, wanted: Grid, grid: Grid) -> dict[str, Any]:
+def slice_facts(recipe: Recipe, placed: Placed, grid: Grid) -> dict[str, Any]:
     """How the slice was chosen, for the record: its rule, level, thickness, and how far from the level it lies.
 
     Args:
-        wanted: the slice at the level, if it could be interpolated.
-        grid: of the slice that was looked at.
+        placed: the slice at the level.
+        grid: of what was looked at in this slice: its field of view may have followed what was found there.
     """
     spec = recipe.needed_grid
-    up = wanted.affine[:3, 2] / wanted.spacing[2]
     return {
-        "rule": _rule(reference, up),
+        "rule": placed.how,
         "level_mm": level_of(spec),
         "world": "image" if spec.kind in AS_IT_LIES else spec.template,
-        "away_mm": round(float((grid.centre - wanted.centre) @ up), 3),
+        "away_mm": round(placed.away_mm, 3),
         "thickness_mm": round(float(grid.spacing[2]), 4),
         "slices": recipe.network.slices,
         "shape": [int(n) for n in grid.shape],
         "affine": np.round(grid.affine, 6).tolist(),
     }
-
-
-def _rule(reference: Path, up: np.ndarray) -> str:
-    import nibabel as nib
-
-    image = nib.as_closest_canonical(nib.load(reference))
-    native = Grid(image.shape[:3], image.affine)
-    axis = slice_axis(native, up)
-    if axis is None or not lies_across(native, axis, up):
-        return INTERPOLATED
-    return ONLY if native.shape[axis] == 1 else MEASURED
 
 
 def slice_words(about: Mapping[str, Any]) -> str:

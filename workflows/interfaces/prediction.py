@@ -111,8 +111,8 @@ class Predict(Stage):
 
         recipe, reference = bundle.recipe, images[bundle.recipe.reference]
         to_template = np.array(self.inputs.to_template) if self.inputs.to_template else None
-        wanted, _ = place_level(recipe, reference, to_template, optional(self.inputs.mask))
-        return slice_facts(recipe, reference, wanted, grid)
+        placed = place_level(recipe, reference, to_template, optional(self.inputs.mask))
+        return slice_facts(recipe, placed[0], grid)
 
 
 def score_row(

@@ -101,7 +101,7 @@ def test_another_sequence_is_read_in_its_own_slices(tmp_path):
 @pytest.mark.parametrize(("affine", "offsets"), [(THICK, [0, -1, 1, -2, 2]), (FINE, list(range(-5, 6)))])
 def test_the_range_is_all_slices_near_the_level(tmp_path, affine, offsets):
     path = ramp(tmp_path / "t1.nii", affine, (10, 12, 41))
-    _, placed = place_level(recipe(range_mm=10.0), path, None, None)
+    placed = place_level(recipe(range_mm=10.0), path, None, None)
     assert sorted(one.offset for one in placed) == sorted(offsets)
     assert placed[0].offset == 0
     assert max(abs(one.away_mm) for one in placed) <= 11  # the level lies between two voxels
@@ -129,8 +129,8 @@ def test_the_record_says_how_the_slice_was_chosen(tmp_path):
         (THICK, 1, "the only slice"),
     ):
         path = ramp(tmp_path / f"{depth}.nii", affine, (10, 12, depth))
-        wanted, placed = place_level(recipe(), path, None, None)
-        about = slice_facts(recipe(), path, wanted, placed[0].grid)
+        placed = place_level(recipe(), path, None, None)
+        about = slice_facts(recipe(), placed[0], placed[0].grid)
         assert words in slice_words(about)
         assert about["thickness_mm"] == placed[0].grid.spacing[2]
 

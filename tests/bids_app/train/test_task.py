@@ -138,9 +138,9 @@ def test_weights_come_from_the_training_side_and_the_mean_of_them_is_kept(traine
     read, learned = [], []
     load, batch = fold.load_scans, Patches.batch
 
-    def load_scans(folder, people):
+    def load_scans(folder, people, **how):
         read.append(sorted(people))
-        return load(folder, people)
+        return load(folder, people, **how)
 
     def seen(patches, step):
         learned.append(len(patches))
