@@ -81,3 +81,15 @@ def test_a_graph_can_be_written_without_graphviz(build, tmp_path, monkeypatch):
     told = write_graph(build(), tmp_path)
     assert "Graphviz" in told[0]
     assert "reference" in (tmp_path / "graph.dot").read_text()
+
+
+def test_a_whole_head_recipe_is_held_within_the_structures_of_anatomy(build):
+    graph = build(("T1w",), ("healthy",))
+    assert "healthy_wf.anatomy" in names(graph) or any(one.endswith("anatomy") for one in names(graph))
+    edges = [
+        (one.name, pair)
+        for flow in (graph, *[n for n in graph._graph.nodes() if hasattr(n, "_graph")])
+        for one, _, data in flow._graph.edges(data=True)
+        for pair in data["connect"]
+    ]
+    assert any(pair[1].endswith("within") for _, pair in edges)

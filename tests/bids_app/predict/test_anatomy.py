@@ -205,3 +205,20 @@ def test_only_a_bundle_for_the_recipe_anatomy_finds_brains(bundle, tmp_path, mon
     assert anatomy_bundle(bundle.path).recipe.name == "anatomy"
     assert anatomy_bundle(write_small(tmp_path / "other").path) is None
     assert anatomy_bundle() is None
+
+
+def test_nothing_is_labelled_apart_from_another_networks_labels(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(anatomy, "predict", read_brightness)
+    image = head_image()
+    values = np.asarray(image.dataobj).copy()
+    values[38:44, 22:26, 24] = RIGHT  # a bridge through the fluid to the air
+    nib.save(nib.Nifti1Image(values, image.affine), tmp_path / "head.nii")
+    brain = np.isin(np.asarray(head_image().dataobj), (LEFT, RIGHT)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(brain, image.affine), tmp_path / "labels.nii")
+    free = find_anatomy(bundle, tmp_path / "head.nii")
+    held = find_anatomy(bundle, tmp_path / "head.nii", within=tmp_path / "labels.nii")
+    place = slice(42, 44), slice(22, 26), 24
+    assert (free.labels[place] > 0).any()
+    assert not (held.labels[place] > 0).any()
+    inside = brain[8:38, 8:40, 8:38] > 0
+    np.testing.assert_array_equal(held.labels[8:38, 8:40, 8:38][inside], free.labels[8:38, 8:40, 8:38][inside])
