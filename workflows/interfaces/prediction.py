@@ -171,7 +171,8 @@ class Measure(Stage):
         bundle = load_bundle(self.inputs.bundle)
         bundle = both_sides(bundle) if self.inputs.sides else bundle
         with np.load(self.inputs.prediction, allow_pickle=False) as stored:
-            probability, affine, about = stored["probability"], stored["affine"], json.loads(str(stored["slice"]))
+            probability, affine = stored["probability"], stored["affine"]
+            about = json.loads(str(stored["slice"])) if "slice" in stored else None
         grid = Grid(probability.shape[1:], affine)
         reference = nib.load(self.inputs.image)
         whole = Grid(reference.shape, reference.affine)
