@@ -15,6 +15,8 @@ MOST_FOR_MIXED = 3000
 MOST_FOR_SHAPIRO = 5000
 #: Classical t beyond which a model explains all to rounding, and the noncentral distributions give NaN.
 PERFECT = 1e4
+#: Noncentrality from which on scipy's noncentral F may be NaN.
+FAR = 500.0
 LEAST_SQUARES = "least squares, HC3 errors"
 MIXED = "mixed model, random intercept per participant"
 CLUSTERED = "least squares, errors clustered by participant"
@@ -215,24 +217,36 @@ def partial_eta2(f: float, k: int, df: float) -> dict[str, float]:
 
     From the classical F by the noncentral F (Steiger, Psychol Methods 9 (2004) 164-182).
     """
-    from scipy.stats import ncf
+    from scipy.optimize import brentq
 
     nan = float("nan")
     if not f < PERFECT**2:
         return {"partial_eta2": nan, "eta2_low": nan, "eta2_high": nan}
     tail, ends = (1 - LEVEL) / 2, []
     for below in (1 - tail, tail):
-        if ncf.cdf(f, k, df, 0) < below:
+        if noncentral_f(f, k, df, 0) < below:
             ends.append(0.0)
             continue
         most = max(4 * k * f + 50, 50.0)
-        while ncf.cdf(f, k, df, most) > below and most < 1e7:
+        while noncentral_f(f, k, df, most) > below and most < 1e9:
             most *= 2
-        from scipy.optimize import brentq
-
-        shift = brentq(lambda nc, below=below: ncf.cdf(f, k, df, nc) - below, 0, most)
+        shift = brentq(lambda nc, below=below: noncentral_f(f, k, df, nc) - below, 0, most)
         ends.append(shift / (shift + k + df + 1))
     return {"partial_eta2": k * f / (k * f + df), "eta2_low": ends[0], "eta2_high": ends[1]}
+
+
+def noncentral_f(f: float, k: int, df: float, shift: float) -> float:
+    """Distribution function of the noncentral F; from `FAR` on by the cube-root approximation, where scipy's is NaN.
+
+    Severo and Zelen, Biometrika 47 (1960) 411-416 (Abramowitz and Stegun 26.6.27).
+    """
+    from scipy.stats import ncf, norm
+
+    if shift < FAR:
+        return float(ncf.cdf(f, k, df, shift))
+    middle, spread = k + shift, 2 * (k + 2 * shift) / (9 * (k + shift) ** 2)
+    root = (k * f / middle) ** (1 / 3)
+    return float(norm.cdf((root * (1 - 2 / (9 * df)) - (1 - spread)) / np.sqrt(spread + 2 / (9 * df) * root**2)))
 
 
 def freedman_lane(y: np.ndarray, design: np.ndarray, contrast: np.ndarray, draws: int, seed: int) -> float:

@@ -16,6 +16,7 @@ from bids_app.group.effects import (
     freedman_lane,
     hedges,
     joint,
+    noncentral_f,
     partial_eta2,
 )
 
@@ -140,3 +141,16 @@ def test_partial_correlation_is_that_of_the_inverse_covariance():
     plain = correlation(x, y, np.ones((50, 1)))
     assert (plain["estimate"], plain["p"]) == pytest.approx(tuple(stats.pearsonr(x, y)))
     assert (plain["low"], plain["high"]) == pytest.approx(tuple(stats.pearsonr(x, y).confidence_interval()), rel=1e-6)
+
+
+def test_the_largest_effects_have_intervals_too():
+    found = partial_eta2(3000.0, 1, 9990.0)  # scipy's noncentral F is NaN on the way
+    assert found["eta2_low"] < found["partial_eta2"] < found["eta2_high"]
+    assert found["eta2_high"] - found["eta2_low"] == pytest.approx(0.023, abs=0.006)
+
+
+@pytest.mark.parametrize("shift", [500.0, 900.0])
+def test_noncentral_f_goes_on_smoothly(shift):
+    for f in (shift * 0.9, shift, shift * 1.1):
+        near = float(stats.ncf.cdf(f, 1, 300.0, shift))
+        assert noncentral_f(f, 1, 300.0, shift) == pytest.approx(near, abs=2e-3)
