@@ -13,6 +13,7 @@ from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
+from bids_app.networks.fine import FineLevel
 from bids_app.networks.heads import Head, LinearHead
 from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 
@@ -60,6 +61,7 @@ class NetworkShape:
             the probability of a class is the product, and both sides of a structure are learned together.
         slices: of two dimensions, how many neighbouring slices of every sequence are channels of the input; the answer
             is for the middle one.
+        fine: filters of a level at full size above the folded ones (see `bids_app.networks.fine`); 0 for none.
     """
 
     sequences: int
@@ -78,6 +80,7 @@ class NetworkShape:
     reads_features: bool = False
     gradient: str = "all"
     slices: int = 1
+    fine: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
@@ -148,6 +151,10 @@ class MultiTaskNet(nn.Module):
         )
         if not shape.classes:
             self.unet.up_layers = nn.ModuleList()
+        if shape.fine and shape.classes:
+            self.fine = FineLevel(
+                shape.sequences * shape.slices, shape.outputs, shape.fine, shape.dimensions, sided=bool(shape.partners)
+            )
         late = shape.late + (shape.classes - 1 if shape.reads_regions else 0)
         self.heads = nn.ModuleDict({head.name: self._head(head, late) for head in shape.heads})
 
@@ -183,19 +190,33 @@ class MultiTaskNet(nn.Module):
             found.append(x)
         return found
 
-    def decode(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale."""
-        return self.logits_of(self.ascend(features))
+    def decode(self, features: list[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
+        """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale.
 
-    def logits_of(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
+        Args:
+            features: of `encode`.
+            x: what was encoded.
+        """
+        return self.logits_of(self.ascend(features), x)
+
+    def logits_of(self, levels: list[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
         """As `decode`, from `ascend`."""
+        finest, *others = self.answers_of(levels)
+        return [self.sides(answer) for answer in (self.refined(x, finest), *others)]
+
+    def answers_of(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
+        """As `logits_of`, of the folded levels alone and before sides are told apart, ``(n, outputs, ...)``."""
         heads = [level["head"] for level in self.unet.up_layers]
         outputs = [
-            self.sides(unfold(head(x), self.shape.fold))
+            unfold(head(x), self.shape.fold)
             for head, x in zip(heads, levels, strict=True)
             if not isinstance(head, nn.Identity)
         ]
         return outputs[::-1]
+
+    def refined(self, x: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        """The folded levels' answer at full size with what the fine level adds, where the network has one."""
+        return self.fine(x, answer) if self.shape.fine and self.shape.classes else answer
 
     def logits_at(self, x: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
         """Logits of one voxel out of every block of ``step`` voxels a side, ``(n, classes, x/step, y/step, z/step)``.
@@ -208,10 +229,13 @@ class MultiTaskNet(nn.Module):
             offset: of the voxel in its block, one number from 0 to ``step - 1`` per axis.
             step: a multiple of the network's fold; the fold itself where not given.
         """
+        if self.shape.fine:
+            at = tuple(slice(int(o), None, step or self.shape.fold) for o in offset)
+            return self.decode(self.encode(x), x)[0][(..., *at)]
         return self.logits_from(self.ascend(self.encode(x))[-1], offset, step)
 
     def logits_from(self, features: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
-        """As `logits_at`, from the decoder's finest features."""
+        """As `logits_at`, from the decoder's finest features; without what a fine level adds."""
         k, head = self.shape.fold, self.unet.up_layers[-1]["head"]
         every = (step or k) // k
         features = features[(..., *(slice(int(o) // k, None, every) for o in offset))]
@@ -301,7 +325,7 @@ class MultiTaskNet(nn.Module):
         """Logits per scale in training, of the full size alone otherwise, and every target's outputs."""
         features = self.encode(x)
         levels = self.ascend(features) if self.shape.classes else []
-        logits = self.logits_of(levels) if levels else []
+        logits = self.logits_of(levels, x) if levels else []
         readings = self.readings(x, levels, logits[0]) if self.shape.reads_features and self.heads else None
         targets = self.conclude(features[-1], present, covariates, logits[0] if logits else None, readings)
         return Answer(logits if self.training else logits[:1], targets, features[-1])
