@@ -216,7 +216,9 @@ class AnatomyLesson(Lesson):
 
         rng = np.random.default_rng([self.seed, step])
         there = torch.nonzero(targets[0])
-        middle = there[int(rng.integers(len(there)))].tolist() if len(there) else [side // 2 for side in targets[0].shape]
+        middle = (
+            there[int(rng.integers(len(there)))].tolist() if len(there) else [side // 2 for side in targets[0].shape]
+        )
         box = []
         for place, side, whole in zip(middle, FINE_PATCH, targets.shape[1:], strict=True):
             start = min(max(place - side // 2, 0), max(whole - side, 0))

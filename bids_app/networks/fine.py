@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Voxels that a fine level's answer reaches for along each axis.
-REACH = 3
-
 
 class FineLevel(nn.Module):
     """Three convolutions over the image and the folded network's answer; what they find is added to that answer.

@@ -19,6 +19,10 @@ from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 
 #: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
 ASIDE = 48.0
+#: A voxel is left to the folded levels where background's logit is so far ahead of all others (probability 0.998).
+BACKGROUND_AHEAD = 6.0
+#: Voxels around the others that a fine level looks at too: more than its own reach.
+FINE_ROOM = 4
 
 
 @dataclass(frozen=True)
@@ -215,8 +219,18 @@ class MultiTaskNet(nn.Module):
         return outputs[::-1]
 
     def refined(self, x: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-        """The folded levels' answer at full size with what the fine level adds, where the network has one."""
-        return self.fine(x, answer) if self.shape.fine and self.shape.classes else answer
+        """The folded levels' answer at full size with what the fine level adds, where the network has one.
+
+        Outside training, nothing is added far from all that the folded levels take for more than background.
+        """
+        if not (self.shape.fine and self.shape.classes):
+            return answer
+        if self.training or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self.fine(x, answer)
+        box = part_with_something(answer[:, : len(self.shape.shared_channels) or None])
+        whole = answer.clone()
+        whole[box] = self.fine(x[box], answer[box])
+        return whole
 
     def logits_at(self, x: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
         """Logits of one voxel out of every block of ``step`` voxels a side, ``(n, classes, x/step, y/step, z/step)``.
@@ -358,6 +372,24 @@ def unfold(x: torch.Tensor, k: int) -> torch.Tensor:
     x = x.reshape(n, c // k**d, *[k] * d, *sides)
     x = x.permute(0, 1, *[axis for i in range(d) for axis in (2 + d + i, 2 + i)])
     return x.reshape(n, c // k**d, *[side * k for side in sides])
+
+
+def part_with_something(what: torch.Tensor) -> tuple[slice, ...]:
+    """The part of a batch where background, the first channel, is not nearly certain, with room around it.
+
+    Args:
+        what: logits, ``(n, channels, ...)``.
+    """
+    if what.shape[1] == 1:
+        return (slice(None),) * what.ndim
+    there = (what[:, 0] < what[:, 1:].amax(1) + BACKGROUND_AHEAD).amax(0)
+    box = []
+    for axis in range(there.ndim):
+        others = [a for a in range(there.ndim) if a != axis]
+        along = torch.nonzero(there.amax(others))[:, 0]
+        low, high = (int(along[0]), int(along[-1]) + 1) if len(along) else (0, 1)
+        box.append(slice(max(low - FINE_ROOM, 0), high + FINE_ROOM))
+    return (slice(None), slice(None), *box)
 
 
 def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:
