@@ -141,8 +141,8 @@ class NetworkSpec(Part):
     pooled in it), linear and solved exactly at the end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
     whole head at once. ``fine``: filters of a level at full size above folded ones, which sees where inside a block
-    two tissues meet; 0 for none. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
-    the middle one, and the others lie above and below it at the grid's spacing.
+    two tissues meet; 0 for none. ``slices``: how many slices of every sequence a network of two dimensions sees; it
+    answers for the middle one, and the others lie above and below it at the grid's spacing.
     """
 
     dimensions: Literal[2, 3] = 3
