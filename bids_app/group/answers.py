@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,19 @@ from bids_app.group.names import UNITS
 from bids_app.group.normative_answers import answer_normative
 from bids_app.group.performance import answer_performance
 from bids_app.group.plan import GroupPlan
+from bids_app.group.quality import answer_quality, in_doubt, sensitivity
 from bids_app.group.reliability import answer_reliability, years_of
-from bids_app.group.results import Answers
+from bids_app.group.results import Answers, with_none
 from bids_app.group.table1 import TABLE1, table_one
 from bids_app.group.volumes import PRIMARY
 
 #: Measures that questions are asked of, where none are named.
 ASKED = (PRIMARY, "lesion_load_mm3")
+SITES = {
+    "measure": "Column of group_volumes_harmonised.tsv.",
+    "site_before": "Part of the variance, less what covariates explain, between sites as measured.",
+    "site_after": "The same after harmonisation.",
+}
 
 
 def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
@@ -39,10 +46,10 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
         DataError: one of them cannot be answered; the sentence says why.
     """
     answers = Answers()
+    answer_quality(found, answers)
     answer_performance(found, answers, plan.seed)
     if found.lesions:
-        answers.tables["group_lesions.tsv"] = lesion_table(found.lesions)
-        answers.dictionaries["group_lesions.json"] = {name: {"Description": text} for name, text in LESIONS.items()}
+        answers.add("group_lesions", lesion_table(found.lesions), LESIONS)
     if plan.maps and len(wide):
         answer_maps(found.masks, wide, plan, answers)
     measures = chosen_measures(wide, found, plan) if len(wide) else []
@@ -61,7 +68,7 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
     if plan.harmonise == "combat":
         table = _harmonise(wide, measures, plan, answers)
     if plan.asks:
-        _contrasts(table, measures, plan, answers, years)
+        _contrasts(table, measures, plan, answers, years, in_doubt(found))
     if plan.normative is not None:
         answer_normative(wide, measures, plan, answers)
     return answers
@@ -134,15 +141,8 @@ def _harmonise(wide: pd.DataFrame, measures: list[str], plan: GroupPlan, answers
     )
     table = wide.assign(**{name: clean[name] for name in measures})
     answers.tables["group_volumes_harmonised.tsv"] = table.drop(columns=["outliers"])
-    answers.tables["group_harmonisation.tsv"] = spread
-    answers.dictionaries["group_harmonisation.json"] = {
-        "measure": {"Description": "Column of group_volumes_harmonised.tsv."},
-        "site_before": {
-            "Description": "Part of the variance, less what covariates explain, between sites as measured."
-        },
-        "site_after": {"Description": "The same after harmonisation."},
-        "combat": combat.to_plain(),
-    }
+    answers.add("group_harmonisation", spread, SITES)
+    answers.dictionaries["group_harmonisation.json"]["combat"] = combat.to_plain()
     answers.shown["harmonisation"] = {
         "rows": spread.to_dict("records"), "site": plan.site, "sites": list(zip(combat.sites, combat.rows, strict=True))
     }  # fmt: skip
@@ -171,25 +171,30 @@ def _residuals(values: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _contrasts(
-    table: pd.DataFrame, measures: list[str], plan: GroupPlan, answers: Answers, years: pd.Series | None
-) -> None:
+    table: pd.DataFrame, measures: list[str], plan: GroupPlan, answers: Answers, years: pd.Series | None,
+    doubtful: set[str],
+) -> None:  # fmt: skip
     sides = asymmetries(table, measures)
     table = pd.concat([table, sides], axis=1)
     asked = [*measures, *sides.columns]
     units = {name: unit_of(name) for name in asked}
     found = analyse(table, asked, plan, years=years, units=units)
-    answers.tables["group_contrasts.tsv"] = found
-    answers.dictionaries["group_contrasts.json"] = {name: {"Description": text} for name, text in COLUMNS.items()}
-    answers.shown["contrasts"] = found.astype(object).where(found.notna(), None).to_dict("records")
+    answers.add("group_contrasts", found, COLUMNS)
+    answers.shown["contrasts"] = with_none(found)
     if plan.group is not None:
         one = table_one(table, measures, plan, found, units)
-        answers.tables["group_table1.tsv"] = one
-        answers.dictionaries["group_table1.json"] = {name: {"Description": text} for name, text in TABLE1.items()}
+        answers.add("group_table1", one, TABLE1)
         answers.shown["table1"] = {
             "columns": list(one.columns),
             "rows": one.astype(object).where(one.notna(), None).to_numpy().tolist(),
         }
     answers.methods.append(_methods(found, plan))
+    short = replace(plan, permutations=0)
+
+    def again(part: pd.DataFrame) -> pd.DataFrame:
+        return analyse(part, asked, short, years=None if years is None else years[part.index], units=units)
+
+    sensitivity(found, doubtful, table, again, answers)
 
 
 def _methods(found: pd.DataFrame, plan: GroupPlan) -> str:

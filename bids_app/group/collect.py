@@ -18,6 +18,7 @@ from bids_app.group.predictions import Given, given_scores
 from bids_app.group.ratings import RATINGS, Key, Rating, read_ratings
 from bids_app.group.sessions import add_sessions
 from bids_app.group.volumes import Volumes
+from bids_app.report.index import index_row
 
 STAGES = ("found", "preprocessed", "predicted", "in the table")
 
@@ -51,7 +52,7 @@ class Collection:
 
     ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between sessions of versions
     of the program and of weights of a recipe. ``scores``: answers of the targets. ``lesions``: a row per lesion
-    (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions.
+    (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions. ``listing``: what ``index.html`` says of each session.
     """
 
     sessions: list[Session]
@@ -62,6 +63,7 @@ class Collection:
     scores: list[Given] = field(default_factory=list)
     lesions: list[tuple[Any, ...]] = field(default_factory=list)
     masks: list[LesionMask] = field(default_factory=list)
+    listing: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect(output_dir: Path) -> Collection:
@@ -89,6 +91,7 @@ def collect(output_dir: Path) -> Collection:
     scores: list[Given] = []
     lesions: list[tuple[Any, ...]] = []
     masks: list[LesionMask] = []
+    listing: list[dict[str, Any]] = []
     identities: list[tuple[str, str]] = []
     for key in keys:
         record = read_session(output_dir, key)
@@ -98,6 +101,7 @@ def collect(output_dir: Path) -> Collection:
         measured = volumes.add(output_dir, record, identity, bad, warnings)
         sessions += [rate(row, ratings) for row in _rows(output_dir, record, measured)]
         made.add(record)
+        listing.append(index_row(output_dir, key, record))
         scores += given_scores(record, identity, bad)
         lesions += lesion_rows(record, identity)
         masks += lesion_masks(output_dir, record, bad)
@@ -109,7 +113,8 @@ def collect(output_dir: Path) -> Collection:
         warnings.append(f"participants.tsv has no row for {', '.join(absent)}.")
     known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
     warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
-    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), scores, lesions, masks)
+    mixed = made.mixed()
+    return Collection(sessions, volumes.frame(), participants, warnings, mixed, scores, lesions, masks, listing)
 
 
 def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:

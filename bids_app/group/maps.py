@@ -151,8 +151,7 @@ def answer_maps(masks: Sequence[LesionMask], wide: pd.DataFrame, plan: GroupPlan
     if not rows:
         answers.warnings.append("No session has a lesion mask with a place in the template, so there are no maps.")
         return
-    answers.tables["group_maps.tsv"] = pd.DataFrame(rows, columns=list(COLUMNS))
-    answers.dictionaries["group_maps.json"] = {name: {"Description": text} for name, text in COLUMNS.items()}
+    answers.add("group_maps", pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)
     answers.methods.append(
         "Lesion masks were brought to the template by the affine part of each registration, at 2 mm, the first session "
         f"of each participant. Voxels hit in at least {FEWEST_HIT} participants were tested by least squares with "

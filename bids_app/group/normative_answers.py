@@ -13,7 +13,7 @@ from bids_app.group.design import as_levels, as_numbers, find_columns, is_number
 from bids_app.group.normative import Normative, fit_normative
 from bids_app.group.normative_scores import read_normative, score, to_plain, unseen
 from bids_app.group.plan import GroupPlan
-from bids_app.group.results import Answers
+from bids_app.group.results import Answers, with_none
 from bids_app.judge.statistics import delong
 
 #: z beyond which a share of 5 % is expected, and one that is shown by name.
@@ -97,9 +97,8 @@ def answer_normative(wide: pd.DataFrame, measures: list[str], plan: GroupPlan, a
         rows.append(_rows(wide, name, table[name], mean, deviation, z, how, notes))
     long = pd.concat(rows, ignore_index=True)
     summary = summarise(long, np.tile(groups.to_numpy(object), len(scored)), plan.control_group)
-    answers.tables |= {"group_normative.tsv": long, "group_normative_summary.tsv": summary}
-    answers.dictionaries["group_normative.json"] = {name: {"Description": text} for name, text in COLUMNS.items()}
-    answers.dictionaries["group_normative_summary.json"] = {n: {"Description": text} for n, text in SUMMARY.items()}
+    answers.add("group_normative", long, COLUMNS)
+    answers.add("group_normative_summary", summary, SUMMARY)
     answers.shown["normative"] = _shown(wide, long, summary, model)
     answers.methods.append(_methods(model, plan))
     if site is not None and (new := unseen(model, site)):
@@ -225,9 +224,8 @@ def _shown(wide: pd.DataFrame, long: pd.DataFrame, summary: pd.DataFrame, model:
         }
         for i in order
     ]  # fmt: skip
-    rows = summary.astype(object).where(summary.notna(), None).to_dict("records")
     return {
-        "summary": rows, "measures": measures, "people": people, "beyond": int((far > SHOWN).sum()),
+        "summary": with_none(summary), "measures": measures, "people": people, "beyond": int((far > SHOWN).sum()),
         "fitted_on": model.fitted_on, "ages": [model.scale.low, model.scale.high],
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bids_app.group.collect import Collection
 from bids_app.group.predictions import COLUMNS, Given, prediction_table, target_of, truth_of
-from bids_app.group.results import Answers
+from bids_app.group.results import Answers, with_none
 from bids_app.judge.answers import summarise_target
 from bids_app.measure.calibration import reliability_bins
 from bids_app.recipes.recipe import Target
@@ -37,8 +37,7 @@ def answer_performance(found: Collection, answers: Answers, seed: int) -> None:
     """Tables of answers, and of how good they are; nothing where no recipe has targets."""
     if not found.scores:
         return
-    answers.tables["group_predictions.tsv"] = prediction_table(found.scores, found.participants)
-    answers.dictionaries["group_predictions.json"] = {name: {"Description": text} for name, text in COLUMNS.items()}
+    answers.add("group_predictions", prediction_table(found.scores, found.participants), COLUMNS)
     rows: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
     by_target: dict[tuple[str, str], list[Given]] = {}
@@ -57,10 +56,8 @@ def answer_performance(found: Collection, answers: Answers, seed: int) -> None:
     if not rows:
         return
     table = pd.DataFrame(rows, columns=list(PERFORMANCE))
-    answers.tables["group_performance.tsv"] = table
-    answers.dictionaries["group_performance.json"] = {name: {"Description": text} for name, text in PERFORMANCE.items()}
-    shown = table.astype(object).where(table.notna(), None).to_dict("records")
-    answers.shown["performance"] = {"rows": shown, "figures": figures}
+    answers.add("group_performance", table, PERFORMANCE)
+    answers.shown["performance"] = {"rows": with_none(table), "figures": figures}
     answers.methods.append(
         "Answers of the targets were compared with participants.tsv, with 95 % intervals by a bootstrap over "
         "participants."

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bids_app.group.design import as_numbers, is_number
 from bids_app.group.plan import GroupPlan
-from bids_app.group.results import Answers
+from bids_app.group.results import Answers, with_none
 from bids_app.measure.reliability import icc, repeatability
 
 #: Fewest participants with two sessions.
@@ -98,9 +98,8 @@ def answer_reliability(
     table = reliability_table(wide, measures, units, years)
     if table.empty:
         return
-    answers.tables["group_reliability.tsv"] = table
-    answers.dictionaries["group_reliability.json"] = {name: {"Description": text} for name, text in COLUMNS.items()}
-    answers.shown["reliability"] = table.astype(object).where(table.notna(), None).to_dict("records")
+    answers.add("group_reliability", table, COLUMNS)
+    answers.shown["reliability"] = with_none(table)
     answers.methods.append(
         "Repeated sessions were compared by intraclass correlations with their intervals [@icc] and by the "
         "repeatability coefficient and limits of agreement [@bland-altman], from the first two sessions of each "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,3 +28,23 @@ class Answers:
     images: dict[str, Any] = field(default_factory=dict)
     methods: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def add(self, name: str, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+        """Keep a table with its dictionary.
+
+        Args:
+            name: of the files, without their ending.
+            columns: what each column is.
+        """
+        self.tables[f"{name}.tsv"] = table
+        self.dictionaries[f"{name}.json"] = explained(columns)
+
+
+def explained(columns: Mapping[str, str]) -> dict[str, Any]:
+    """A BIDS data dictionary of columns that need a description alone."""
+    return {name: {"Description": text} for name, text in columns.items()}
+
+
+def with_none(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows for a page: None where a value is missing."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -19,6 +19,7 @@ from bids_app.group.design import MOST_LEVELS
 from bids_app.group.names import DEFINITIONS, UNITS, column_name
 from bids_app.group.participants import choose_group_column
 from bids_app.group.plan import GroupPlan
+from bids_app.group.results import explained
 from bids_app.group.tsv import tsv, write_tsv
 from bids_app.group.volumes import BAD, LONG, PRIMARY, wide_frame
 from bids_app.report.group import write_group_page
@@ -83,7 +84,7 @@ def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
     written = [write() for write in writers]
     written += [write_text(output_dir / name, text) for name, text in texts.items()]
     written += [write_bytes(output_dir / name, packed(image)) for name, image in answers.images.items()]
-    return [*written, write_group_page(output_dir, page), write_index(output_dir)]
+    return [*written, write_group_page(output_dir, page), write_index(output_dir, found.listing)]
 
 
 def _check_makers(found: Collection, plan: GroupPlan) -> None:
@@ -145,7 +146,7 @@ def attrition_table(found: Collection) -> pd.DataFrame:
 
 def dictionary(found: Collection, wide_header: list[str]) -> dict[str, Any]:
     """A BIDS data dictionary for the columns of both tables."""
-    entries: dict[str, Any] = {name: {"Description": text} for name, text in COLUMNS.items()}
+    entries = explained(COLUMNS)
     entries["measure"]["Levels"] = DEFINITIONS
     for recipe, region, measure in (
         found.long[["recipe", "region", "measure"]].drop_duplicates().itertuples(index=False)

@@ -52,6 +52,7 @@ REFERENCES: dict[str, str] = {
     "of the 9th Python in Science Conference 92–96 (2010). doi:10.25080/Majora-92bf1922-011",
     "hc3": "MacKinnon JG, White H. Some heteroskedasticity-consistent covariance matrix estimators with improved "
     "finite sample properties. Journal of Econometrics 29(3):305–325 (1985). doi:10.1016/0304-4076(85)90158-7",
+    "outliers": "Iglewicz B, Hoaglin DC. How to Detect and Handle Outliers. Milwaukee: ASQC Quality Press; 1993.",
     "hedges": "Hedges LV. Distribution theory for Glass's estimator of effect size and related estimators. Journal of "
     "Educational Statistics 6(2):107–128 (1981). doi:10.3102/10769986006002107",
     "steiger": "Steiger JH. Beyond the F test: effect size confidence intervals and tests of close fit in the analysis "
@@ -112,6 +113,7 @@ SHORT: dict[str, str] = {
     "combat-mri": "Fortin et al., 2018",
     "statsmodels": "Seabold and Perktold, 2010",
     "hc3": "MacKinnon and White, 1985",
+    "outliers": "Iglewicz and Hoaglin, 1993",
     "hedges": "Hedges, 1981",
     "steiger": "Steiger, 2004",
     "fdr": "Benjamini and Hochberg, 1995",
