@@ -42,7 +42,7 @@ SENSITIVITY = {
     "estimate_without": "Without.",
     "p": "With all of them.",
     "p_without": "Without.",
-    "changes": "What is another answer without them: significance (at 0.05, not corrected), direction; n/a for nothing.",
+    "changes": "What is another answer without them: significance (at 0.05, not corrected), direction; n/a: none.",
 }
 SIGNIFICANT = 0.05
 
@@ -76,7 +76,8 @@ def judge(session: Session, numbers: dict[str, Any]) -> tuple[str, list[str]]:
     Args:
         numbers: ``worst_z``, ``worst_region``, ``outliers``, ``not_found``; empty where there are none.
     """
-    failed, doubtful = [], []
+    failed: list[str] = []
+    doubtful: list[str] = []
     if session.state != "done":
         failed.append(session.reason or session.state)
     if session.rating == "bad":
