@@ -1,7 +1,7 @@
 (function () {
   function all(selector, inside) { return Array.prototype.slice.call((inside || document).querySelectorAll(selector)); }
   function parsed(text) {
-    var cleaned = text.replace(/−/g, "-").trim(), number = parseFloat(cleaned);
+    var cleaned = text.replace(/−/g, "-").trim(), number = parseFloat(cleaned.replace(/ × 10\^/, "e"));
     return { text: cleaned.toLowerCase(), number: number, isNumber: /^[-+.\d]/.test(cleaned) && !isNaN(number) };
   }
   function sort(table, column, down) {
