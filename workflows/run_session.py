@@ -54,6 +54,7 @@ def run_session(settings: Settings, participant: str, session: str | None, *, th
             forget_failures(work, settings.output_dir / "logs" / record.key)
             run_graph(settings, ready, record, status, work, threads)
         end(record, asked)
+        place(settings, record)
     except Exception as error:
         _fail(record, asked, work, error)
     return _finish(settings, record, status, work)
@@ -188,6 +189,15 @@ def write_graph(workflow: Any, folder: Path) -> list[str]:
     with contextlib.suppress(OSError):  # Nipype writes the text, then fails to run the program that draws it
         workflow.write_graph(**draw)
     return ["graph.dot was written without its picture: Graphviz (the program dot) is not installed"]
+
+
+def place(settings: Settings, record: SessionRecord) -> None:
+    """With ``--normative``: where the session's numbers lie among people of the same age."""
+    if settings.normative is not None and record.state == "done":
+        from bids_app.group.normative_scores import read_normative
+        from bids_app.group.profile import add_profile
+
+        add_profile(settings.output_dir, record, read_normative(settings.normative), site=settings.site_column)
 
 
 def end(record: SessionRecord, asked: dict[str, Recipe]) -> None:

@@ -308,6 +308,33 @@ class OldMethods(_Part):
     references: list[str] = []
 
 
+class Deviation(_Part):
+    """One number of a session among people of the same age, sex and site, by a normative model."""
+
+    measure: str
+    recipe: str = ""
+    region: str = ""
+    unit: str = ""
+    value: float
+    expected: float
+    deviation: float
+    z: float
+    centile: float
+
+
+class Profile(_Part):
+    """Every number of a session that a normative model knows.
+
+    ``fitted_on``: whom the model was fitted on; ``ages``: their least and greatest; ``note``: what to know of it.
+    """
+
+    fitted_on: str
+    ages: list[float]
+    file: str = ""
+    note: str = ""
+    rows: list[Deviation] = []
+
+
 class SessionRecord(_Part):
     """One session: what its recipes share, and a part for each of them.
 
@@ -328,6 +355,7 @@ class SessionRecord(_Part):
     images: dict[str, Images] = Field(default_factory=dict)
     recipes: dict[str, RecipePart] = Field(default_factory=dict)
     stages: list[StageTime] = []
+    profile: Profile | None = None
     warnings: list[str] = []
     crash: str | None = None
     old_methods: OldMethods = OldMethods()

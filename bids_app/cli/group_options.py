@@ -87,7 +87,8 @@ GROUP_OPTIONS: tuple[Option, ...] = (
     make_option(
         "normative",
         ("--normative",),
-        "score everybody by a normative model that was fitted before (group_normative_model.json)",
+        "score everybody by a normative model that was fitted before (group_normative_model.json); at the "
+        "participant level, put each session's profile on its page",
         GROUP,
         kind=Path,
         metavar="FILE",

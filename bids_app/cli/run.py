@@ -107,6 +107,10 @@ def check_before_work(settings: Settings) -> None:
         if recipe.predicts:
             load_bundle(settings.bundle or recipe.name)
     anatomy_of(settings, recipes)
+    if settings.normative is not None:
+        from bids_app.group.normative_scores import read_normative
+
+        read_normative(settings.normative)
     if settings.device.startswith("cuda"):
         from bids_app.predict.predict import resolve_device
 

@@ -76,13 +76,13 @@ def answer_normative(wide: pd.DataFrame, measures: list[str], plan: GroupPlan, a
         taught = first
     else:
         model = read_normative(Path(plan.normative))
-        table, site = _table_for(model, wide, measures, plan)
+        table, site = table_for(model, wide, measures, plan)
         taught = np.zeros(len(wide), bool)
     if not (scored := [name for name in measures if name in model.curves]):
         raise DataError(
             f"the normative model has none of these measures: {', '.join(measures)}; it has {', '.join(model.curves)}"
         )
-    notes = _notes(model, table, site)
+    notes = notes_on(model, table, site)
     own = pd.Series(controls if plan.control_group is not None else False, index=wide.index)
     people = wide["participant_id"].astype(str)
     seen = people.isin(set(people[taught])).to_numpy()
@@ -137,7 +137,7 @@ def _table(wide: pd.DataFrame, measures: list[str], plan: GroupPlan) -> tuple[pd
     return pd.DataFrame(columns | {name: wide[name].astype(float) for name in measures}), site
 
 
-def _table_for(
+def table_for(
     model: Normative, wide: pd.DataFrame, measures: list[str], plan: GroupPlan
 ) -> tuple[pd.DataFrame, pd.Series | None]:
     """The columns that a model which was read needs."""
@@ -154,7 +154,8 @@ def _table_for(
     return pd.DataFrame(columns), site
 
 
-def _notes(model: Normative, table: pd.DataFrame, site: pd.Series | None) -> np.ndarray:
+def notes_on(model: Normative, table: pd.DataFrame, site: pd.Series | None) -> np.ndarray:
+    """Per row: an age outside the controls', a site that the model has not seen; None for nothing."""
     ages = table[model.age].to_numpy(float)
     outside = (ages < model.scale.low) | (ages > model.scale.high)
     notes = np.where(outside, f"age outside {model.scale.low:g} to {model.scale.high:g}", "").astype(object)

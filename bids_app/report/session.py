@@ -81,6 +81,7 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
         "volumes": view.volume_tables(record),
         "lesions": view.lesion_tables(record),
         "scores": view.score_tables(record),
+        "profile": view.profile_rows(record),
         "images": {images.reference: images for images in record.images.values()},
         "registrations": {images.reference: view.registration_rows(images) for images in record.images.values()},
         "stages": view.stage_rows(record),

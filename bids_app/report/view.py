@@ -17,6 +17,8 @@ HEX = re.compile(r"#[0-9a-fA-F]{6}")
 MOST_LESIONS = 20
 #: From here on volumes of a table are shown in ml, mm³.
 LONG_MM3 = 20_000.0
+#: z-scores are drawn between minus and plus the first; beyond the second they are marked (5 % of healthy people's).
+MOST_Z, FAR_Z = 4.0, 1.96
 STATE_WORDS = {"done": "Done", "failed": "Failed", "running": "Not finished"}
 
 
@@ -99,6 +101,21 @@ def sequence_rows(images: Images) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def profile_rows(record: SessionRecord) -> list[dict[str, Any]]:
+    """Numbers of a session among people of the same age; ``at``: place of z from -4 to 4, per cent of the width."""
+    if record.profile is None:
+        return []
+    return [
+        {
+            "name": row.region if row.region not in ("", "n/a") else row.measure,
+            "recipe": row.recipe if row.recipe != "n/a" else "",
+            "value": row.value, "expected": row.expected, "unit": row.unit, "z": row.z, "centile": row.centile,
+            "at": 50 + 12.5 * max(-MOST_Z, min(MOST_Z, row.z)), "far": abs(row.z) > FAR_Z,
+        }
+        for row in record.profile.rows
+    ]  # fmt: skip
 
 
 def score_items(scores: Scores) -> list[tuple[str, Mapping[str, Any]]]:
