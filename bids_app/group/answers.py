@@ -14,7 +14,7 @@ from bids_app.group.collect import Collection
 from bids_app.group.contrasts import COLUMNS, analyse
 from bids_app.group.design import as_levels, design_of, find_columns
 from bids_app.group.harmonise import differences, entangled, fit_combat, negative
-from bids_app.group.maps import LESIONS, answer_maps, lesion_table
+from bids_app.group.maps import LESIONS, LOAD, answer_maps, lesion_table, load_table
 from bids_app.group.names import UNITS
 from bids_app.group.normative_answers import answer_normative
 from bids_app.group.performance import answer_performance
@@ -50,6 +50,8 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
     answer_performance(found, answers, plan.seed)
     if found.lesions:
         answers.add("group_lesions", lesion_table(found.lesions), LESIONS)
+    if found.looked:
+        answers.add("group_lesion_load", load_table(found.lesions, found.looked), LOAD)
     if plan.maps and len(wide):
         answer_maps(found.masks, wide, plan, answers)
     measures = chosen_measures(wide, found, plan) if len(wide) else []

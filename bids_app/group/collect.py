@@ -53,6 +53,7 @@ class Collection:
     ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between sessions of versions
     of the program and of weights of a recipe. ``scores``: answers of the targets. ``lesions``: a row per lesion
     (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions. ``listing``: what ``index.html`` says of each session.
+    ``looked``: participant, session and recipe wherever lesions were looked for.
     """
 
     sessions: list[Session]
@@ -64,6 +65,7 @@ class Collection:
     lesions: list[tuple[Any, ...]] = field(default_factory=list)
     masks: list[LesionMask] = field(default_factory=list)
     listing: list[dict[str, Any]] = field(default_factory=list)
+    looked: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def collect(output_dir: Path) -> Collection:
@@ -90,6 +92,7 @@ def collect(output_dir: Path) -> Collection:
     warnings: list[str] = []
     scores: list[Given] = []
     lesions: list[tuple[Any, ...]] = []
+    looked: list[tuple[str, str, str]] = []
     masks: list[LesionMask] = []
     listing: list[dict[str, Any]] = []
     identities: list[tuple[str, str]] = []
@@ -104,6 +107,11 @@ def collect(output_dir: Path) -> Collection:
         listing.append(index_row(output_dir, key, record))
         scores += given_scores(record, identity, bad)
         lesions += lesion_rows(record, identity)
+        looked += [
+            (*identity, part.recipe)
+            for part in record.done()
+            if part.prediction is not None and part.prediction.lesions is not None
+        ]
         masks += lesion_masks(output_dir, record, bad)
     add_sessions(participants, output_dir, identities)
     warnings = [*participants.warnings, *rated, *warnings]
@@ -114,7 +122,7 @@ def collect(output_dir: Path) -> Collection:
     known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
     warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
     mixed = made.mixed()
-    return Collection(sessions, volumes.frame(), participants, warnings, mixed, scores, lesions, masks, listing)
+    return Collection(sessions, volumes.frame(), participants, warnings, mixed, scores, lesions, masks, listing, looked)
 
 
 def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:

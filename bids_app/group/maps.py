@@ -56,6 +56,16 @@ LESIONS = {
     "z_mm": "Upwards.",
 }
 
+LOAD = {
+    "participant_id": "Participant, as in participants.tsv.",
+    "session_id": "Session; n/a for a participant without session folders.",
+    "recipe": "Recipe that looked for lesions.",
+    "region": "Region that lesions lie in; whole for all together; not known where no bundle names regions.",
+    "side": "left, right or midline; both for all together; n/a where it is not known.",
+    "lesions": "How many lie there, by the region that holds most of each.",
+    "volume": "Their volume, mm3.",
+}
+
 
 @dataclass(frozen=True)
 class LesionMask:
@@ -97,6 +107,24 @@ def lesion_rows(record: SessionRecord, identity: tuple[str, str]) -> list[tuple[
         if part.prediction is not None
         for one in part.prediction.lesions or []
     ]
+
+
+def load_table(lesions: Sequence[tuple[Any, ...]], looked: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Number and volume of lesions by region and side, and of all together; columns of `LOAD`.
+
+    Args:
+        lesions: of `lesion_rows`.
+        looked: participant, session and recipe of everybody in whom lesions were looked for: those without have a row.
+    """
+    table = pd.DataFrame([row[:7] for row in lesions], columns=list(LESIONS)[:7])
+    table["region"], table["side"] = table["region"].fillna("not known"), table["side"].fillna("n/a")
+    who = ["participant_id", "session_id", "recipe"]
+    totals = table.groupby(who, sort=False)["volume"].agg(["size", "sum"])
+    totals = totals.reindex(pd.MultiIndex.from_tuples(list(dict.fromkeys(looked)), names=who), fill_value=0)
+    parts = table.groupby([*who, "region", "side"], sort=False)["volume"].agg(["size", "sum"])
+    both = pd.concat([totals.reset_index().assign(region="whole", side="both"), parts.reset_index()])
+    both = both.rename(columns={"size": "lesions", "sum": "volume"})[list(LOAD)]
+    return both.sort_values(who, kind="stable", ignore_index=True)
 
 
 def in_template(mask: LesionMask) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from bids_app.bids.record import Images, Lesion, Preprocessing
 from bids_app.bids.record_file import read_session, write_record
 from bids_app.errors import ImageError
-from bids_app.group.maps import LesionMask, affine, in_template
+from bids_app.group.maps import LOAD, LesionMask, affine, in_template, load_table
 from bids_app.group.plan import GroupPlan
 from bids_app.group.tables import write_group
 from bids_app.report.mosaic import mosaic
@@ -104,3 +104,25 @@ def test_mosaic_shows_both_signs():
     values = np.zeros((91, 109, 91), np.float32)
     values[30:40, 50:60, 40:44], values[50:60, 50:60, 40:44] = 3, -3
     assert mosaic(Volume(values, affine())).startswith("data:image/jpeg;base64,")
+
+
+def test_load_by_region_and_side_adds_up_and_has_those_without():
+    def lesion(who, number, volume, region, side):
+        return (who, "n/a", "ms", number, volume, region, side, 0.9, None, None, None)
+
+    rows = [
+        lesion("sub-1", 1, 10.0, "white matter", "left"),
+        lesion("sub-1", 2, 5.0, "white matter", "left"),
+        lesion("sub-1", 3, 2.0, None, None),
+    ]
+    looked = [("sub-1", "n/a", "ms"), ("sub-2", "n/a", "ms")]
+    table = load_table(rows, looked)
+    assert list(table.columns) == list(LOAD)
+    told = {(r.participant_id, r.region, r.side): (r.lesions, r.volume) for r in table.itertuples()}
+    assert told == {
+        ("sub-1", "whole", "both"): (3, 17.0),
+        ("sub-1", "white matter", "left"): (2, 15.0),
+        ("sub-1", "not known", "n/a"): (1, 2.0),
+        ("sub-2", "whole", "both"): (0, 0.0),
+    }
+    assert load_table([], looked)["volume"].tolist() == [0.0, 0.0]
