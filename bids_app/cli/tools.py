@@ -15,6 +15,7 @@ from bids_app.cli.demo import demo
 from bids_app.cli.hpc import hpc_script
 from bids_app.cli.options import count
 from bids_app.cli.parser import Parser
+from bids_app.cli.recipe_new import recipe
 from bids_app.errors import InputMissing, UsageError
 from bids_app.settings import from_plain, read_toml
 from workflows.stop import follow_parent
@@ -204,6 +205,7 @@ def _train(task_file: Path) -> int:
 TOOLS = {
     "demo": demo,
     "recipes": recipes,
+    "recipe": recipe,
     "doctor": doctor,
     "status": status,
     "train-bundle": train_bundle,
