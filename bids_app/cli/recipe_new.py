@@ -49,7 +49,7 @@ def recipe(argv: list[str]) -> int:
     parser = Parser(
         prog="tandem recipe new",
         allow_abbrev=False,
-        description="Ask what a recipe is to find and to answer, and write it; what is given as an option is not asked.",
+        description="Ask what a recipe is to find and to answer, and write it; what an option gives is not asked.",
     )
     parser.add_argument("what", choices=["new"])
     for question in QUESTIONS:
