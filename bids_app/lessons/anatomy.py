@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 LOOK_STEP = 2
 #: Sides of a training patch, voxels of 2 mm: a whole head.
 PATCH = (96, 112, 96)
-#: Sides of the part that a fine level learns from in a step.
-FINE_PATCH = (56, 64, 56)
 PLAN = DrawPlan(schedule=replace(SCHEDULE, warm_up=100, average=0.998))
 #: A patch is a whole head, so that its mean is that of a scan; contrasts that brains are looked at with come often.
 RANGES = Ranges(
@@ -191,38 +189,7 @@ class AnatomyLesson(Lesson):
     ) -> tuple[torch.Tensor, float]:
         """One voxel out of every block of two a side, another at every step: an eighth of the work."""
         offset = offset_of(step, LOOK_STEP)
-        if network.shape.fine:
-            features = network.ascend(network.encode(images))
-            logits = network.logits_from(features[-1], offset, LOOK_STEP)
-        else:
-            logits = network.logits_at(images, offset, LOOK_STEP)
+        logits = network.logits_at(images, offset, LOOK_STEP)
         box = (slice(None), *(slice(int(o), None, LOOK_STEP) for o in offset))
         labels = self.classes.to(targets.device)[targets[box].long()].long()
-        loss, dice = sparse_dice_ce(logits, labels)
-        if network.shape.fine:
-            fine, dice = self.judge_fine(network, images, targets, network.answers_of(features)[0].detach(), step)
-            loss = loss + fine
-        return loss, dice
-
-    def judge_fine(
-        self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, answer: torch.Tensor, step: int
-    ) -> tuple[torch.Tensor, float]:
-        """The fine level alone, on a part of the head around a voxel that has a label.
-
-        Args:
-            answer: of the folded levels; no gradient reaches them.
-        """
-        import torch
-
-        rng = np.random.default_rng([self.seed, step])
-        there = torch.nonzero(targets[0])
-        middle = (
-            there[int(rng.integers(len(there)))].tolist() if len(there) else [side // 2 for side in targets[0].shape]
-        )
-        box = []
-        for place, side, whole in zip(middle, FINE_PATCH, targets.shape[1:], strict=True):
-            start = min(max(place - side // 2, 0), max(whole - side, 0))
-            box.append(slice(start, start + side))
-        part = (slice(None), slice(None), *box)
-        logits = network.sides(network.refined(images[part], answer[part]))
-        return sparse_dice_ce(logits, self.classes.to(targets.device)[targets[(slice(None), *box)].long()].long())
+        return sparse_dice_ce(logits, labels)

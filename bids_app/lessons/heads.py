@@ -18,8 +18,6 @@ from bids_app.synthesis.scanner.real_changes import Changes, draw_real
 if TYPE_CHECKING:
     import torch
 
-    from bids_app.networks.multitask import MultiTaskNet
-
 
 #: Of every so many scans: real T1w, real heads painted in another contrast, drawn from label maps of other people.
 RATIO = (9, 4, 3)
@@ -89,18 +87,6 @@ class HeadsLesson(AnatomyLesson):
             "real_licence": HEADS_LICENSE.format(heads=LICENCE),
             "calibrate_on": self.truth,
         }
-
-    def judge(
-        self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
-    ) -> tuple[torch.Tensor, float]:
-        """As of drawn scans; but a fine level learns alone, above folded levels that stay as they began."""
-        import torch
-
-        if not network.shape.fine:
-            return super().judge(network, images, targets, progress, step)
-        with torch.no_grad():
-            answer = network.answers_of(network.ascend(network.encode(images)))[0]
-        return self.judge_fine(network, images, targets, answer, step)
 
     def stages(self) -> Sequence[tuple[float, Lesson]]:
         """One: such a training goes on from a network that knows where structures lie."""

@@ -217,5 +217,5 @@ class LesionLesson(Lesson):
         self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
     ) -> tuple[torch.Tensor, float]:
         """Every voxel counts: with one of each folded block a step, answers kept a pattern of the block's size."""
-        logits = network.decode(network.encode(images), images)[0]
+        logits = network.decode(network.encode(images))[0]
         return sparse_dice_ce(logits, targets.long(), absent=True)

@@ -41,7 +41,6 @@ def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
             spec.fold,
             heads=heads,
             sided=spec.sided,
-            fine=spec.fine,
             partners=recipe.partners() if spec.sided else (),
             reads_features=bool(heads),
             gradient=recipe.learning.target_gradient if heads else NetworkShape.gradient,

@@ -13,16 +13,11 @@ from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
-from bids_app.networks.fine import FineLevel
 from bids_app.networks.heads import Head, LinearHead
 from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 
 #: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
 ASIDE = 48.0
-#: A voxel is left to the folded levels where background's logit is so far ahead of all others (probability 0.998).
-BACKGROUND_AHEAD = 6.0
-#: Voxels around the others that a fine level looks at too: more than its own reach.
-FINE_ROOM = 4
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,6 @@ class NetworkShape:
             the probability of a class is the product, and both sides of a structure are learned together.
         slices: of two dimensions, how many neighbouring slices of every sequence are channels of the input; the answer
             is for the middle one.
-        fine: filters of a level at full size above the folded ones (see `bids_app.networks.fine`); 0 for none.
     """
 
     sequences: int
@@ -84,7 +78,6 @@ class NetworkShape:
     reads_features: bool = False
     gradient: str = "all"
     slices: int = 1
-    fine: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
@@ -155,10 +148,6 @@ class MultiTaskNet(nn.Module):
         )
         if not shape.classes:
             self.unet.up_layers = nn.ModuleList()
-        if shape.fine and shape.classes:
-            self.fine = FineLevel(
-                shape.sequences * shape.slices, shape.outputs, shape.fine, shape.dimensions, sided=bool(shape.partners)
-            )
         late = shape.late + (shape.classes - 1 if shape.reads_regions else 0)
         self.heads = nn.ModuleDict({head.name: self._head(head, late) for head in shape.heads})
 
@@ -194,43 +183,19 @@ class MultiTaskNet(nn.Module):
             found.append(x)
         return found
 
-    def decode(self, features: list[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
-        """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale.
+    def decode(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Logits ``(n, classes, ...)`` at full size, then at every coarser supervised scale."""
+        return self.logits_of(self.ascend(features))
 
-        Args:
-            features: of `encode`.
-            x: what was encoded.
-        """
-        return self.logits_of(self.ascend(features), x)
-
-    def logits_of(self, levels: list[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
+    def logits_of(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
         """As `decode`, from `ascend`."""
-        finest, *others = self.answers_of(levels)
-        return [self.sides(answer) for answer in (self.refined(x, finest), *others)]
-
-    def answers_of(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
-        """As `logits_of`, of the folded levels alone and before sides are told apart, ``(n, outputs, ...)``."""
         heads = [level["head"] for level in self.unet.up_layers]
         outputs = [
-            unfold(head(x), self.shape.fold)
+            self.sides(unfold(head(x), self.shape.fold))
             for head, x in zip(heads, levels, strict=True)
             if not isinstance(head, nn.Identity)
         ]
         return outputs[::-1]
-
-    def refined(self, x: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-        """The folded levels' answer at full size with what the fine level adds, where the network has one.
-
-        Outside training, nothing is added far from all that the folded levels take for more than background.
-        """
-        if not (self.shape.fine and self.shape.classes):
-            return answer
-        if self.training or torch.jit.is_tracing() or torch.compiler.is_compiling():
-            return self.fine(x, answer)
-        box = part_with_something(answer[:, : len(self.shape.shared_channels) or None])
-        whole = answer.clone()
-        whole[box] = self.fine(x[box], answer[box])
-        return whole
 
     def logits_at(self, x: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
         """Logits of one voxel out of every block of ``step`` voxels a side, ``(n, classes, x/step, y/step, z/step)``.
@@ -243,13 +208,10 @@ class MultiTaskNet(nn.Module):
             offset: of the voxel in its block, one number from 0 to ``step - 1`` per axis.
             step: a multiple of the network's fold; the fold itself where not given.
         """
-        if self.shape.fine:
-            at = tuple(slice(int(o), None, step or self.shape.fold) for o in offset)
-            return self.decode(self.encode(x), x)[0][(..., *at)]
         return self.logits_from(self.ascend(self.encode(x))[-1], offset, step)
 
     def logits_from(self, features: torch.Tensor, offset: Sequence[int], step: int | None = None) -> torch.Tensor:
-        """As `logits_at`, from the decoder's finest features; without what a fine level adds."""
+        """As `logits_at`, from the decoder's finest features."""
         k, head = self.shape.fold, self.unet.up_layers[-1]["head"]
         every = (step or k) // k
         features = features[(..., *(slice(int(o) // k, None, every) for o in offset))]
@@ -339,7 +301,7 @@ class MultiTaskNet(nn.Module):
         """Logits per scale in training, of the full size alone otherwise, and every target's outputs."""
         features = self.encode(x)
         levels = self.ascend(features) if self.shape.classes else []
-        logits = self.logits_of(levels, x) if levels else []
+        logits = self.logits_of(levels) if levels else []
         readings = self.readings(x, levels, logits[0]) if self.shape.reads_features and self.heads else None
         targets = self.conclude(features[-1], present, covariates, logits[0] if logits else None, readings)
         return Answer(logits if self.training else logits[:1], targets, features[-1])
@@ -372,24 +334,6 @@ def unfold(x: torch.Tensor, k: int) -> torch.Tensor:
     x = x.reshape(n, c // k**d, *[k] * d, *sides)
     x = x.permute(0, 1, *[axis for i in range(d) for axis in (2 + d + i, 2 + i)])
     return x.reshape(n, c // k**d, *[side * k for side in sides])
-
-
-def part_with_something(what: torch.Tensor) -> tuple[slice, ...]:
-    """The part of a batch where background, the first channel, is not nearly certain, with room around it.
-
-    Args:
-        what: logits, ``(n, channels, ...)``.
-    """
-    if what.shape[1] == 1:
-        return (slice(None),) * what.ndim
-    there = (what[:, 0] < what[:, 1:].amax(1) + BACKGROUND_AHEAD).amax(0)
-    box = []
-    for axis in range(there.ndim):
-        others = [a for a in range(there.ndim) if a != axis]
-        along = torch.nonzero(there.amax(others))[:, 0]
-        low, high = (int(along[0]), int(along[-1]) + 1) if len(along) else (0, 1)
-        box.append(slice(max(low - FINE_ROOM, 0), high + FINE_ROOM))
-    return (slice(None), slice(None), *box)
 
 
 def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:

@@ -140,9 +140,8 @@ class NetworkSpec(Part):
     target's head. ``head``: what a target's head reads: ``regions`` (amount, place, brightness of each, and features
     pooled in it), linear and solved exactly at the end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
-    whole head at once. ``fine``: filters of a level at full size above folded ones, which sees where inside a block
-    two tissues meet; 0 for none. ``slices``: how many slices of every sequence a network of two dimensions sees; it
-    answers for the middle one, and the others lie above and below it at the grid's spacing.
+    whole head at once. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
+    the middle one, and the others lie above and below it at the grid's spacing.
     """
 
     dimensions: Literal[2, 3] = 3
@@ -155,7 +154,6 @@ class NetworkSpec(Part):
     deep_supervision: int = Field(default=2, ge=1, le=4)
     fold: int = Field(default=1, ge=1, le=4)
     sided: bool = False
-    fine: int = Field(default=0, ge=0, le=64)
 
 
 class Preprocessing(Part):

@@ -138,7 +138,6 @@ class Trial:
             sided=self.recipe.network.sided,
             partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
             slices=self.recipe.network.slices,
-            fine=self.recipe.network.fine,
         )
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)

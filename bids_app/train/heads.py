@@ -52,7 +52,7 @@ def read_scans(network: MultiTaskNet, patches: Patches, device: str = "cpu", *, 
                 x = batch.images.to(device)
                 x = x.flip(2) if flip else x
                 levels = network.ascend(network.encode(x))
-                readings = network.readings(x, levels, network.logits_of(levels, x)[0])
+                readings = network.readings(x, levels, network.logits_of(levels)[0])
                 known = network.known_late(readings, batch.present.to(device), batch.covariates.to(device))
                 image.append(readings.float().cpu().numpy())
                 late.append(known.float().cpu().numpy())

@@ -110,8 +110,7 @@ def structure_dice(network: Any, lesson: PeopleLesson, people: People) -> float:
     for head, view in zip(load_heads(Path(lesson.data_root or ""), people.names, 2.0), people.views, strict=True):
         truth = table[head_view(head, head.label_map.labels, lesson.patch)[0].astype(int)].numpy()
         with torch.inference_mode():
-            whole = standardise(view)[None]
-            said = network.decode(network.encode(whole), whole)[0].argmax(1)[0].numpy()
+            said = network.decode(network.encode(standardise(view)[None]))[0].argmax(1)[0].numpy()
         scores.append(np.mean([dice(said == k, truth == k) for k in range(1, len(lesson.recipe.regions) + 1)]))
     return float(np.mean(scores))
 

@@ -1,7 +1,6 @@
 """What the lesson of whole heads asks for, and that a small network learns from it."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,7 +96,7 @@ class Answering(torch.nn.Module):
 
     def __init__(self, classes: torch.Tensor, count: int):
         super().__init__()
-        self.classes, self.count, self.shape = classes, count, SimpleNamespace(fine=0)
+        self.classes, self.count = classes, count
 
     def logits_at(self, images: torch.Tensor, offset, step: int) -> torch.Tensor:
         a, b, c = offset
@@ -133,22 +132,6 @@ def test_the_network_is_judged_at_the_voxel_that_its_offset_names(recipe, lesson
         for step in range(12):
             a, b, c = offset = offset_of(step, 2)
             torch.testing.assert_close(network.logits_at(image[None], offset, 2), whole[:, :, a::2, b::2, c::2])
-
-
-def test_a_fine_level_learns_beside_folded_levels_that_do_not_feel_it(recipe, lesson):
-    """From nothing both learn, each from its own loss; no gradient goes from the fine level's to the folded levels."""
-    spec = recipe.network.model_copy(update={"fine": 4})
-    network = new_state(recipe.model_copy(update={"network": spec}), DrawPlan(), 1).network
-    image, target = lesson[0]
-    answer = network.answers_of(network.ascend(network.encode(image[None])))[0].detach()
-    loss, _ = lesson.judge_fine(network, image[None], target[None], answer, 3)
-    loss.backward()
-    assert network.fine.head.weight.grad.abs().sum() > 0
-    assert all(p.grad is None for p in network.unet.parameters())
-    both, _ = lesson.judge(network, image[None], target[None], 0.0, 3)
-    assert float(both.detach()) > float(loss.detach())
-    both.backward()
-    assert network.unet.encoder.conv_init.weight.grad.abs().sum() > 0
 
 
 def test_maps_that_judge_do_not_train(tmp_path):

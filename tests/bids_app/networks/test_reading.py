@@ -69,7 +69,7 @@ def test_readings_have_the_width_that_the_shape_says_in_three_and_two_dimensions
     for dimensions, x in ((3, torch.randn(1, 2, 16, 16, 16)), (2, torch.randn(1, 2, 16, 16))):
         network = MultiTaskNet(NetworkShape(**{**SHAPE.__dict__, "dimensions": dimensions, "fold": 2})).eval()
         levels = network.ascend(network.encode(x))
-        logits = network.logits_of(levels, x)[0]
+        logits = network.logits_of(levels)[0]
         assert read(logits, levels, x).shape == (1, network.shape.readings)
         assert build_network(network.shape.to_plain()).shape == network.shape
         alone, beside = network(x).targets["age"], network(x, covariates=torch.tensor([[2.0]])).targets["age"]
