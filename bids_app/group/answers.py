@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.errors import DataError
+from bids_app.group.atrophy_answers import answer_atrophy
 from bids_app.group.collect import Collection
 from bids_app.group.contrasts import COLUMNS, analyse
 from bids_app.group.design import as_levels, design_of, find_columns
@@ -45,6 +46,8 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
         answers.dictionaries["group_lesions.json"] = {name: {"Description": text} for name, text in LESIONS.items()}
     if plan.maps and len(wide):
         answer_maps(found.masks, wide, plan, answers)
+    if plan.atrophy is not None:
+        answer_atrophy(found.density, wide, plan, answers)
     measures = chosen_measures(wide, found, plan) if len(wide) else []
     years = years_of(wide, plan, found.participants.session_columns) if len(wide) else None
     answer_reliability(wide, measures, {name: unit_of(name) for name in measures}, years, answers)

@@ -12,6 +12,7 @@ import pandas as pd
 from bids_app.bids.record import Preprocessing, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
+from bids_app.group.atrophy_maps import DensityMap, density_maps
 from bids_app.group.maps import LesionMask, lesion_masks, lesion_rows
 from bids_app.group.participants import Participants, fit_to, read_participants
 from bids_app.group.predictions import Given, given_scores
@@ -51,7 +52,7 @@ class Collection:
 
     ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between sessions of versions
     of the program and of weights of a recipe. ``scores``: answers of the targets. ``lesions``: a row per lesion
-    (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions.
+    (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions. ``density``: maps of grey matter.
     """
 
     sessions: list[Session]
@@ -62,6 +63,7 @@ class Collection:
     scores: list[Given] = field(default_factory=list)
     lesions: list[tuple[Any, ...]] = field(default_factory=list)
     masks: list[LesionMask] = field(default_factory=list)
+    density: list[DensityMap] = field(default_factory=list)
 
 
 def collect(output_dir: Path) -> Collection:
@@ -89,6 +91,7 @@ def collect(output_dir: Path) -> Collection:
     scores: list[Given] = []
     lesions: list[tuple[Any, ...]] = []
     masks: list[LesionMask] = []
+    density: list[DensityMap] = []
     identities: list[tuple[str, str]] = []
     for key in keys:
         record = read_session(output_dir, key)
@@ -101,6 +104,7 @@ def collect(output_dir: Path) -> Collection:
         scores += given_scores(record, identity, bad)
         lesions += lesion_rows(record, identity)
         masks += lesion_masks(output_dir, record, bad)
+        density += density_maps(output_dir, record, bad)
     add_sessions(participants, output_dir, identities)
     warnings = [*participants.warnings, *rated, *warnings]
     sessions += _not_run(participants, sessions)
@@ -109,7 +113,8 @@ def collect(output_dir: Path) -> Collection:
         warnings.append(f"participants.tsv has no row for {', '.join(absent)}.")
     known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
     warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
-    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), scores, lesions, masks)
+    found = (scores, lesions, masks, density)
+    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), *found)
 
 
 def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:
