@@ -84,7 +84,7 @@ def answer_atrophy(maps: Sequence[DensityMap], wide: pd.DataFrame, plan: GroupPl
     new = np.flatnonzero(~rows)
     teachers = asked.controls[new] if plan.group is not None else None
     z[new] = score_voxels(model, density[new], people.of(new), teachers)
-    scored = np.isfinite(z).all(axis=1)
+    scored = np.asarray(np.isfinite(z).all(axis=1))
     _tell_unknown(asked, told | ~scored, answers)
     if not scored.any():
         raise DataError("nobody's age, covariates and site are known, so that no atrophy can be mapped")
