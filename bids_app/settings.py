@@ -54,6 +54,10 @@ GROUP = {
     "normative_fit",
     "age_column",
     "lesion_maps",
+    "atrophy",
+    "atrophy_fit",
+    "atrophy_threshold",
+    "atrophy_extent",
     "permutations",
     "allow_mixed",
 }
@@ -104,6 +108,7 @@ class Settings:
     skull_strip: str = "auto"
     brain_mask: str = "auto"
     denoise: bool = False
+    grey_matter_map: bool = False
     slice_at: float | None = None
     tta: bool = False
     sloppy: bool = False
@@ -154,6 +159,10 @@ class Settings:
     normative_fit: bool = False
     age_column: str = "age"
     lesion_maps: bool = False
+    atrophy: Path | None = None
+    atrophy_fit: bool = False
+    atrophy_threshold: float = -2.0
+    atrophy_extent: float = 0.5
     allow_mixed: bool = False
 
     @property

@@ -9,12 +9,14 @@ from bids_app.bids.selection import Selection
 from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings, to_plain
+from workflows.interfaces.grey_matter import WriteGreyMatter
 from workflows.interfaces.outputs import WriteReference, WriteSequence
 from workflows.interfaces.recipe_outputs import WriteRecipe
 from workflows.naming import slug
 from workflows.prediction import predicted_fields
-from workflows.wanted import CORRECTED, template_spaces, way_of
+from workflows.wanted import CORRECTED, maps_grey_matter, template_spaces, way_of
 
+OF_GREY_MATTER = ("density", "inverse")
 OF_REFERENCE = ("mask", "mask_method", "mask_bundle", "stripped", "transforms")
 
 
@@ -23,6 +25,7 @@ def writers_of(recipe: Recipe, selection: Selection, settings: Settings) -> set[
     used = {selection.name_of(sequence.name) for sequence in recipe.sequences} | set(settings.sequences)
     there = [name for name in others_of(selection) if name in used]
     own = {f"recipe_{slug(recipe.name)}"} if recipe.predicts else set()
+    own |= {"grey_matter"} if maps_grey_matter(settings, [recipe], selection.reference) else set()
     return {"reference", *(f"sequence_{slug(name)}" for name in there)} | own
 
 
@@ -45,15 +48,16 @@ def init_outputs_wf(
     Inputs: ``image`` (bias corrected) and ``plain`` (not corrected), those that some recipe wants; ``mask``,
     ``stripped``, ``mask_method``, ``mask_bundle``, ``transforms`` (reference to template; none of these where the
     recipes take images as they are); for every other sequence ``image_<slug>``, ``plain_<slug>`` and
-    ``matrix_<slug>``; for every predicting recipe ``dseg_<slug>``, ``volumes_<slug>`` and, if not too many,
-    ``probseg_<slug>`` of its regions and ``scores_<slug>`` of its targets.
+    ``matrix_<slug>``; ``density`` and ``inverse`` of grey matter where that is wanted; for every predicting recipe
+    ``dseg_<slug>``, ``volumes_<slug>`` and, if not too many, ``probseg_<slug>`` of its regions and ``scores_<slug>`` of
+    its targets.
     """
     workflow = Workflow(name=name)
     others = others_of(selection)
     ways = sorted({way_of(recipe) for recipe in recipes})
     images = ["image" if way == CORRECTED else "plain" for way in ways]
     predicted = {recipe.name: list(predicted_fields(recipe)) for recipe in recipes if recipe.predicts}
-    fields = ["image", "plain", *OF_REFERENCE]
+    fields = ["image", "plain", *OF_REFERENCE, *OF_GREY_MATTER]
     fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "plain", "matrix")]
     fields += [f"{field}_{slug(n)}" for n, found in predicted.items() for field in found]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
@@ -61,6 +65,10 @@ def init_outputs_wf(
     in_template = {"template": template.name, "template_image": str(template.image)} if template else {}
     reference = Node(WriteReference(**shared, **in_template), name="reference")
     workflow.connect([(inputnode, reference, [(field, field) for field in (*images, *OF_REFERENCE)])])
+    if maps_grey_matter(settings, recipes, selection.reference):
+        node = Node(WriteGreyMatter(**shared, template=template.name if template else ""), name="grey_matter")
+        workflow.connect([(inputnode, node, [(field, field) for field in OF_GREY_MATTER])])
+        workflow.connect(reference, "files", node, "files")
     sequences = {}
     for sequence in others:
         node = sequences[sequence] = Node(WriteSequence(sequence=sequence, **shared), name=f"sequence_{slug(sequence)}")

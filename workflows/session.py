@@ -12,10 +12,11 @@ from workflows.anatomical import init_reference_wf, init_sequence_wf, init_templ
 from workflows.choosing import Group
 from workflows.diffusion import connect_computed
 from workflows.functional import MAPS, connect_functional
+from workflows.grey_matter import init_grey_matter_wf
 from workflows.naming import slug
-from workflows.outputs import init_outputs_wf
+from workflows.outputs import OF_GREY_MATTER, init_outputs_wf
 from workflows.prediction import has_lesions, init_prediction_wf, predicted_fields
-from workflows.wanted import CORRECTED, anatomy_of, is_prepared, wants_bias_correction, way_of
+from workflows.wanted import CORRECTED, anatomy_of, is_prepared, maps_grey_matter, wants_bias_correction, way_of
 
 NAME = "session_wf"
 #: What the outputs say about the brain mask.
@@ -72,12 +73,14 @@ def init_group_wf(
     it, and all are registered by the corrected ones.
     What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask, and for the
     places of recipes that are located by it; where it has run, it says in which structure a lesion lies.
+    Where it is asked for, the grey matter that it found is carried to the template.
     Where all recipes take images as they are, there is no mask, no registration and no ``template``.
     """
     workflow = Workflow(name=name)
     reference, prepared = selection.reference, is_prepared(recipes)
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
+    mapped = maps_grey_matter(settings, recipes, reference)
     reference_wf = init_reference_wf(
         image=selection.reference_path,
         settings=settings,
@@ -86,7 +89,7 @@ def init_group_wf(
         prepared=prepared,
         anatomy=anatomy,
         labelled=bool(labelled),
-        located=any(r.name not in labelled and _needs_structures(r) for r in recipes if r.predicts),
+        located=mapped or any(r.name not in labelled and _needs_structures(r) for r in recipes if r.predicts),
         threads=threads,
         computed=bool(selection.choices[reference].computed),
     )
@@ -105,6 +108,8 @@ def init_group_wf(
                 (template_wf, outputs_wf, [_same("transforms")]),
             ]
         )
+        if mapped:
+            _map_grey_matter(workflow, settings, selection, template, (reference_wf, template_wf, outputs_wf))
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     connect_functional(workflow, selection, settings, reference_wf, others)
@@ -122,6 +127,25 @@ def init_group_wf(
                 workflow.connect([(reference_wf, predicted_wf, found)])
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
+
+
+def _map_grey_matter(
+    workflow: Workflow,
+    settings: Settings,
+    selection: Selection,
+    template: Template | None,
+    parts: tuple[Workflow, Workflow, Workflow],
+) -> None:
+    """Carry the grey matter of the reference to the template, and write it."""
+    reference_wf, template_wf, outputs_wf = parts
+    grey_wf = init_grey_matter_wf(settings=settings, template=template, lesion_mask=selection.lesion_mask)
+    workflow.connect(
+        [
+            (reference_wf, grey_wf, [_same("dseg"), _same("doubt")]),
+            (template_wf, grey_wf, [("outputnode.matrix", "inputnode.to_template")]),
+            (grey_wf, outputs_wf, [_same(name) for name in OF_GREY_MATTER]),
+        ]
+    )
 
 
 def _needs_structures(recipe: Recipe) -> bool:

@@ -121,6 +121,7 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     from bids_app.predict.anatomy import ANATOMY, anatomy_bundle
 
     wanted = any(recipe.name == ANATOMY and recipe.predicts for recipe in recipes)
+    mapped = maps_grey_matter(settings, recipes)
     if wanted:
         return load_bundle(settings.bundle or ANATOMY)
     located = next((recipe for recipe in recipes if recipe.locate and recipe.predicts), None)
@@ -132,12 +133,25 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
                 f"this installation; give it crops, smaller than {located.needed_locate.whole_mm:g} mm along every axis"
             )
         return bundle
-    if is_prepared(recipes) or settings.brain_mask == "template" or settings.skull_strip == "skip":
+    if mapped and anatomy_bundle(settings.bundle) is None:
+        raise UsageError(f"--grey-matter-map needs the bundle {ANATOMY}, and that is not in this installation")
+    optional = settings.brain_mask == "template" or settings.skull_strip == "skip"
+    if is_prepared(recipes) or (optional and not mapped):
         return None
     bundle = anatomy_bundle(settings.bundle)
     if bundle is None and settings.brain_mask == "network":
         raise UsageError("--brain-mask network: the bundle anatomy is not in this installation; leave the option out")
     return bundle
+
+
+def maps_grey_matter(settings: Settings, recipes: list[Recipe], reference: str | None = None) -> bool:
+    """Whether grey matter is carried to the template: where that is asked for, of a T1w that is no crop.
+
+    Args:
+        reference: the sequence that stands for the recipes' own, where that is known.
+    """
+    names = [recipe.reference for recipe in recipes] if reference is None else [reference]
+    return settings.grey_matter_map and "T1w" in names and not is_prepared(recipes)
 
 
 def wants_bias_correction(recipes: list[Recipe]) -> bool:

@@ -33,6 +33,7 @@ BIDSIGNORE = (
     "*_alff.*",
     "*_falff.*",
     "*_reho.*",
+    "*_statmap.*",
     "*_prediction.json",
     "*.html",
     "CITATION.md",
@@ -48,6 +49,8 @@ DESCRIPTIONS = {
     "preproc": "Image after conforming, optional denoising and correction of the intensity bias; grid not resampled",
     "uncorrected": "As preproc, without correction of the intensity bias: for recipes that learned such images",
     "brain": "Mask of the brain",
+    "modulated": "Grey matter in the template's space, ml per ml: its amount kept, smoothed",
+    "atrophy": "Less grey matter than a normative model expects: z (statmap) and where it is low (mask)",
 }
 README = """\
 # Derivatives made by Tandem {version}
@@ -63,6 +66,8 @@ in logs/*/status.json.
   whole heads, and those of more than 12 regions, leave no probabilities: a voxel belongs to its likeliest region.
 * `*_volumes.tsv`: volumes in mm³, soft (integral of the probability) and hard (voxels above the threshold).
 * `label-L_*_mask`, `*_lesions.tsv`: all lesions of a recipe as one mask, and a row for each of them.
+* `desc-modulated_probseg`, `desc-atrophy_statmap`, `desc-atrophy_mask`: grey matter in the template's space, z of it by
+  a normative model of the group level, and where that is low.
 * `*_xfm.h5`: transforms, as ITK and ANTs read them.
 * `ratings/`: put here what the sessions' pages save; the group level leaves out what is rated bad.
 * `docs/`: the model card of every bundle that was used.

@@ -90,8 +90,8 @@ class TemplateFacts(_Part):
 class Preprocessing(_Part):
     """What was found on the way to the preprocessed images of one reference.
 
-    ``to_template``: reference world to template world, 4 x 4. ``bias``, ``diffusion``, ``functional``, ``adc``,
-    ``pair``: as the steps of these names give them.
+    ``to_template``: reference world to template world, 4 x 4. ``bias``, ``diffusion``, ``functional``,
+    ``grey_matter``, ``adc``, ``pair``: as the steps of these names give them.
     """
 
     prepared: bool = False
@@ -103,6 +103,7 @@ class Preprocessing(_Part):
     bias: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
     functional: dict[str, Any] = {}
+    grey_matter: dict[str, Any] = {}
     adc: dict[str, Any] = {}
     pair: dict[str, Any] = {}
     template: TemplateFacts | None = None
@@ -119,6 +120,8 @@ class ImageFiles(_Part):
     brain_mask: str | None = None
     to_template: str | None = None
     template_space: dict[str, str] = {}
+    grey_matter: str | None = None
+    from_template: str | None = None
 
 
 class Sentence(_Part):

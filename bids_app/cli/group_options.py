@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bids_app.cli.option_kinds import Option, count_or_none, make_option
+from bids_app.cli.option_kinds import Option, amount, below_zero, count_or_none, make_option
 
 GROUP = "group level"
 
@@ -100,6 +100,38 @@ GROUP_OPTIONS: tuple[Option, ...] = (
         "map how often lesions hit each place of the template, and test --scales and groups voxel by voxel",
         GROUP,
         kind=None,
+    ),
+    make_option(
+        "atrophy_fit",
+        ("--atrophy-fit",),
+        "fit a normative model of grey matter, voxel by voxel, on --control-group, or on all people, and map the "
+        "atrophy of everybody (sessions need --grey-matter-map at the participant level)",
+        GROUP,
+        kind=None,
+    ),
+    make_option(
+        "atrophy",
+        ("--atrophy",),
+        "map the atrophy of everybody by a model that was fitted before (group_atrophy_model.npz)",
+        GROUP,
+        kind=Path,
+        metavar="FILE",
+    ),
+    make_option(
+        "atrophy_threshold",
+        ("--atrophy-threshold",),
+        "z below which a voxel counts as atrophied (default: -2)",
+        GROUP,
+        kind=below_zero,
+        metavar="Z",
+    ),
+    make_option(
+        "atrophy_extent",
+        ("--atrophy-extent",),
+        "ml that such voxels must have together (default: 0.5)",
+        GROUP,
+        kind=amount,
+        metavar="ML",
     ),
     make_option(
         "allow_mixed",

@@ -119,3 +119,13 @@ def count_or_none(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def below_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not -20 <= value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no threshold of atrophy: a z below zero, for example -2")
+    return value

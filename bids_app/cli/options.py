@@ -122,6 +122,14 @@ OPTIONS: tuple[Option, ...] = (
         WORK,
         choices=("auto", "network", "template"),
     ),
+    make_option(
+        "grey_matter_map",
+        ("--grey-matter-map",),
+        "of T1w: carry the grey matter that the bundle anatomy finds to the template, its amount kept, for the group "
+        "level's --atrophy-fit and --atrophy",
+        WORK,
+        kind=None,
+    ),
     make_option("denoise", ("--denoise",), "non-local means before bias correction", WORK, kind=None),
     make_option(
         "slice_at",

@@ -191,6 +191,7 @@ def _absolute(settings: Settings) -> Settings:
             "use_plugin",
             "plan",
             "normative",
+            "atrophy",
         )
         if getattr(settings, name) is not None
     }

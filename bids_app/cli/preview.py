@@ -66,7 +66,7 @@ def steps(settings: Settings, recipes: list, others: list[str], computed: list[s
         others: sequences beside the reference.
         computed: sequences that are made of a raw diffusion series.
     """
-    from workflows.wanted import anatomy_of, is_prepared, wants_bias_correction
+    from workflows.wanted import anatomy_of, is_prepared, maps_grey_matter, wants_bias_correction
 
     nonlinear = any(space.split(":")[0] not in ("T1w", "orig") for space in settings.output_spaces)
     prepared = is_prepared(recipes)
@@ -83,6 +83,7 @@ def steps(settings: Settings, recipes: list, others: list[str], computed: list[s
         f"{name} in one unit, in its place" if name == pair else f"{name} rigid to the reference" for name in others
     ]
     template = "affine to the template" + (" and SyN" if nonlinear else "")
+    template += ", grey matter carried there" if maps_grey_matter(settings, recipes) else ""
     found = dict.fromkeys(f"find the places by {r.locate.by}" for r in recipes if r.grid and r.grid.kind == "sides")
     return [*before, *registered, template, *found, *predicted, "write"]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.errors import DataError
+from bids_app.group.atrophy_answers import answer_atrophy
 from bids_app.group.collect import Collection
 from bids_app.group.contrasts import COLUMNS, analyse
 from bids_app.group.design import as_levels, design_of, find_columns
@@ -54,6 +55,8 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
         answers.add("group_lesion_load", load_table(found.lesions, found.looked), LOAD)
     if plan.maps and len(wide):
         answer_maps(found.masks, wide, plan, answers)
+    if plan.atrophy is not None:
+        answer_atrophy(found.density, wide, plan, answers)
     measures = chosen_measures(wide, found, plan) if len(wide) else []
     years = years_of(wide, plan, found.participants.session_columns) if len(wide) else None
     answer_reliability(wide, measures, {name: unit_of(name) for name in measures}, years, answers)

@@ -12,6 +12,7 @@ import pandas as pd
 from bids_app.bids.record import Preprocessing, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
+from bids_app.group.atrophy_maps import DensityMap, density_maps
 from bids_app.group.maps import LesionMask, lesion_masks, lesion_rows
 from bids_app.group.participants import Participants, fit_to, read_participants
 from bids_app.group.predictions import Given, given_scores
@@ -53,7 +54,8 @@ class Collection:
     ``long``: a row per number (`bids_app.group.volumes.LONG`). ``made_by``: what differs between sessions of versions
     of the program and of weights of a recipe. ``scores``: answers of the targets. ``lesions``: a row per lesion
     (`bids_app.group.maps.LESIONS`); ``masks``: of all lesions. ``listing``: what ``index.html`` says of each session.
-    ``looked``: participant, session and recipe wherever lesions were looked for.
+    ``looked``: participant, session and recipe wherever lesions were looked for. ``density``: maps of
+    grey matter.
     """
 
     sessions: list[Session]
@@ -66,6 +68,7 @@ class Collection:
     masks: list[LesionMask] = field(default_factory=list)
     listing: list[dict[str, Any]] = field(default_factory=list)
     looked: list[tuple[str, str, str]] = field(default_factory=list)
+    density: list[DensityMap] = field(default_factory=list)
 
 
 def collect(output_dir: Path) -> Collection:
@@ -95,6 +98,7 @@ def collect(output_dir: Path) -> Collection:
     looked: list[tuple[str, str, str]] = []
     masks: list[LesionMask] = []
     listing: list[dict[str, Any]] = []
+    density: list[DensityMap] = []
     identities: list[tuple[str, str]] = []
     for key in keys:
         record = read_session(output_dir, key)
@@ -113,6 +117,7 @@ def collect(output_dir: Path) -> Collection:
             if part.prediction is not None and part.prediction.lesions is not None
         ]
         masks += lesion_masks(output_dir, record, bad)
+        density += density_maps(output_dir, record, bad)
     add_sessions(participants, output_dir, identities)
     warnings = [*participants.warnings, *rated, *warnings]
     sessions += _not_run(participants, sessions)
@@ -121,8 +126,8 @@ def collect(output_dir: Path) -> Collection:
         warnings.append(f"participants.tsv has no row for {', '.join(absent)}.")
     known = {(row.participant_id, row.session_id, row.recipe) for row in sessions}
     warnings += [f"ratings: {' '.join(key)} is not in this folder." for key in ratings if key not in known]
-    mixed = made.mixed()
-    return Collection(sessions, volumes.frame(), participants, warnings, mixed, scores, lesions, masks, listing, looked)
+    found = (scores, lesions, masks, listing, looked, density)
+    return Collection(sessions, volumes.frame(), participants, warnings, made.mixed(), *found)
 
 
 def rate(row: Session, ratings: Mapping[Key, Rating]) -> Session:

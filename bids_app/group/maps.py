@@ -30,8 +30,8 @@ FEWEST_HIT, FEWEST_SHARE = 5, 0.02
 FEWEST, DRAWS = 20, 1000
 COLUMNS = {
     "map": "File of the map.",
-    "recipe": "Recipe whose lesions are mapped.",
-    "what": "frequency: share of participants with a lesion there; or the scale or contrast that is tested.",
+    "recipe": "Recipe whose lesions are mapped; atrophy for maps of grey matter.",
+    "what": "frequency: share of participants with a lesion or atrophy there; or the scale or contrast that is tested.",
     "n": "Participants, the first session of each.",
     "voxels": "Voxels hit by anybody, or tested.",
     "threshold": "abs(t) from which on p, corrected for the familywise error over voxels, is below 0.05.",
@@ -179,7 +179,7 @@ def answer_maps(masks: Sequence[LesionMask], wide: pd.DataFrame, plan: GroupPlan
     if not rows:
         answers.warnings.append("No session has a lesion mask with a place in the template, so there are no maps.")
         return
-    answers.add("group_maps", pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)
+    add_rows(rows, answers)
     answers.methods.append(
         "Lesion masks were brought to the template by the affine part of each registration, at 2 mm, the first session "
         f"of each participant. Voxels hit in at least {FEWEST_HIT} participants were tested by least squares with "
@@ -200,13 +200,7 @@ def _maps_of(
     names = [n for n in dict.fromkeys([*plan.covariates, plan.site]) if n and n != plan.group]
     covariates = design_of(table, names, [plan.site] if plan.site else []).columns if names else pd.DataFrame()
     others = np.concatenate([np.ones((len(table), 1)), covariates.to_numpy(float).reshape(len(table), -1)], axis=1)
-    asked: list[tuple[str, np.ndarray]] = []
-    find_columns(plan.scales, list(table.columns), "--scales")
-    asked += [(scale, as_numbers(table[scale], scale).to_numpy(float)) for scale in plan.scales]
-    if groups is not None and groups.nunique() == 2:
-        one, other = level_order(groups_of(table, plan), plan)
-        asked.append((f"{other}-{one}", np.where(groups.isna(), np.nan, groups == other).astype(float)))
-    for what, score in asked:
+    for what, score in asked_scores(table, plan):
         known = np.isfinite(score) & np.isfinite(others).all(axis=1)
         count = hits[known].sum(0)
         tested = (count >= max(FEWEST_HIT, FEWEST_SHARE * known.sum())) & (known.sum() - count >= FEWEST_HIT)
@@ -216,11 +210,32 @@ def _maps_of(
         found = voxel_test(
             score[known], hits[known][:, tested], others[known], draws=plan.permutations or DRAWS, seed=plan.seed
         )
-        rows.append(_tested(recipe, what, found, tested, int(known.sum()), answers))
+        rows.append(tested_map(recipe, what, found, tested, int(known.sum()), answers))
     return rows
 
 
-def _peak(values: np.ndarray) -> dict[str, float]:
+def asked_scores(table: pd.DataFrame, plan: GroupPlan) -> list[tuple[str, np.ndarray]]:
+    """What maps are tested against: each scale, and two groups as 0 (the control group) and 1; NaN where not known.
+
+    Raises:
+        DataError: a scale is no column, or holds what is no number.
+    """
+    find_columns(plan.scales, list(table.columns), "--scales")
+    asked = [(scale, as_numbers(table[scale], scale).to_numpy(float)) for scale in plan.scales]
+    groups = as_levels(table[plan.group]) if plan.group is not None else None
+    if groups is not None and groups.nunique() == 2:
+        one, other = level_order(groups_of(table, plan), plan)
+        asked.append((f"{other}-{one}", np.where(groups.isna(), np.nan, groups == other).astype(float)))
+    return asked
+
+
+def add_rows(rows: list[dict[str, Any]], answers: Answers) -> None:
+    """Put rows of `COLUMNS` into ``group_maps.tsv``, behind those that are there."""
+    table, before = pd.DataFrame(rows, columns=list(COLUMNS)), answers.tables.get("group_maps.tsv")
+    answers.add("group_maps", table if before is None else pd.concat([before, table], ignore_index=True), COLUMNS)
+
+
+def peak_of(values: np.ndarray) -> dict[str, float]:
     """Value farthest from zero and its place."""
     at = np.unravel_index(int(np.abs(values).argmax()), SHAPE)
     x, y, z = affine()[:3, :3] @ np.array(at) + affine()[:3, 3]
@@ -230,29 +245,33 @@ def _peak(values: np.ndarray) -> dict[str, float]:
 def _frequency(recipe: str, who: str, hits: np.ndarray, answers: Answers) -> dict[str, Any]:
     name = "_".join(["group", *words(recipe), *words(who), "frequency"]) + ".nii.gz"
     share = hits.mean(0).reshape(SHAPE).astype(np.float32) if len(hits) else np.zeros(SHAPE, np.float32)
-    _keep(name, share, f"{recipe}: share of {who} ({len(hits)}) with a lesion", answers)
+    keep_map(name, share, f"{recipe}: share of {who} ({len(hits)}) with a lesion", answers)
     about = {"map": name, "recipe": recipe, "what": f"frequency, {who}", "n": len(hits)}
-    return about | {"voxels": int((share > 0).sum())} | _peak(share)
+    return about | {"voxels": int((share > 0).sum())} | peak_of(share)
 
 
-def _tested(recipe: str, what: str, found: VoxelTest, tested: np.ndarray, n: int, answers: Answers) -> dict[str, Any]:
+def tested_map(
+    recipe: str, what: str, found: VoxelTest, tested: np.ndarray, n: int, answers: Answers
+) -> dict[str, Any]:
+    """Keep t and corrected p of a test as images and a picture; its row of `COLUMNS`."""
     name = "_".join(["group", *words(recipe), *words(what)])
     t, p = np.zeros(tested.size, np.float32), np.ones(tested.size, np.float32)
     t[tested], p[tested] = found.t, found.p
     answers.images[f"{name}_pfwe.nii.gz"] = nib.Nifti1Image(p.reshape(SHAPE), affine())
     beyond = np.where(np.abs(t) >= found.threshold, t, 0).reshape(SHAPE)
     title = f"{recipe}: t of {what}, {n} people"
-    _keep(f"{name}_t.nii.gz", t.reshape(SHAPE), title, answers, shown=beyond, note=f"abs(t) ≥ {found.threshold:.2f}")
-    peak = _peak(t.reshape(SHAPE))
+    keep_map(f"{name}_t.nii.gz", t.reshape(SHAPE), title, answers, shown=beyond, note=f"abs(t) ≥ {found.threshold:.2f}")
+    peak = peak_of(t.reshape(SHAPE))
     return {
         "map": f"{name}_t.nii.gz", "recipe": recipe, "what": what, "n": n, "voxels": int(tested.sum()),
         "threshold": found.threshold, "significant": int((beyond != 0).sum()), **peak, "p": float(p.min()),
     }  # fmt: skip
 
 
-def _keep(
+def keep_map(
     name: str, values: np.ndarray, title: str, answers: Answers, *, shown: np.ndarray | None = None, note: str = ""
 ) -> None:
+    """Keep an image of the maps' grid, and its picture for the page (of ``shown``, where that is another)."""
     answers.images[name] = nib.Nifti1Image(values, affine())
     picture = mosaic(Volume(values if shown is None else shown, affine()))
     answers.shown.setdefault("maps", []).append({"title": title, "note": note, "picture": picture, "file": name})

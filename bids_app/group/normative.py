@@ -168,7 +168,7 @@ def fit_normative(
         )
     if np.ptp(ages[known]) == 0:
         raise DataError(f"a normative model of {age} needs controls of different {age}; all have {ages[known][0]:g}")
-    scale = _scale(ages[known], others[known])
+    scale = scale_of(ages[known], others[known])
     design = scale.columns(ages, others)
     place = scale.place(ages)
     curves: dict[str, Curve] = {}
@@ -189,7 +189,8 @@ def fit_normative(
     return model, scores, expected
 
 
-def _scale(ages: np.ndarray, others: pd.DataFrame) -> Scale:
+def scale_of(ages: np.ndarray, others: pd.DataFrame) -> Scale:
+    """Range of ages, knots, and how covariates are standardised, of people of whom all is known."""
     columns = 3 + sum(len(ages) >= many for many in MORE_SPLINES)
     numbers, levels = {}, {}
     for name in others:

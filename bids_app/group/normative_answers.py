@@ -61,7 +61,7 @@ def answer_normative(wide: pd.DataFrame, measures: list[str], plan: GroupPlan, a
     Raises:
         DataError: a column is not there, the file is no model, or controls are too few.
     """
-    groups = _groups(wide, plan)
+    groups = control_groups(wide, plan)
     controls = np.ones(len(wide), bool) if plan.control_group is None else (groups == plan.control_group).to_numpy()
     expected = pd.DataFrame(np.nan, index=wide.index, columns=measures)
     left_out = expected.copy()
@@ -69,7 +69,8 @@ def answer_normative(wide: pd.DataFrame, measures: list[str], plan: GroupPlan, a
     if plan.normative is None or plan.normative == "fit":
         table, site = _table(wide, measures, plan)
         model, left_out.loc[first], expected.loc[first] = fit_normative(
-            table[first], measures, plan.age, covariates={name: table.loc[first, name] for name in _others(plan)},
+            table[first], measures, plan.age,
+            covariates={name: table.loc[first, name] for name in other_covariates(plan)},
             site=None if site is None else site[first], fitted_on=_who(plan, int(first.sum())),
         )  # fmt: skip
         answers.dictionaries["group_normative_model.json"] = to_plain(model)
@@ -108,7 +109,12 @@ def answer_normative(wide: pd.DataFrame, measures: list[str], plan: GroupPlan, a
         )
 
 
-def _groups(wide: pd.DataFrame, plan: GroupPlan) -> pd.Series:
+def control_groups(wide: pd.DataFrame, plan: GroupPlan) -> pd.Series:
+    """Group of every row; ``all`` where no group column was given.
+
+    Raises:
+        DataError: the column is not there, nobody said who the controls are, or there are none.
+    """
     if plan.group is None:
         return pd.Series("all", index=wide.index)
     find_columns([plan.group], list(wide.columns), "--group-column")
@@ -120,7 +126,8 @@ def _groups(wide: pd.DataFrame, plan: GroupPlan) -> pd.Series:
     return groups
 
 
-def _others(plan: GroupPlan) -> list[str]:
+def other_covariates(plan: GroupPlan) -> list[str]:
+    """Covariates of a normative model beside age and site."""
     return [name for name in plan.covariates if name not in (plan.age, plan.group, plan.site)]
 
 
@@ -130,7 +137,7 @@ def _who(plan: GroupPlan, n: int) -> str:
 
 def _table(wide: pd.DataFrame, measures: list[str], plan: GroupPlan) -> tuple[pd.DataFrame, pd.Series | None]:
     """Age and covariates as numbers, or texts for categories; and the site."""
-    own = [plan.age, *_others(plan)]
+    own = [plan.age, *other_covariates(plan)]
     find_columns(own, list(wide.columns), "--normative")
     columns = {n: as_numbers(wide[n], n) if is_number(wide[n]) or n == plan.age else as_levels(wide[n]) for n in own}
     site = as_levels(wide[plan.site]).rename(plan.site) if plan.site else None

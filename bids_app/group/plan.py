@@ -26,6 +26,9 @@ class GroupPlan:
         normative: None, ``fit`` (on the control group, or on everybody without groups), or the path of a model.
         age: column of ages, in years, for it.
         maps: whether lesions are mapped in template space and tested voxel by voxel.
+        atrophy: None, ``fit``, or the path of a model of grey matter.
+        atrophy_threshold: z below which a voxel counts as atrophied.
+        atrophy_extent: ml that such voxels must have together.
         allow_mixed: take sessions of several versions or bundles together.
         seed: of what draws.
     """
@@ -44,6 +47,9 @@ class GroupPlan:
     normative: str | None = None
     age: str = "age"
     maps: bool = False
+    atrophy: str | None = None
+    atrophy_threshold: float = -2.0
+    atrophy_extent: float = 0.5
     allow_mixed: bool = False
     seed: int = DEFAULT_SEED
 
@@ -70,6 +76,9 @@ def plan_of(settings: Settings) -> GroupPlan:
         normative="fit" if settings.normative_fit else str(settings.normative) if settings.normative else None,
         age=settings.age_column,
         maps=settings.lesion_maps,
+        atrophy="fit" if settings.atrophy_fit else str(settings.atrophy) if settings.atrophy else None,
+        atrophy_threshold=settings.atrophy_threshold,
+        atrophy_extent=settings.atrophy_extent,
         allow_mixed=settings.allow_mixed,
         seed=settings.random_seed,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,9 @@ class Answers:
         dictionaries: JSON content by file name.
         shown: plain data for the page.
         images: NIfTI images by file name.
+        binaries: other files by name.
+        later: writes the files of one session when it is called with the output folder, so that not all are held at
+            once; returns them.
         methods: sentences of what was done; ``[@key]`` cites an entry of `bids_app.report.references`.
         warnings: sentences.
     """
@@ -26,6 +30,8 @@ class Answers:
     dictionaries: dict[str, Any] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
     images: dict[str, Any] = field(default_factory=dict)
+    binaries: dict[str, bytes] = field(default_factory=dict)
+    later: list[Callable[[Path], list[Path]]] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

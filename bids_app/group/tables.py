@@ -84,6 +84,9 @@ def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
     written = [write() for write in writers]
     written += [write_text(output_dir / name, text) for name, text in texts.items()]
     written += [write_bytes(output_dir / name, packed(image)) for name, image in answers.images.items()]
+    written += [write_bytes(output_dir / name, content) for name, content in answers.binaries.items()]
+    for write_session in answers.later:
+        written += write_session(output_dir)
     return [*written, write_group_page(output_dir, page), write_index(output_dir, found.listing)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_app.errors import ImageError
 from bids_app.imaging.registrar import Working
+from bids_app.imaging.stacking import Grid
 from bids_app.imaging.transforms import read_matrix, to_ants, write_matrix
 
 #: Per kind: transform, convergence, shrink factors and smoothing of every stage.
@@ -78,6 +79,32 @@ class AntsRegistrar:
                 parts.append(ants.read_transform(str(path), precision="float"))
         ants.write_transform(parts[0] if len(parts) == 1 else ants.compose_ants_transforms(parts), str(out))
         return Path(out)
+
+
+def moved_mask(mask: np.ndarray, grid: Grid, transform: Path, onto: Grid) -> np.ndarray:
+    """A mask on another grid, through a transform that was written by `AntsRegistrar.composite`.
+
+    Args:
+        mask: bool, ``grid.shape``.
+        grid: where it lies; its axes, and those of ``onto``, are at right angles.
+        transform: ITK file that carries an image of the mask's world to the other world.
+        onto: where the result lies.
+
+    Returns:
+        bool, ``onto.shape``: where the mask, interpolated once, is at least a half.
+
+    Raises:
+        ImageError: the transform cannot be read, or axes are not at right angles.
+    """
+    import ants
+
+    reference = to_ants(np.zeros(onto.shape, np.float32), onto)
+    try:
+        how = ants.read_transform(str(transform), precision="float")
+    except Exception as error:  # ITK's errors have no class of their own
+        raise ImageError(f"the transform {transform} cannot be read: {error}") from error
+    moved = ants.apply_ants_transform_to_image(how, to_ants(mask.astype(np.float32), grid), reference, "linear")
+    return np.asarray(moved.numpy() >= 0.5)
 
 
 def _registration(fixed: Working, moving: Working, start: Path, stages: list[str], seed: int, out: str) -> None:

@@ -25,6 +25,7 @@ ORDER = (
         "rigid",
         "template",
         "lesion",
+        "grey matter",
     ),
     *("network", "training", "stack", "located", "flips", "volumes", "scores"),
 )

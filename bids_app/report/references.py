@@ -75,6 +75,10 @@ REFERENCES: dict[str, str] = {
     "(2008). doi:10.1016/j.jneumeth.2008.04.012",
     "reho": "Zang Y, Jiang T, Lu Y, He Y, Tian L. Regional homogeneity approach to fMRI data analysis. NeuroImage "
     "22(1):394–400 (2004). doi:10.1016/j.neuroimage.2003.12.030",
+    "vbm": "Ashburner J, Friston KJ. Voxel-based morphometry: the methods. NeuroImage 11(6):805–821 (2000). "
+    "doi:10.1006/nimg.2000.0582",
+    "vbm-modulation": "Good CD, Johnsrude IS, Ashburner J, et al. A voxel-based morphometric study of ageing in 465 "
+    "normal adult human brains. NeuroImage 14(1):21–36 (2001). doi:10.1006/nimg.2001.0786",
     "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018, "
     "Lecture Notes in Computer Science 11384:311–320 (2019). doi:10.1007/978-3-030-11726-9_28",
     "synthseg": "Billot B, Greve DN, Puonti O, et al. SynthSeg: segmentation of brain MRI scans of any contrast and "
@@ -124,6 +128,8 @@ SHORT: dict[str, str] = {
     "alff": "Zang et al., 2007",
     "falff": "Zou et al., 2008",
     "reho": "Zang et al., 2004",
+    "vbm": "Ashburner and Friston, 2000",
+    "vbm-modulation": "Good et al., 2001",
     "segresnet": "Myronenko, 2018",
     "synthseg": "Billot et al., 2023",
     "cit168": "Pauli et al., 2018",

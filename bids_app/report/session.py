@@ -23,6 +23,7 @@ from bids_app.report.figures import (
     sequences_figure,
 )
 from bids_app.report.functional import functional_facts
+from bids_app.report.grey_matter import grey_matter_facts
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page
@@ -51,11 +52,11 @@ def write_session_report(output_dir: Path, key: str) -> Path:
     record = read_session(output_dir, key)
     problems: list[str] = []
     figures = _figures(output_dir, record, problems)
-    page = render("session.html.j2", **_context(record, figures, problems))
+    page = render("session.html.j2", **_context(output_dir, record, figures, problems))
     return write_page(output_dir / f"{key}.html", page)
 
 
-def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) -> dict[str, Any]:
+def _context(output_dir: Path, record: SessionRecord, figures: list[Figure], problems: list[str]) -> dict[str, Any]:
     methods = record_methods(record)
     return {
         "title": record.key,
@@ -70,6 +71,7 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
                 "sequences": view.sequence_rows(images),
                 "diffusion": view.diffusion_facts(images),
                 "functional": functional_facts(images),
+                "grey_matter": grey_matter_facts(output_dir, images, problems),
                 "lesion_mask": images.selection.lesion_mask,
             }
             for images in record.images.values()
