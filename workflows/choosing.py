@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+
 from bids_app.bids.dataset import lookup_table
 from bids_app.bids.files import write_text
-from bids_app.bids.functional import read_timing
+from bids_app.bids.functional import header_repetition, read_timing
 from bids_app.bids.gradients import COMPUTED, read_bvalues
 from bids_app.bids.masks import check_mask
 from bids_app.bids.naming import parse_name
@@ -231,7 +233,7 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True, fl
         if diffusion:
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
         elif choice.computed:
-            read_timing(choice.path, choice.metadata, facts.shape, None)
+            read_timing(choice.path, choice.metadata, facts.shape, header_repetition(nib.load(choice.path)))
         rows.append(_facts(settings, facts))
     if selection.lesion_mask:
         rows.append(_facts(settings, check_mask(selection.lesion_mask, selection.reference_path)))

@@ -32,6 +32,20 @@ class Timing:
     warnings: tuple[str, ...] = ()
 
 
+def header_repetition(image: Any) -> float | None:
+    """Repetition time in the header of a series, s; None where it says nothing, or not in which unit.
+
+    Args:
+        image: of nibabel, ``(x, y, z, t)``; only its header is read.
+    """
+    zooms = image.header.get_zooms()
+    unit = image.header.get_xyzt_units()[1]
+    if len(zooms) < 4 or unit == "unknown":
+        return None
+    seconds = float(zooms[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    return seconds if seconds > 0 else None
+
+
 def read_timing(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...], header_tr: float | None) -> Timing:
     """Check the sidecar of a series.
 

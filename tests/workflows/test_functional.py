@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from bids_app.bids.record_file import read_session
+from bids_app.bids.selection import Choice, Selection
+from bids_app.errors import ImageError
 from bids_app.group.tables import write_group
 from bids_app.recipes.recipe import load_recipe
 from bids_app.settings import Settings
@@ -18,9 +21,10 @@ from bids_app.synthesis.datasets.demo_images import EXTENT_MM
 from bids_app.synthesis.fields import stream
 from bids_app.synthesis.heads.brains import draw_brain
 from tests.data import real
+from workflows.choosing import preflight
 from workflows.dataset import prepare_dataset
 from workflows.functional import MAPS
-from workflows.interfaces.functional import ComputeFunctional, doubts, repetition_of
+from workflows.interfaces.functional import ComputeFunctional, doubts
 from workflows.run_session import run_session
 
 SPACING = 6.0
@@ -71,17 +75,28 @@ def test_the_node_finds_what_was_altered(tmp_path, monkeypatch):
     assert any("too few for maps" in text for text in done.outputs.facts["warnings"])
 
 
-def test_doubts_and_units():
+def test_doubts():
     facts = {"mean_fd_mm": 0.9, "nuisance": 6, "volumes": 40}
     told = doubts("x", facts, 3)
     assert len(told) == 3
     assert doubts("x", {"mean_fd_mm": 0.1, "nuisance": 24, "volumes": 200}, 0) == []
-    image = nib.Nifti1Image(np.zeros((2, 2, 2, 12), np.float32), np.eye(4))
-    image.header.set_zooms((1, 1, 1, 2000))
-    image.header.set_xyzt_units("mm", "msec")
-    assert repetition_of(image) == 2
-    image.header.set_xyzt_units("mm", 0)
-    assert repetition_of(image) is None
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "refused"), [({}, ""), ({"RepetitionTime": 2.0}, ""), ({"RepetitionTime": 3}, "wrong")]
+)
+def test_the_preflight_takes_the_repetition_time_that_the_session_takes(tmp_path, sidecar, refused):
+    image = nib.Nifti1Image(
+        np.random.default_rng(1).normal(900, 50, (40, 40, 30, 12)).astype(np.float32), np.eye(4) * 4
+    )
+    image.header.set_zooms((4, 4, 4, 2))
+    image.header.set_xyzt_units("mm", "sec")
+    path = tmp_path / "sub-01_task-rest_bold.nii.gz"
+    nib.save(image, path)
+    choice = Choice("alff", path, "", metadata=sidecar, computed="alff")
+    selection = Selection("01", None, "T1w", {"alff": choice})
+    with pytest.raises(ImageError, match=refused) if refused else nullcontext():
+        preflight(Settings(tmp_path, tmp_path / "out"), selection)
 
 
 def test_the_recipe_that_ships_takes_its_maps_from_a_run():

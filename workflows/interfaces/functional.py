@@ -35,14 +35,14 @@ class ComputeFunctional(Stage):
     def _work(self, folder: Path) -> dict[str, Any]:
         import nibabel as nib
 
-        from bids_app.bids.functional import read_timing
+        from bids_app.bids.functional import header_repetition, read_timing
         from bids_app.imaging import functional
         from bids_app.imaging.motion import estimate_motion, realigned
 
         path = Path(self.inputs.in_file)
         image = nib.load(path)
         zooms = [float(z) for z in image.header.get_zooms()]
-        timing = read_timing(path, self.inputs.metadata, image.shape, repetition_of(image))
+        timing = read_timing(path, self.inputs.metadata, image.shape, header_repetition(image))
         series = image.get_fdata(dtype=np.float32, caching="unchanged")
         dropped = functional.settling_frames(series)
         series = series[..., dropped:]
@@ -77,14 +77,6 @@ class ComputeFunctional(Stage):
             "methods": [sentence("functional", said_of_maps(facts))],
         }
         return {**{name: str(folder / f"{name}.nii") for name in outputs}, "facts": told}
-
-
-def repetition_of(image: Any) -> float | None:
-    """Repetition time of a header, s; None where it says nothing."""
-    zoom = float(image.header.get_zooms()[3])
-    unit = image.header.get_xyzt_units()[1]
-    seconds = zoom * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
-    return seconds if seconds > 0 and unit != "unknown" else None
 
 
 def brain_of(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
