@@ -9,11 +9,13 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids.selection import Choice, Selection
 from bids_app.settings import Settings
-from workflows.interfaces.functional import ComputeFunctional
+from workflows.interfaces.functional import SERIES_MAPS, ComputeFunctional
 from workflows.interfaces.imaging import Conform, RegisterSequence
 
 #: Suffixes of what is computed, which are outputs of `init_functional_wf` too.
-MAPS = ("alff", "falff", "reho")
+MAPS = SERIES_MAPS
+#: What else comes of a series.
+OF_SERIES = ("courses", "mask", "matrix")
 
 
 def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, name: str = "functional_wf") -> Workflow:
@@ -23,7 +25,8 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     maps; the mean volume is registered to the reference rigidly.
 
     Inputs: ``reference``.
-    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's).
+    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's),
+    ``courses`` and ``mask`` of what is left of the series in the brain.
     """
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
@@ -32,10 +35,10 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     place = Node(
         RegisterSequence(sequence="mean BOLD", reference_name=reference, seed=settings.random_seed), name="rigid"
     )
-    outputnode = Node(IdentityInterface([*MAPS, "matrix"]), name="outputnode")
+    outputnode = Node(IdentityInterface([*MAPS, *OF_SERIES]), name="outputnode")
     workflow.connect(
         [
-            (compute, outputnode, [(one, one) for one in MAPS]),
+            (compute, outputnode, [(one, one) for one in (*MAPS, "courses", "mask")]),
             (compute, conform, [("mean", "in_file")]),
             (conform, place, [("out_file", "in_file")]),
             (inputnode, place, [("reference", "reference")]),
@@ -45,14 +48,25 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     return workflow
 
 
+def series_of(selection: Selection) -> Path | None:
+    """The resting-state series of which parcels' courses are kept: the first that a map is computed from."""
+    return next((choice.path for choice in selection.choices.values() if choice.computed in MAPS and choice.path), None)
+
+
 def connect_functional(
-    workflow: Workflow, selection: Selection, settings: Settings, reference_wf: Workflow, into: dict[str, Workflow]
+    workflow: Workflow,
+    selection: Selection,
+    settings: Settings,
+    reference_wf: Workflow,
+    into: dict[str, Workflow],
+    outputs_wf: Workflow | None = None,
 ) -> None:
     """Give the sequences that are computed from a resting-state series their maps and their place.
 
     Args:
         workflow: of the session.
         into: workflow of every sequence but the reference, by its name.
+        outputs_wf: where courses of parcels are written; None where there is no template to lay them in.
     """
     made: dict[Path, Workflow] = {}
     for name, choice in selection.choices.items():
@@ -65,5 +79,7 @@ def connect_functional(
             )
             made[choice.path] = one
             workflow.connect(reference_wf, "outputnode.image", one, "inputnode.reference")
+            if outputs_wf is not None and choice.path == series_of(selection):
+                workflow.connect([(one, outputs_wf, [(f"outputnode.{f}", f"inputnode.series_{f}") for f in OF_SERIES])])
         workflow.connect(made[choice.path], f"outputnode.{choice.computed}", into[name], "conform.in_file")
         workflow.connect(made[choice.path], "outputnode.matrix", into[name], "inputnode.matrix")

@@ -33,6 +33,7 @@ BIDSIGNORE = (
     "*_alff.*",
     "*_falff.*",
     "*_reho.*",
+    "*_timeseries.*",
     "*_prediction.json",
     "*.html",
     "CITATION.md",
@@ -48,6 +49,7 @@ DESCRIPTIONS = {
     "preproc": "Image after conforming, optional denoising and correction of the intensity bias; grid not resampled",
     "uncorrected": "As preproc, without correction of the intensity bias: for recipes that learned such images",
     "brain": "Mask of the brain",
+    "cubes": "Mean courses of a resting-state series in cubes of the template's world",
 }
 README = """\
 # Derivatives made by Tandem {version}

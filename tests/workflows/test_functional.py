@@ -12,6 +12,7 @@ import pytest
 
 from bids_app.bids.record_file import read_session
 from bids_app.bids.selection import Choice, Selection
+from bids_app.bids.tables import read_numbers
 from bids_app.errors import ImageError
 from bids_app.group.tables import write_group
 from bids_app.recipes.recipe import load_recipe
@@ -119,6 +120,10 @@ def test_real_series_from_raw_to_page_and_group(tmp_path):
     images = record.images["T1w"]
     assert set(images.files.sequences["preproc"]) == set(MAPS)
     assert images.preprocessing.functional["volumes"] == 20
+    names, courses = read_numbers(tmp_path / "out" / images.files.courses)
+    shown = np.isfinite(courses).all(0)
+    assert 40 < shown.sum() < 100
+    assert "x15_y-75_z0" in np.array(names)[shown]
     assert any(row.moving == "mean BOLD" for row in images.preprocessing.registrations)
     page = (tmp_path / "out" / "sub-001.html").read_text()
     assert "Framewise displacement" in page

@@ -1,4 +1,4 @@
-"""A thin node over `bids_app.imaging.functional` and `bids_app.imaging.motion`."""
+"""Thin nodes over `bids_app.imaging.functional`, `bids_app.imaging.motion` and `bids_app.imaging.parcels`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.interfaces.imaging import sentence
+from workflows.interfaces.outputs import Write, WriteInput, own_entities, relative_name
 
+#: Suffixes of what is computed from a series.
+SERIES_MAPS = ("alff", "falff", "reho")
 #: Mean framewise displacement, mm, above which the page warns; Power 2014 (NeuroImage 84:320-341) has 0.2 to 0.5.
 MUCH_MOTION_MM = 0.5
 
@@ -25,6 +28,8 @@ class _ComputeOutput(StageOutput):
     alff = File(exists=True)
     falff = File(exists=True)
     reho = File(exists=True)
+    courses = File(exists=True, desc="what is left of the series in the band, voxels of the mask by volumes")
+    mask = File(exists=True, desc="of the brain, on the series' grid")
 
 
 class ComputeFunctional(Stage):
@@ -61,8 +66,10 @@ class ComputeFunctional(Stage):
             "falff": maps.falff,
             "reho": maps.reho,
         }
+        outputs["mask"] = mask
         for name, values in outputs.items():
             nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), folder / f"{name}.nii")
+        np.save(folder / "courses.npy", maps.courses)
         moved, change = motion.displacement, functional.dvars(series, mask)
         facts: dict[str, Any] = {
             "series": path.name, "tr_s": timing.tr, "volumes": volumes, "dropped": dropped,
@@ -76,7 +83,41 @@ class ComputeFunctional(Stage):
             "warnings": [*timing.warnings, *doubts(path.name, facts, int((~motion.converged).sum()))],
             "methods": [sentence("functional", said_of_maps(facts))],
         }
-        return {**{name: str(folder / f"{name}.nii") for name in outputs}, "facts": told}
+        files = {name: str(folder / f"{name}.nii") for name in outputs}
+        return {**files, "courses": str(folder / "courses.npy"), "facts": told}
+
+
+class _CoursesInput(WriteInput):
+    courses = File(exists=True, mandatory=True, desc="voxels of the mask by volumes, npy")
+    mask = File(exists=True, mandatory=True)
+    matrix = traits.List(traits.List(traits.Float), mandatory=True, desc="the series' world to the reference's world")
+    to_template = traits.List(traits.List(traits.Float), mandatory=True, desc="reference world to template world")
+
+
+class WriteCourses(Write):
+    """The mean courses of a resting-state series in cubes of the template's world, as a table."""
+
+    input_spec = _CoursesInput
+
+    def _work(self, folder: Path) -> dict[str, Any]:
+        import nibabel as nib
+
+        from bids_app.imaging.parcels import CUBE_MM, cube_courses, cube_names
+
+        _, selection, sink = self.begin()
+        image = nib.load(self.inputs.mask)
+        place = np.array(self.inputs.to_template) @ np.array(self.inputs.matrix)
+        courses = np.load(self.inputs.courses)
+        means = cube_courses(courses, np.asarray(image.dataobj) > 0, image.affine, place)
+        names = cube_names()
+        what = f"mean course in a cube of {CUBE_MM:g} mm of the template's world (its middle: mm to the right, to the "
+        what += "front, upwards) after one regression of motion and of what lies outside 0.01 to 0.1 Hz; n/a where the "
+        columns = {name: {"Description": what + "series fills less than a quarter of it"} for name in names}
+        rows = [dict(zip(names, row, strict=True)) for row in means.tolist()]
+        name = next(name for name, choice in selection.choices.items() if choice.computed in SERIES_MAPS)
+        own = own_entities(selection, name)
+        written = sink.table(rows, "timeseries", columns=columns, **{**own, "desc": "cubes"})
+        return self.ended(sink, {"courses": relative_name(sink, written)})
 
 
 def brain_of(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
