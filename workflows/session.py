@@ -107,7 +107,8 @@ def init_group_wf(
         )
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
-    connect_functional(workflow, selection, settings, reference_wf, others, None if prepared else outputs_wf)
+    laid = None if prepared else outputs_wf
+    connect_functional(workflow, selection, settings, reference_wf, others, template_wf, laid)
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:

@@ -1,6 +1,7 @@
 """Does the maps form of resting state find a region whose activity is altered, and answer who has one? Simulated runs.
 
-``python -m tests.benchmarks.restingstate_maps OUT [--train 32] [--test 32] [--dials 1 0] [--spacing 5]``. At dial 1
+``python -m tests.benchmarks.restingstate_maps OUT [--train 32] [--test 32] [--dials 1 0] [--spacing 5]
+[--frames 150]``. At dial 1
 half of the people have a region of higher amplitude, higher coherence and lower coupling; at dial 0 nobody has, and the
 diagnosis is drawn. Parcels and networks are the same for all people; which parcel is altered is drawn for each. Every
 run goes through the light path (motion, regression, maps) and, with ALFF, fALFF and ReHo as sequences, trains the
@@ -12,6 +13,7 @@ Dice and AUC; people that were drawn and trainings that ended are kept, and the 
 from __future__ import annotations
 
 import argparse
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from bids_app.judge.connectivity import Evidence, answer_functional, functional_
 from bids_app.judge.target_answers import answers_of
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.scans.scan import Scan
-from bids_app.synthesis.bold.bold import Alteration, draw_bold, draw_layout
+from bids_app.synthesis.bold.bold import Alteration, BoldSettings, Layout, draw_bold, draw_layout
 from bids_app.synthesis.datasets import demo_images
 from bids_app.synthesis.fields import stream
 from bids_app.synthesis.heads.brains import draw_brain
@@ -48,18 +50,28 @@ def recipe_of(spacing: float) -> Recipe:
     return shipped.model_copy(update={"sequences": sequences, "reference": "alff", "grid": grid, "learning": learning})
 
 
-def draw_person(seed: int, index: int, altered: bool, spacing: float, folder: Path) -> dict[str, np.ndarray]:
+@cache
+def layout_of(spacing: float) -> Layout:
+    """Parcels and networks of everybody."""
+    shape = [int(np.ceil(mm / spacing)) for mm in demo_images.EXTENT_MM]
+    return draw_layout(draw_brain(FAMILY, stream(LAYOUT_SEED, 0, 1), shape, spacing), stream(LAYOUT_SEED, 0, 3))
+
+
+def draw_person(
+    seed: int, index: int, altered: bool, spacing: float, frames: int, folder: Path
+) -> dict[str, np.ndarray]:
     """Maps, region, courses of parcels (``(t, parcels)``), age, sex and motion of a person; kept in a file."""
-    path = folder / f"s{seed}x{index}_{'altered' if altered else 'healthy'}_{spacing:g}mm.npz"
+    path = folder / f"s{seed}x{index}_{'altered' if altered else 'healthy'}_{spacing:g}mm_{frames}.npz"
     if path.is_file():
         with np.load(path) as kept:
             return dict(kept)
     rng = np.random.default_rng([seed, index])
     shape = [int(np.ceil(mm / spacing)) for mm in demo_images.EXTENT_MM]
-    layout = draw_layout(draw_brain(FAMILY, stream(LAYOUT_SEED, 0, 1), shape, spacing), stream(LAYOUT_SEED, 0, 3))
+    layout = layout_of(spacing)
     brain = draw_brain(FAMILY, stream(seed, index, 1), shape, spacing)
     what = Alteration() if altered else None
-    run = draw_bold(brain, spacing, stream(seed, index, 2), alteration=what, layout=layout)
+    how = BoldSettings(frames=frames)
+    run = draw_bold(brain, spacing, stream(seed, index, 2), settings=how, alteration=what, layout=layout)
     series, sides = run.frames.numpy(), np.full(3, spacing)
     mask = run.inside.numpy() > 0
     motion = estimate_motion(series, sides, mask, series[..., series.shape[-1] // 2])
@@ -88,7 +100,7 @@ def people(options: argparse.Namespace, count: int, seed: int, dial: float) -> t
     folder = options.out / "people"
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        made = draw_person(seed, i, bool(sick[i]) and dial > 0, options.spacing, folder)
+        made = draw_person(seed, i, bool(sick[i]) and dial > 0, options.spacing, options.frames, folder)
         age, sex, moved = made["known"]
         key = f"sub-s{seed}x{i}"
         about = {"targets": np.array([float(told[i])]), "covariates": made["known"][:2], "sex": "FM"[int(sex)]}
@@ -131,6 +143,7 @@ def run_dial(options: argparse.Namespace, dial: float) -> None:
 def main() -> None:
     parser = parser_of(__doc__ or "", train=32, test=32, steps=400, replicates=1)
     parser.add_argument("--spacing", type=float, default=5.0, help="of the simulated runs, mm")
+    parser.add_argument("--frames", type=int, default=150, help="of each run, 2 s apart")
     parser.add_argument("--dials", type=float, nargs="+", default=(1.0, 0.0))
     parser.set_defaults(fold=1, filters=12)
     options = read_options(parser)

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.fmriprep import MOTION, mask_beside
 from bids_app.bids.record_file import read_session
 from bids_app.bids.selection import Choice, Selection
 from bids_app.bids.tables import read_numbers
@@ -25,7 +26,7 @@ from tests.data import real
 from workflows.choosing import preflight
 from workflows.dataset import prepare_dataset
 from workflows.functional import MAPS
-from workflows.interfaces.functional import ComputeFunctional, doubts
+from workflows.interfaces.functional import ComputeFunctional, brain_of, doubts
 from workflows.run_session import run_session
 
 SPACING = 6.0
@@ -105,6 +106,37 @@ def test_the_recipe_that_ships_takes_its_maps_from_a_run():
     assert [s.suffix for s in recipe.sequences] == ["T1w", *MAPS]
     assert all(s.quantitative for s in recipe.sequences[1:])
     assert recipe.targets[0].name == "diagnosis"
+
+
+@pytest.mark.slow
+def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
+    """The derivative is made of the raw series itself."""
+    raw = next((real("restingstate") / "sub-001").rglob("*_bold.nii.gz"))
+    home = tmp_path / "fmriprep" / "sub-001" / "func"
+    home.mkdir(parents=True)
+    path = home / "sub-001_task-rest_space-T1w_desc-preproc_bold.nii.gz"
+    image = nib.load(raw)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine, image.header), path)
+    mask = brain_of(image.get_fdata(dtype=np.float32).mean(-1), image.affine)
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), mask_beside(path))
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"RepetitionTime": 2.52}')
+    rows = ["\t".join([*MOTION, "framewise_displacement", "dvars"]), *["\t".join(["0"] * 8)] * image.shape[3]]
+    (home / "sub-001_task-rest_desc-confounds_timeseries.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "maps.toml").write_text(RECIPE)
+    settings = Settings(
+        real("restingstate"), tmp_path / "out", recipe=(str(tmp_path / "maps.toml"),), work_dir=tmp_path / "work",
+        sloppy=True, device="cpu", derivatives={"fmriprep": tmp_path / "fmriprep"},
+    )  # fmt: skip
+    prepare_dataset(settings)
+    assert run_session(settings, "001", None, threads=1) == 0
+    images = read_session(tmp_path / "out", "sub-001").images["T1w"]
+    files = images.files.sequences["preproc"]
+    assert files["alff"] == "sub-001/func/sub-001_task-rest_space-T1w_desc-preproc_alff.nii.gz"
+    assert images.files.courses == "sub-001/func/sub-001_task-rest_desc-cubes_timeseries.tsv"
+    assert images.preprocessing.functional["prepared_by"] == "fMRIPrep"
+    about = json.loads((tmp_path / "out" / files["alff"].replace(".nii.gz", ".json")).read_text())
+    assert any(source.startswith("bids:fmriprep:") and "confounds" in source for source in about["Sources"])
+    assert "preprocessed by fMRIPrep" in (tmp_path / "out" / "sub-001.html").read_text()
 
 
 @pytest.mark.slow
