@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+
 from bids_app.bids.dataset import lookup_table
 from bids_app.bids.files import write_text
-from bids_app.bids.functional import read_timing
+from bids_app.bids.fmriprep import check_beside, made_by_fmriprep
+from bids_app.bids.functional import header_repetition, read_timing
 from bids_app.bids.gradients import COMPUTED, read_bvalues
 from bids_app.bids.masks import check_mask
 from bids_app.bids.naming import parse_name
@@ -203,7 +206,7 @@ def check_fits(settings: Settings, record: SessionRecord, one: Ready, again: set
 def watched(selection: Selection) -> list[Path]:
     """What makes a finished session stale when it changes: its files, and the folders where better ones may appear."""
     files = list(selection.paths().values())
-    files += [path for choice in selection.choices.values() for path in choice.gradients]
+    files += [path for choice in selection.choices.values() for path in choice.beside]
     if selection.lesion_mask:
         files.append(selection.lesion_mask)
     return files + sorted({path.parent for path in files})
@@ -231,7 +234,11 @@ def preflight(settings: Settings, selection: Selection, *, head: bool = True, fl
         if diffusion:
             read_bvalues(choice.path, settings.bids_dir, facts.shape[3])
         elif choice.computed:
-            read_timing(choice.path, choice.metadata, facts.shape, None)
+            prepared = made_by_fmriprep(choice.path)
+            header_tr = header_repetition(nib.load(choice.path))
+            read_timing(choice.path, choice.metadata, facts.shape, header_tr, prepared=prepared)
+            if prepared:
+                check_beside(choice.path, facts.shape)
         rows.append(_facts(settings, facts))
     if selection.lesion_mask:
         rows.append(_facts(settings, check_mask(selection.lesion_mask, selection.reference_path)))

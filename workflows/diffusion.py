@@ -50,7 +50,7 @@ def connect_computed(workflow: Workflow, selection: Selection, settings: Setting
         if choice.path not in made:
             number = str(len(made) + 1) if made else ""
             made[choice.path] = init_diffusion_wf(
-                series=choice.path, gradients=choice.gradients, settings=settings, name=f"diffusion{number}_wf"
+                series=choice.path, gradients=choice.beside, settings=settings, name=f"diffusion{number}_wf"
             )
         workflow.connect(made[choice.path], f"outputnode.{OUTPUTS[choice.computed]}", into[name], "conform.in_file")
 

@@ -7,13 +7,16 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.bids.fmriprep import made_by_fmriprep, template_of
 from bids_app.bids.selection import Choice, Selection
 from bids_app.settings import Settings
-from workflows.interfaces.functional import ComputeFunctional
+from workflows.interfaces.functional import SERIES_MAPS, ComputeFunctional, PlaceByTemplate
 from workflows.interfaces.imaging import Conform, RegisterSequence
 
 #: Suffixes of what is computed, which are outputs of `init_functional_wf` too.
-MAPS = ("alff", "falff", "reho")
+MAPS = SERIES_MAPS
+#: What else comes of a series.
+OF_SERIES = ("courses", "mask", "matrix")
 
 
 def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, name: str = "functional_wf") -> Workflow:
@@ -22,37 +25,62 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     Steps: volumes before the steady state dropped, slice timing, rigid motion, nuisance and filter in one regression,
     maps; the mean volume is registered to the reference rigidly.
 
-    Inputs: ``reference``.
-    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's).
+    A series that fMRIPrep preprocessed goes into the regression as it is; one in the template's space is brought back
+    by the reference's affine registration.
+
+    Inputs: ``reference``, ``to_template`` (reference world to template world).
+    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's),
+    ``courses`` and ``mask`` of what is left of the series in the brain.
     """
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(["reference"]), name="inputnode")
+    inputnode = Node(IdentityInterface(["reference", "to_template"]), name="inputnode")
     compute = Node(ComputeFunctional(in_file=str(choice.path), metadata=dict(choice.metadata)), name="compute")
     conform = Node(Conform(), name="conform")
-    place = Node(
-        RegisterSequence(sequence="mean BOLD", reference_name=reference, seed=settings.random_seed), name="rigid"
-    )
-    outputnode = Node(IdentityInterface([*MAPS, "matrix"]), name="outputnode")
+    path = choice.path
+    in_template = path is not None and made_by_fmriprep(path) and template_of(path) is not None
+    if in_template:
+        place = Node(PlaceByTemplate(in_file=str(choice.path)), name="back")
+    else:
+        register = RegisterSequence(sequence="mean BOLD", reference_name=reference, seed=settings.random_seed)
+        place = Node(register, name="rigid")
+    outputnode = Node(IdentityInterface([*MAPS, *OF_SERIES]), name="outputnode")
     workflow.connect(
         [
-            (compute, outputnode, [(one, one) for one in MAPS]),
+            (compute, outputnode, [(one, one) for one in (*MAPS, "courses", "mask")]),
             (compute, conform, [("mean", "in_file")]),
-            (conform, place, [("out_file", "in_file")]),
-            (inputnode, place, [("reference", "reference")]),
             (place, outputnode, [("matrix", "matrix")]),
         ]
     )
+    if in_template:
+        workflow.connect(inputnode, "to_template", place, "to_template")
+    else:
+        workflow.connect(
+            [(conform, place, [("out_file", "in_file")]), (inputnode, place, [("reference", "reference")])]
+        )
     return workflow
 
 
+def series_of(selection: Selection) -> Path | None:
+    """The resting-state series of which parcels' courses are kept: the first that a map is computed from."""
+    return next((choice.path for choice in selection.choices.values() if choice.computed in MAPS and choice.path), None)
+
+
 def connect_functional(
-    workflow: Workflow, selection: Selection, settings: Settings, reference_wf: Workflow, into: dict[str, Workflow]
+    workflow: Workflow,
+    selection: Selection,
+    settings: Settings,
+    reference_wf: Workflow,
+    into: dict[str, Workflow],
+    template_wf: Workflow | None = None,
+    outputs_wf: Workflow | None = None,
 ) -> None:
     """Give the sequences that are computed from a resting-state series their maps and their place.
 
     Args:
         workflow: of the session.
         into: workflow of every sequence but the reference, by its name.
+        template_wf: of the reference; None where images are taken as they are.
+        outputs_wf: where courses of parcels are written; None where there is no template to lay them in.
     """
     made: dict[Path, Workflow] = {}
     for name, choice in selection.choices.items():
@@ -65,5 +93,9 @@ def connect_functional(
             )
             made[choice.path] = one
             workflow.connect(reference_wf, "outputnode.image", one, "inputnode.reference")
+            if template_wf is not None:
+                workflow.connect(template_wf, "outputnode.matrix", one, "inputnode.to_template")
+            if outputs_wf is not None and choice.path == series_of(selection):
+                workflow.connect([(one, outputs_wf, [(f"outputnode.{f}", f"inputnode.series_{f}") for f in OF_SERIES])])
         workflow.connect(made[choice.path], f"outputnode.{choice.computed}", into[name], "conform.in_file")
         workflow.connect(made[choice.path], "outputnode.matrix", into[name], "inputnode.matrix")

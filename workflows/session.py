@@ -105,14 +105,15 @@ def init_group_wf(
             [
                 (reference_wf, template_wf, [_same("image"), _same("mask"), _same("to_template")]),
                 (reference_wf, outputs_wf, [_same("mask"), *(_same(name) for name in OF_MASK)]),
-                (template_wf, outputs_wf, [_same("transforms")]),
+                (template_wf, outputs_wf, [_same("transforms"), ("outputnode.matrix", "inputnode.to_template")]),
             ]
         )
         if mapped:
             _map_grey_matter(workflow, settings, selection, template, (reference_wf, template_wf, outputs_wf))
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
-    connect_functional(workflow, selection, settings, reference_wf, others)
+    laid = None if prepared else outputs_wf
+    connect_functional(workflow, selection, settings, reference_wf, others, template_wf, laid)
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:

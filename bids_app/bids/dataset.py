@@ -34,6 +34,7 @@ BIDSIGNORE = (
     "*_falff.*",
     "*_reho.*",
     "*_statmap.*",
+    "*_timeseries.*",
     "*_prediction.json",
     "*.html",
     "CITATION.md",
@@ -51,6 +52,7 @@ DESCRIPTIONS = {
     "brain": "Mask of the brain",
     "modulated": "Grey matter in the template's space, ml per ml: its amount kept, smoothed",
     "atrophy": "Less grey matter than a normative model expects: z (statmap) and where it is low (mask)",
+    "cubes": "Mean courses of a resting-state series in cubes of the template's world",
 }
 README = """\
 # Derivatives made by Tandem {version}

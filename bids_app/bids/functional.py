@@ -32,7 +32,23 @@ class Timing:
     warnings: tuple[str, ...] = ()
 
 
-def read_timing(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...], header_tr: float | None) -> Timing:
+def header_repetition(image: Any) -> float | None:
+    """Repetition time in the header of a series, s; None where it says nothing, or not in which unit.
+
+    Args:
+        image: of nibabel, ``(x, y, z, t)``; only its header is read.
+    """
+    zooms = image.header.get_zooms()
+    unit = image.header.get_xyzt_units()[1]
+    if len(zooms) < 4 or unit == "unknown":
+        return None
+    seconds = float(zooms[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    return seconds if seconds > 0 else None
+
+
+def read_timing(
+    path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...], header_tr: float | None, *, prepared: bool = False
+) -> Timing:
     """Check the sidecar of a series.
 
     Args:
@@ -40,6 +56,7 @@ def read_timing(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...],
         metadata: of its sidecars.
         shape: ``(x, y, z, t)``.
         header_tr: repetition time in the header, s; None where it has none.
+        prepared: another program did what is to be done about slices.
 
     Raises:
         InputMissing: no RepetitionTime anywhere.
@@ -60,8 +77,8 @@ def read_timing(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...],
         raise ImageError(
             f"{path}: its sidecar says RepetitionTime {tr:g} s, its header {header_tr:g} s; correct the wrong one"
         )
-    slices = _slices(metadata.get("SliceTiming"), path, shape[2], tr, told)
-    if metadata.get("SliceEncodingDirection", "k") not in ("k", "k-"):
+    slices = None if prepared else _slices(metadata.get("SliceTiming"), path, shape[2], tr, told)
+    if not prepared and metadata.get("SliceEncodingDirection", "k") not in ("k", "k-"):
         told.append(f"{path.name}: slices run along another axis than the third; their timing was not corrected")
         slices = None
     elif slices is not None and metadata.get("SliceEncodingDirection") == "k-":

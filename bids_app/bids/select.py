@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_app.bids.dataset import check_dataset
 from bids_app.bids.filters import Filters, read_filters
+from bids_app.bids.fmriprep import FMRIPREP, choose_prepared, made_by_fmriprep, sidecar_of
 from bids_app.bids.gradients import COMPUTED, find_gradients, usable_series
 from bids_app.bids.index import Index, index_participant
 from bids_app.bids.listing import (
@@ -145,10 +146,14 @@ def _select(
         chosen = choices.get(instead.get(reference, reference))
         near = chosen.path if chosen else None
         choice, by_filter = _first_there(query, images, home, (participant, session), filters, settings.bids_dir, near)
+        if COMPUTED.get(query.suffix) == "bold" and FMRIPREP in settings.derivatives and not by_filter:
+            root = settings.derivatives[FMRIPREP]
+            if choice.path is None or choice.computed:
+                choice = choose_prepared(root, participant, session, choice, query.suffix)
         if choice.sequence != name:
             instead[name], name = choice.sequence, choice.sequence
         if choice.path is not None:
-            metadata, trouble = index.metadata(choice.path)
+            metadata, trouble = (sidecar_of if made_by_fmriprep(choice.path) else index.metadata)(choice.path)
             told += trouble
             choice = replace(choice, sequence=name, metadata=metadata)
             told += choice.doubts
@@ -218,9 +223,9 @@ def _raw_series(suffix: str, look: Callable[..., tuple[Choice, bool]], images: S
     choice = look(query, good or images)[0]
     if choice.path is None:
         return choice
-    beside = (find_gradients(choice.path, root, extension) for extension in (".bval", ".bvec"))
-    gradients = tuple(path for path in beside if path is not None)
-    return replace(choice, rejected=choice.rejected + tuple(bad if good else ()), gradients=gradients)
+    found = (find_gradients(choice.path, root, extension) for extension in (".bval", ".bvec"))
+    beside = tuple(path for path in found if path is not None)
+    return replace(choice, rejected=choice.rejected + tuple(bad if good else ()), beside=beside)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ class Candidate:
 class Choice:
     """The file taken for one sequence; ``path`` is None where there is none, and ``reason`` then says so.
 
-    ``computed``: suffix of the image that is to be computed from ``path``, a raw diffusion series, with the b-values
-    (and directions) in ``gradients``; empty where ``path`` is the image itself. ``doubts``: what to look at.
+    ``computed``: suffix of the image that is to be computed from ``path``, a series; empty where ``path`` is the image
+    itself. ``beside``: files that are read with a series: b-values and directions of diffusion, brain mask and
+    confounds of one that fMRIPrep preprocessed. ``doubts``: what to look at.
     """
 
     sequence: str
@@ -48,7 +49,7 @@ class Choice:
     rejected: tuple[Candidate, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     computed: str = ""
-    gradients: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
     doubts: tuple[str, ...] = ()
 
     @property
@@ -148,7 +149,7 @@ def _choice_to_plain(choice: Choice) -> dict[str, Any]:
         "rejected": [{"path": str(c.path), "reason": c.reason} for c in choice.rejected],
         "metadata": choice.metadata,
         "computed": choice.computed,
-        "gradients": [str(path) for path in choice.gradients],
+        "beside": [str(path) for path in choice.beside],
         "doubts": list(choice.doubts),
     }
 
@@ -156,8 +157,8 @@ def _choice_to_plain(choice: Choice) -> dict[str, Any]:
 def _choice_from_plain(plain: Mapping[str, Any]) -> Choice:
     rejected = tuple(Candidate(Path(c["path"]), c["reason"]) for c in plain["rejected"])
     path = Path(plain["path"]) if plain["path"] else None
-    gradients = tuple(Path(name) for name in plain.get("gradients") or ())
+    beside = tuple(Path(name) for name in plain.get("beside") or ())
     computed = str(plain.get("computed") or "")
     doubts = tuple(plain.get("doubts") or ())
     metadata = dict(plain["metadata"])
-    return Choice(plain["sequence"], path, plain["reason"], rejected, metadata, computed, gradients, doubts)
+    return Choice(plain["sequence"], path, plain["reason"], rejected, metadata, computed, beside, doubts)

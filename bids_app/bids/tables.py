@@ -8,7 +8,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_app.text import read_text, stripped
+import numpy as np
+
+from bids_app.errors import DataError
+from bids_app.text import TextError, is_missing, read_text, stripped
 
 #: What may stand between cells where there is no tab, in the order in which they are tried on the header.
 _SEPARATORS = {";": "semicolons", ",": "commas", " ": "blanks"}
@@ -72,6 +75,33 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], list[str]]:
     """Columns, rows and what was odd or wrong of `read_table`."""
     table = read_table(path)
     return table.columns, table.rows, table.told + table.wrong
+
+
+def read_numbers(path: Path) -> tuple[list[str], np.ndarray]:
+    """A table of numbers without names of rows, such as confounds or courses of parcels.
+
+    Returns:
+        Names of the columns; ``(rows, columns)``, NaN where a cell says that its value is not known.
+
+    Raises:
+        DataError: the file cannot be read, has no row, or a cell is no number; names file, column and row.
+    """
+    try:
+        names, rows, _ = read_rows(path)
+    except (OSError, TextError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not rows or not names:
+        raise DataError(f"{path} has no row of numbers: make it again")
+    values = np.full((len(rows), len(names)), np.nan)
+    for at, row in enumerate(rows):
+        for column, name in enumerate(names):
+            cell = row.get(name, "")
+            if not is_missing(cell):
+                try:
+                    values[at, column] = float(cell)
+                except ValueError:
+                    raise DataError(f"{path}: {name} of row {at + 1} is {cell!r}, not a number") from None
+    return names, values
 
 
 def _split(lines: list[str], text: str, name: str, table: Table) -> list[list[str]]:

@@ -82,7 +82,8 @@ OPTIONS: tuple[Option, ...] = (
     make_option(
         "derivatives",
         ("-d", "--derivatives"),
-        "finished derivatives to use, as NAME=PATH; manual=PATH gives lesion masks that registration leaves out",
+        "finished derivatives to use, as NAME=PATH; manual=PATH gives lesion masks that registration leaves out, "
+        "fmriprep=PATH preprocessed resting-state series",
         DATA,
         kind=named_path,
         nargs="+",

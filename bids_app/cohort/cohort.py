@@ -42,6 +42,7 @@ class CohortSession:
         covariates: one number per covariate, NaN where it is not known.
         site, sex, age, group: from participants.tsv; None or NaN where not known.
         hashes: of each image's content, see `content_hash`.
+        courses: table of parcels' courses of its resting-state series, and ``motion``, mean framewise displacement, mm.
     """
 
     key: str
@@ -59,6 +60,8 @@ class CohortSession:
     age: float = float("nan")
     group: str | None = None
     hashes: tuple[str, ...] = ()
+    courses: Path | None = None
+    motion: float = float("nan")
 
     @property
     def lesion(self) -> bool | None:
@@ -273,7 +276,10 @@ def usable(recipe: Recipe, output_dir: Path, record: SessionRecord) -> tuple[Coh
     if gone:
         return None, f"{', '.join(gone)} is no longer there; run the participant level again"
     place = None if matrix is None else np.asarray(matrix, dtype=float)
-    return CohortSession(record.key, record.participant, record.session, found, mask, place), ""
+    moved: dict[str, Any] = {"motion": float(images.preprocessing.functional.get("mean_fd_mm", np.nan))}
+    if (name := images.files.courses) and (output_dir / name).is_file():
+        moved["courses"] = output_dir / name
+    return CohortSession(record.key, record.participant, record.session, found, mask, place, **moved), ""
 
 
 def _person(recipe: Recipe, tables: Tables, key: Key, site: str, group: str | None) -> dict[str, Any]:

@@ -16,12 +16,16 @@ SETTLING, FAR_MAD = 5, 6.0
 
 @dataclass(frozen=True)
 class Maps:
-    """``alff``, ``falff``, ``reho``: ``(x, y, z)``, float32, 0 outside the mask; ``tsnr`` likewise."""
+    """``alff``, ``falff``, ``reho``: ``(x, y, z)``, float32, 0 outside the mask; ``tsnr`` likewise.
+
+    ``courses``: what is left of the mask's voxels in the band, ``(voxels, t)``, float32.
+    """
 
     alff: np.ndarray
     falff: np.ndarray
     reho: np.ndarray
     tsnr: np.ndarray
+    courses: np.ndarray
 
 
 def settling_frames(series: np.ndarray) -> int:
@@ -163,4 +167,10 @@ def maps_of(series: np.ndarray, mask: np.ndarray, tr: float, nuisance: np.ndarra
         return out
 
     tsnr = np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 0)
-    return Maps(placed(alff, True), placed(falff, True), placed(reho[mask], True), placed(tsnr, False))
+    return Maps(
+        placed(alff, True),
+        placed(falff, True),
+        placed(reho[mask], True),
+        placed(tsnr, False),
+        banded.astype(np.float32),
+    )

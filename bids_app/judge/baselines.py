@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from bids_app.judge.out_of_fold import read_answer
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
 
+#: Rows of numbers of those who train and of those who are tested.
+Columns = Callable[[Sequence[Scan], Sequence[Scan]], tuple[np.ndarray, np.ndarray]]
 VOLUMES, COVARIATES, BOTH = "volumes", "covariates", "volumes-and-covariates"
 
 
@@ -79,6 +81,20 @@ def answer_baseline(
         DataError: no such baseline, or nothing to learn it from.
     """
     columns = {scan.key: _columns(name, scan, volumes) for scan in scans}
+
+    def both(known: Sequence[Scan], test: Sequence[Scan]) -> tuple[np.ndarray, np.ndarray]:
+        return _table(known, columns), _table(test, columns)
+
+    return answer_with(both, scans, split, recipe, folder)
+
+
+def answer_with(columns: Columns, scans: Sequence[Scan], split: Split, recipe: Recipe, folder: Path) -> list[Path]:
+    """As `answer_baseline`, with columns that may be fitted on those who train.
+
+    Args:
+        columns: given the scans that train and those that are tested, a row of numbers for each of either; NaN where
+            not known. It sees no target.
+    """
     folders = []
     for fold in split.folds:
         train, test = (
@@ -89,8 +105,8 @@ def answer_baseline(
             known = [scan for scan in train if np.isfinite(scan.targets[position])]
             if not known or not test:
                 continue
-            x, y = _table(known, columns), np.array([scan.targets[position] for scan in known])
-            logits = fit_and_answer(target, x, y, _table(test, columns))
+            (x, new), y = columns(known, test), np.array([scan.targets[position] for scan in known])
+            logits = fit_and_answer(target, x, y, new)
             for scan, row in zip(test, logits, strict=True):
                 answers[scan.key][f"target_{target.name}"] = row.astype(np.float32)
         folders.append(_write(folder, fold, answers))

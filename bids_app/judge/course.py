@@ -24,6 +24,7 @@ from bids_app.cohort.split import Split
 from bids_app.judge.answers import Evaluation, evaluate_answers, summarise
 from bids_app.judge.baselines import answer_baseline, baselines_of, measured_volumes
 from bids_app.judge.compare import compare_arms, on_common_sessions
+from bids_app.judge.connectivity import answer_functional, evidence_of, functional_baselines
 from bids_app.judge.out_of_fold import calibrate_out_of_fold
 from bids_app.predict.vote import fit_familiarity
 from bids_app.scans.scan import Scan, load_scan
@@ -163,7 +164,8 @@ def compared(course: Course, recipe: Any, evaluations: dict[str, Evaluation], se
 
 
 def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Evaluation]:
-    """What volumes and covariates alone would answer, on the same folds.
+    """What volumes and covariates alone would answer, on the same folds; and where there are resting-state series,
+    connectivity, and age, sex and motion alone.
 
     Volumes are those that an arm without targets measured, where there is one: a network that learned both has seen
     in its other folds the targets of those it is tested on.
@@ -181,6 +183,13 @@ def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Ev
         shutil.rmtree(folder, ignore_errors=True)
         folders = answer_baseline(baseline, scans, folds, recipe, folder, volumes=volumes)
         found[baseline] = evaluate_answers(scans, folders, recipe)
+    evidence = evidence_of(course.cohort.sessions)
+    for baseline in functional_baselines(recipe, evidence):
+        folder = course.folder / "baselines" / name / baseline
+        shutil.rmtree(folder, ignore_errors=True)
+        found[baseline] = evaluate_answers(
+            scans, answer_functional(baseline, scans, folds, recipe, folder, evidence), recipe
+        )
     return found
 
 

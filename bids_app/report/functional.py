@@ -15,6 +15,8 @@ def functional_facts(images: Images) -> dict[str, Any] | None:
         return None
     dropped = f", {made['dropped']} before the steady state dropped" if made.get("dropped") else ""
     timing = "corrected" if made.get("slice_timing") else "not corrected"
+    timing = f"left to {made['prepared_by']}" if made.get("prepared_by") else timing
+    dropped += f", preprocessed by {made['prepared_by']}" if made.get("prepared_by") else ""
     moved, changed = made.get("mean_fd_mm", 0), made.get("mean_dvars", 0)
     facts = [
         ("Computed from", f"{made.get('series')}: {made.get('volumes')} volumes of {made.get('tr_s', 0):g} s{dropped}"),

@@ -68,6 +68,8 @@ REFERENCES: dict[str, str] = {
     "86(2):420–428 (1979). doi:10.1037/0033-2909.86.2.420",
     "bland-altman": "Bland JM, Altman DG. Statistical methods for assessing agreement between two methods of clinical "
     "measurement. The Lancet 327(8476):307–310 (1986). doi:10.1016/S0140-6736(86)90837-8",
+    "fmriprep": "Esteban O, Markiewicz CJ, Blair RW, et al. fMRIPrep: a robust preprocessing pipeline for functional "
+    "MRI. Nature Methods 16(1):111–116 (2019). doi:10.1038/s41592-018-0235-4",
     "alff": "Zang YF, He Y, Zhu CZ, et al. Altered baseline brain activity in children with ADHD revealed by "
     "resting-state functional MRI. Brain and Development 29(2):83–91 (2007). doi:10.1016/j.braindev.2006.07.002",
     "falff": "Zou QH, Zhu CZ, Yang Y, et al. An improved approach to detection of amplitude of low-frequency "
@@ -125,6 +127,7 @@ SHORT: dict[str, str] = {
     "freedman-lane": "Winkler et al., 2014",
     "icc": "Shrout and Fleiss, 1979",
     "bland-altman": "Bland and Altman, 1986",
+    "fmriprep": "Esteban et al., 2019",
     "alff": "Zang et al., 2007",
     "falff": "Zou et al., 2008",
     "reho": "Zang et al., 2004",

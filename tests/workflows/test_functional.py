@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.fmriprep import MOTION, mask_beside
 from bids_app.bids.record_file import read_session
+from bids_app.bids.selection import Choice, Selection
+from bids_app.bids.tables import read_numbers
+from bids_app.errors import ImageError
 from bids_app.group.tables import write_group
 from bids_app.recipes.recipe import load_recipe
 from bids_app.settings import Settings
@@ -18,9 +23,10 @@ from bids_app.synthesis.datasets.demo_images import EXTENT_MM
 from bids_app.synthesis.fields import stream
 from bids_app.synthesis.heads.brains import draw_brain
 from tests.data import real
+from workflows.choosing import preflight
 from workflows.dataset import prepare_dataset
 from workflows.functional import MAPS
-from workflows.interfaces.functional import ComputeFunctional, doubts, repetition_of
+from workflows.interfaces.functional import ComputeFunctional, brain_of, doubts
 from workflows.run_session import run_session
 
 SPACING = 6.0
@@ -71,17 +77,28 @@ def test_the_node_finds_what_was_altered(tmp_path, monkeypatch):
     assert any("too few for maps" in text for text in done.outputs.facts["warnings"])
 
 
-def test_doubts_and_units():
+def test_doubts():
     facts = {"mean_fd_mm": 0.9, "nuisance": 6, "volumes": 40}
     told = doubts("x", facts, 3)
     assert len(told) == 3
     assert doubts("x", {"mean_fd_mm": 0.1, "nuisance": 24, "volumes": 200}, 0) == []
-    image = nib.Nifti1Image(np.zeros((2, 2, 2, 12), np.float32), np.eye(4))
-    image.header.set_zooms((1, 1, 1, 2000))
-    image.header.set_xyzt_units("mm", "msec")
-    assert repetition_of(image) == 2
-    image.header.set_xyzt_units("mm", 0)
-    assert repetition_of(image) is None
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "refused"), [({}, ""), ({"RepetitionTime": 2.0}, ""), ({"RepetitionTime": 3}, "wrong")]
+)
+def test_the_preflight_takes_the_repetition_time_that_the_session_takes(tmp_path, sidecar, refused):
+    image = nib.Nifti1Image(
+        np.random.default_rng(1).normal(900, 50, (40, 40, 30, 12)).astype(np.float32), np.eye(4) * 4
+    )
+    image.header.set_zooms((4, 4, 4, 2))
+    image.header.set_xyzt_units("mm", "sec")
+    path = tmp_path / "sub-01_task-rest_bold.nii.gz"
+    nib.save(image, path)
+    choice = Choice("alff", path, "", metadata=sidecar, computed="alff")
+    selection = Selection("01", None, "T1w", {"alff": choice})
+    with pytest.raises(ImageError, match=refused) if refused else nullcontext():
+        preflight(Settings(tmp_path, tmp_path / "out"), selection)
 
 
 def test_the_recipe_that_ships_takes_its_maps_from_a_run():
@@ -89,6 +106,37 @@ def test_the_recipe_that_ships_takes_its_maps_from_a_run():
     assert [s.suffix for s in recipe.sequences] == ["T1w", *MAPS]
     assert all(s.quantitative for s in recipe.sequences[1:])
     assert recipe.targets[0].name == "diagnosis"
+
+
+@pytest.mark.slow
+def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
+    """The derivative is made of the raw series itself."""
+    raw = next((real("restingstate") / "sub-001").rglob("*_bold.nii.gz"))
+    home = tmp_path / "fmriprep" / "sub-001" / "func"
+    home.mkdir(parents=True)
+    path = home / "sub-001_task-rest_space-T1w_desc-preproc_bold.nii.gz"
+    image = nib.load(raw)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine, image.header), path)
+    mask = brain_of(image.get_fdata(dtype=np.float32).mean(-1), image.affine)
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), mask_beside(path))
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"RepetitionTime": 2.52}')
+    rows = ["\t".join([*MOTION, "framewise_displacement", "dvars"]), *["\t".join(["0"] * 8)] * image.shape[3]]
+    (home / "sub-001_task-rest_desc-confounds_timeseries.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "maps.toml").write_text(RECIPE)
+    settings = Settings(
+        real("restingstate"), tmp_path / "out", recipe=(str(tmp_path / "maps.toml"),), work_dir=tmp_path / "work",
+        sloppy=True, device="cpu", derivatives={"fmriprep": tmp_path / "fmriprep"},
+    )  # fmt: skip
+    prepare_dataset(settings)
+    assert run_session(settings, "001", None, threads=1) == 0
+    images = read_session(tmp_path / "out", "sub-001").images["T1w"]
+    files = images.files.sequences["preproc"]
+    assert files["alff"] == "sub-001/func/sub-001_task-rest_space-T1w_desc-preproc_alff.nii.gz"
+    assert images.files.courses == "sub-001/func/sub-001_task-rest_desc-cubes_timeseries.tsv"
+    assert images.preprocessing.functional["prepared_by"] == "fMRIPrep"
+    about = json.loads((tmp_path / "out" / files["alff"].replace(".nii.gz", ".json")).read_text())
+    assert any(source.startswith("bids:fmriprep:") and "confounds" in source for source in about["Sources"])
+    assert "preprocessed by fMRIPrep" in (tmp_path / "out" / "sub-001.html").read_text()
 
 
 @pytest.mark.slow
@@ -104,6 +152,10 @@ def test_real_series_from_raw_to_page_and_group(tmp_path):
     images = record.images["T1w"]
     assert set(images.files.sequences["preproc"]) == set(MAPS)
     assert images.preprocessing.functional["volumes"] == 20
+    names, courses = read_numbers(tmp_path / "out" / images.files.courses)
+    shown = np.isfinite(courses).all(0)
+    assert 40 < shown.sum() < 100
+    assert "x15_y-75_z0" in np.array(names)[shown]
     assert any(row.moving == "mean BOLD" for row in images.preprocessing.registrations)
     page = (tmp_path / "out" / "sub-001.html").read_text()
     assert "Framewise displacement" in page

@@ -217,22 +217,25 @@ def own_entities(selection: Any, name: str) -> dict[str, str]:
     choice = selection.choices[name]
     kept = source_entities(choice.path)
     if choice.computed:
-        kept = {key: value for key, value in kept.items() if key != "part"}
+        kept = {key: value for key, value in kept.items() if key not in ("part", "space", "res", "den", "desc")}
     return {**kept, "datatype": choice.path.parent.name}
 
 
 def raw_sources(selection: Any, name: str) -> list[Path]:
-    """The raw file of a sequence; of one that is computed, the series and its b-values."""
+    """The raw file of a sequence; of one that is computed, the series and what is read with it."""
     choice = selection.choices[name]
-    return [choice.path, *(choice.gradients)]
+    return [choice.path, *(choice.beside)]
 
 
 def made_how(selection: Any, name: str, *, reason: bool = True) -> dict[str, str]:
     """Why a file was taken, and what its numbers are, for its sidecar."""
+    from bids_app.bids.fmriprep import made_by_fmriprep
+
     choice = selection.choices[name]
     fields = {"ChosenBecause": choice.reason} if reason else {}
     if choice.computed and choice.computed not in ("trace", "ADC"):
-        fields["ComputedFrom"] = "raw resting-state series, relative to the mean in the brain"
+        made = "resting-state series preprocessed by fMRIPrep" if made_by_fmriprep(choice.path) else None
+        fields["ComputedFrom"] = f"{made or 'raw resting-state series'}, relative to the mean in the brain"
     elif choice.computed:
         fields["ComputedFrom"] = "b-values of a raw diffusion series, without correction of movement or eddy currents"
     return fields | ({"Units": "1e-3 mm2/s"} if name == "ADC" else {})

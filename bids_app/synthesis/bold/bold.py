@@ -119,6 +119,35 @@ class Bold:
     latents: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Parcels and networks that several people have in common.
+
+    Attributes:
+        middles: of the right hemisphere's parcels in `Brain.frame`, mm, ``(parcels, 3)``.
+        belongs: network of every parcel, right, then left, ``(2 * parcels,)``.
+    """
+
+    middles: torch.Tensor
+    belongs: torch.Tensor
+
+
+def draw_layout(brain: Brain, generator: torch.Generator, settings: BoldSettings | None = None) -> Layout:
+    """Parcels of one brain's grey matter, for `draw_bold` of any other brain of its family.
+
+    Raises:
+        UsageError: a brain too small for that many parcels.
+    """
+    how = settings or BoldSettings()
+    _, folded = _folded(brain, how)
+    middles = folded[torch.randperm(len(folded), generator=generator)[: how.parcels]]
+    for _ in range(8):
+        nearest = torch.cdist(folded, middles).argmin(1)
+        totals = torch.zeros_like(middles).index_add_(0, nearest, folded)
+        middles = totals / torch.bincount(nearest, minlength=how.parcels).clamp_min(1)[:, None]
+    return Layout(middles, (torch.randperm(how.parcels, generator=generator) % how.networks).repeat(2))
+
+
 def draw_bold(
     brain: Brain,
     spacing: float,
@@ -126,6 +155,7 @@ def draw_bold(
     *,
     settings: BoldSettings | None = None,
     alteration: Alteration | None = None,
+    layout: Layout | None = None,
 ) -> Bold:
     """Draw a run of one participant.
 
@@ -136,13 +166,15 @@ def draw_bold(
             without one gives the same run but for the region.
         settings: of the run.
         alteration: of one parcel, drawn at random; None for a healthy person.
+        layout: parcels and networks that this person shares with others; None draws own ones.
 
     Raises:
         UsageError: settings out of range, or a brain too small for that many parcels.
     """
     how = settings or BoldSettings()
     _check(how, alteration)
-    parcels, belongs = _parcellate(brain, how, generator)
+    layout = layout or draw_layout(brain, generator, how)
+    parcels, belongs = _parcellate(brain, how, layout), layout.belongs
     region = _choose_region(parcels, how, spacing, generator)
     courses = band_limited(how.networks, how.frames, how.tr_s, generator)
     own = band_limited(2 * how.parcels, how.frames, how.tr_s, generator)
@@ -211,23 +243,22 @@ def band_limited(count: int, frames: int, tr_s: float, generator: torch.Generato
     return courses / courses.std(1, correction=0, keepdim=True)
 
 
-def _parcellate(brain: Brain, how: BoldSettings, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Parcels of grey matter, near places together, and the network of each (right, then left)."""
+def _folded(brain: Brain, how: BoldSettings) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where grey matter is, ``(x, y, z)``, and the place of each of its voxels, the left side laid on the right."""
     grey = brain.inside & (brain.tissue[1] > 0.3)
     at = brain.frame[grey]
-    folded = torch.cat([at[:, :1].abs(), at[:, 1:]], 1)
-    if len(folded) < 8 * how.parcels:
-        raise UsageError(f"{len(folded)} voxels of grey matter are too few for {how.parcels} parcels a hemisphere")
-    middles = folded[torch.randperm(len(folded), generator=generator)[: how.parcels]]
-    for _ in range(8):
-        nearest = torch.cdist(folded, middles).argmin(1)
-        totals = torch.zeros_like(middles).index_add_(0, nearest, folded)
-        middles = totals / torch.bincount(nearest, minlength=how.parcels).clamp_min(1)[:, None]
-    nearest = torch.cdist(folded, middles).argmin(1)
+    if len(at) < 8 * how.parcels:
+        raise UsageError(f"{len(at)} voxels of grey matter are too few for {how.parcels} parcels a hemisphere")
+    return grey, torch.cat([at[:, :1].abs(), at[:, 1:]], 1)
+
+
+def _parcellate(brain: Brain, how: BoldSettings, layout: Layout) -> torch.Tensor:
+    """Parcels of grey matter, near places together: right, then left."""
+    grey, folded = _folded(brain, how)
     parcels = torch.zeros(grey.shape, dtype=torch.long)
-    parcels[grey] = 1 + nearest + how.parcels * (at[:, 0] < 0)
-    belongs = torch.randperm(how.parcels, generator=generator) % how.networks
-    return parcels, belongs.repeat(2)
+    nearest = torch.cdist(folded, layout.middles).argmin(1)
+    parcels[grey] = 1 + nearest + how.parcels * (brain.frame[grey][:, 0] < 0)
+    return parcels
 
 
 def _choose_region(parcels: torch.Tensor, how: BoldSettings, spacing: float, generator: torch.Generator) -> int:

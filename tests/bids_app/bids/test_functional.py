@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_app.bids.functional import read_timing
+from bids_app.bids.functional import header_repetition, read_timing
 from bids_app.errors import ImageError, InputMissing
 
 PATH, SHAPE = Path("sub-01_task-rest_bold.nii.gz"), (8, 8, 4, 150)
@@ -33,6 +34,16 @@ def test_the_header_helps_out_and_is_said():
     assert found.tr == 2.5
     assert "of the header was taken" in found.warnings[0]
     assert "no SliceTiming" in found.warnings[1]
+
+
+def test_the_header_says_its_unit():
+    image = nib.Nifti1Image(np.zeros((2, 2, 2, 12), np.float32), np.eye(4))
+    image.header.set_zooms((1, 1, 1, 2000))
+    image.header.set_xyzt_units("mm", "msec")
+    assert header_repetition(image) == 2
+    image.header.set_xyzt_units("mm", 0)
+    assert header_repetition(image) is None
+    assert header_repetition(image.slicer[..., 0]) is None
 
 
 def test_few_volumes_are_told():

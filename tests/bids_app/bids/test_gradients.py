@@ -41,7 +41,7 @@ def test_both_are_computed_from_the_one_series_that_can(dataset, settings):
     choice = found.choices["ADC"]
     assert choice.reason.startswith("no ADC in sub-01; computed from sub-01_dir-PA_dwi.nii.gz")
     assert "no volume with a b-value between" in choice.rejected[0].reason
-    assert choice.gradients == (path.with_name("sub-01_dir-PA_dwi.bval"),)
+    assert choice.beside == (path.with_name("sub-01_dir-PA_dwi.bval"),)
     assert Selection.from_plain(found.to_plain()) == found
 
 

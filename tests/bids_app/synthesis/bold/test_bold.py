@@ -14,6 +14,7 @@ from bids_app.synthesis.bold.bold import (
     band_limited,
     displacement_mm,
     draw_bold,
+    draw_layout,
     draw_motion,
 )
 from bids_app.synthesis.fields import places, read, rotation
@@ -243,3 +244,14 @@ def test_motion_strays_as_far_as_asked_and_jerks_when_asked():
 def test_settings_out_of_range_are_refused(brain, settings, alteration, says):
     with pytest.raises(UsageError, match=says):
         draw(brain, alteration=alteration, **settings)
+
+
+def test_people_of_one_layout_share_parcels_and_networks(brain):
+    other = draw_brain("template", generator(2), SHAPE, SPACING)
+    layout = draw_layout(brain, generator(3))
+    how = BoldSettings(frames=60, motion_mm=0.0, jerk=0.0)
+    one, two = (draw_bold(b, SPACING, generator(4), settings=how, layout=layout) for b in (brain, other))
+    both = (one.parcels > 0) & (two.parcels > 0)
+    assert (one.parcels == two.parcels)[both].float().mean() > 0.6
+    own = draw_bold(other, SPACING, generator(5), settings=how)
+    assert (one.parcels == own.parcels)[both].float().mean() < 0.2
