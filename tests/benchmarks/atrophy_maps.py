@@ -140,6 +140,8 @@ def judge_phantoms(folder: Path) -> dict[str, float]:
         "ml of atrophy, sick (median)": float(np.median(hits[sick].sum(1)) * 0.008),
         "significant voxels": int(beyond.sum()),
         "share of them inside planted structures": float(planted_in[beyond].mean()) if beyond.any() else np.nan,
+        "share of all voxels there": float(planted_in.mean()),
+        "share of the lowest hundredth of t inside": float(planted_in[test.t <= np.quantile(test.t, 0.01)].mean()),
         "significant gains": int(((np.abs(test.t) >= test.threshold) & (test.t > 0)).sum()),
         "share of the hippocampi found": float(beyond[np.isin(regions, HIPPOCAMPI)].mean()),
     }  # fmt: skip
