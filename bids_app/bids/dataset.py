@@ -49,6 +49,7 @@ DESCRIPTIONS = {
     "preproc": "Image after conforming, optional denoising and correction of the intensity bias; grid not resampled",
     "uncorrected": "As preproc, without correction of the intensity bias: for recipes that learned such images",
     "brain": "Mask of the brain",
+    "carpet": "Picture of a resting-state series: a row per place in the brain, a column per volume",
     "cubes": "Mean courses of a resting-state series in cubes of the template's world",
 }
 README = """\

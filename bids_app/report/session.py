@@ -22,7 +22,7 @@ from bids_app.report.figures import (
     registration_figure,
     sequences_figure,
 )
-from bids_app.report.functional import functional_facts
+from bids_app.report.functional import carpet_of, functional_facts
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page
@@ -51,11 +51,14 @@ def write_session_report(output_dir: Path, key: str) -> Path:
     record = read_session(output_dir, key)
     problems: list[str] = []
     figures = _figures(output_dir, record, problems)
-    page = render("session.html.j2", **_context(record, figures, problems))
+    carpets = {name: carpet_of(output_dir, images, problems) for name, images in record.images.items()}
+    page = render("session.html.j2", **_context(record, figures, problems, carpets))
     return write_page(output_dir / f"{key}.html", page)
 
 
-def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) -> dict[str, Any]:
+def _context(
+    record: SessionRecord, figures: list[Figure], problems: list[str], carpets: dict[str, str | None]
+) -> dict[str, Any]:
     methods = record_methods(record)
     return {
         "title": record.key,
@@ -69,7 +72,7 @@ def _context(record: SessionRecord, figures: list[Figure], problems: list[str]) 
                 "reference": images.reference,
                 "sequences": view.sequence_rows(images),
                 "diffusion": view.diffusion_facts(images),
-                "functional": functional_facts(images),
+                "functional": functional_facts(images, carpets.get(images.reference)),
                 "lesion_mask": images.selection.lesion_mask,
             }
             for images in record.images.values()
