@@ -16,7 +16,7 @@ from workflows.interfaces.imaging import Conform, RegisterSequence
 #: Suffixes of what is computed, which are outputs of `init_functional_wf` too.
 MAPS = SERIES_MAPS
 #: What else comes of a series.
-OF_SERIES = ("courses", "mask", "matrix")
+OF_SERIES = ("courses", "mask", "carpet", "matrix")
 
 
 def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, name: str = "functional_wf") -> Workflow:
@@ -30,7 +30,8 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
 
     Inputs: ``reference``, ``to_template`` (reference world to template world).
     Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's),
-    ``courses`` and ``mask`` of what is left of the series in the brain.
+    ``courses`` and ``mask`` of what is left of the series in the brain, ``carpet`` (picture of it before the
+    regression).
     """
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(["reference", "to_template"]), name="inputnode")
@@ -46,7 +47,7 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     outputnode = Node(IdentityInterface([*MAPS, *OF_SERIES]), name="outputnode")
     workflow.connect(
         [
-            (compute, outputnode, [(one, one) for one in (*MAPS, "courses", "mask")]),
+            (compute, outputnode, [(one, one) for one in (*MAPS, *OF_SERIES[:-1])]),
             (compute, conform, [("mean", "in_file")]),
             (place, outputnode, [("matrix", "matrix")]),
         ]
@@ -61,7 +62,7 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
 
 
 def series_of(selection: Selection) -> Path | None:
-    """The resting-state series of which parcels' courses are kept: the first that a map is computed from."""
+    """The resting-state series that is shown, and its parcels' courses kept: the first that a map is computed from."""
     return next((choice.path for choice in selection.choices.values() if choice.computed in MAPS and choice.path), None)
 
 
@@ -71,16 +72,16 @@ def connect_functional(
     settings: Settings,
     reference_wf: Workflow,
     into: dict[str, Workflow],
+    outputs_wf: Workflow,
     template_wf: Workflow | None = None,
-    outputs_wf: Workflow | None = None,
 ) -> None:
     """Give the sequences that are computed from a resting-state series their maps and their place.
 
     Args:
         workflow: of the session.
         into: workflow of every sequence but the reference, by its name.
+        outputs_wf: where its picture and courses are written.
         template_wf: of the reference; None where images are taken as they are.
-        outputs_wf: where courses of parcels are written; None where there is no template to lay them in.
     """
     made: dict[Path, Workflow] = {}
     for name, choice in selection.choices.items():
@@ -95,7 +96,7 @@ def connect_functional(
             workflow.connect(reference_wf, "outputnode.image", one, "inputnode.reference")
             if template_wf is not None:
                 workflow.connect(template_wf, "outputnode.matrix", one, "inputnode.to_template")
-            if outputs_wf is not None and choice.path == series_of(selection):
+            if choice.path == series_of(selection):
                 workflow.connect([(one, outputs_wf, [(f"outputnode.{f}", f"inputnode.series_{f}") for f in OF_SERIES])])
         workflow.connect(made[choice.path], f"outputnode.{choice.computed}", into[name], "conform.in_file")
         workflow.connect(made[choice.path], "outputnode.matrix", into[name], "inputnode.matrix")

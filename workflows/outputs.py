@@ -10,7 +10,7 @@ from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings, to_plain
 from workflows.functional import OF_SERIES, series_of
-from workflows.interfaces.functional import WriteCourses
+from workflows.interfaces.functional import WriteSeries
 from workflows.interfaces.grey_matter import WriteGreyMatter
 from workflows.interfaces.outputs import WriteReference, WriteSequence
 from workflows.interfaces.recipe_outputs import WriteRecipe
@@ -22,16 +22,13 @@ OF_GREY_MATTER = ("density", "inverse")
 OF_REFERENCE = ("mask", "mask_method", "mask_bundle", "stripped", "transforms")
 
 
-def writers_of(recipe: Recipe, selection: Selection, settings: Settings, *, courses: bool = False) -> set[str]:
-    """Names of the nodes that have to end before all files of a recipe are written.
-
-    ``courses``: those of parcels are written too.
-    """
+def writers_of(recipe: Recipe, selection: Selection, settings: Settings) -> set[str]:
+    """Names of the nodes that have to end before all files of a recipe are written."""
     used = {selection.name_of(sequence.name) for sequence in recipe.sequences} | set(settings.sequences)
     there = [name for name in others_of(selection) if name in used]
     own = {f"recipe_{slug(recipe.name)}"} if recipe.predicts else set()
     own |= {"grey_matter"} if maps_grey_matter(settings, [recipe], selection.reference) else set()
-    own |= {"courses"} if courses else set()
+    own |= {"series"} if series_of(selection) else set()
     return {"reference", *(f"sequence_{slug(name)}" for name in there)} | own
 
 
@@ -55,9 +52,9 @@ def init_outputs_wf(
     ``stripped``, ``mask_method``, ``mask_bundle``, ``transforms`` (reference to template; none of these where the
     recipes take images as they are); for every other sequence ``image_<slug>``, ``plain_<slug>`` and
     ``matrix_<slug>``; ``density`` and ``inverse`` of grey matter where that is wanted; of a resting-state series
-    ``series_courses``, ``series_mask``, ``series_matrix`` and, for its parcels, ``to_template``; for every predicting
-    recipe ``dseg_<slug>``, ``volumes_<slug>`` and, if not too many, ``probseg_<slug>`` of its regions and
-    ``scores_<slug>`` of its targets.
+    ``series_courses``, ``series_mask``, ``series_carpet``, ``series_matrix`` and, for its parcels, ``to_template``;
+    for every predicting recipe ``dseg_<slug>``, ``volumes_<slug>`` and, if not too many, ``probseg_<slug>`` of its
+    regions and ``scores_<slug>`` of its targets.
     """
     workflow = Workflow(name=name)
     others = others_of(selection)
@@ -71,10 +68,11 @@ def init_outputs_wf(
     shared = {"settings": to_plain(settings), "selection": selection.to_plain(), "threads": threads}
     in_template = {"template": template.name, "template_image": str(template.image)} if template else {}
     reference = Node(WriteReference(**shared, **in_template), name="reference")
-    if template is not None and series_of(selection) is not None:
-        node = Node(WriteCourses(**shared), name="courses")
+    if series_of(selection) is not None:
+        node = Node(WriteSeries(**shared), name="series")
         workflow.connect([(inputnode, node, [(f"series_{field}", field) for field in OF_SERIES])])
-        workflow.connect(inputnode, "to_template", node, "to_template")
+        if template is not None:
+            workflow.connect(inputnode, "to_template", node, "to_template")
     workflow.connect([(inputnode, reference, [(field, field) for field in (*images, *OF_REFERENCE)])])
     if maps_grey_matter(settings, recipes, selection.reference):
         node = Node(WriteGreyMatter(**shared, template=template.name if template else ""), name="grey_matter")

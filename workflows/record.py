@@ -17,7 +17,6 @@ from bids_app.errors import DataError, TandemError
 from bids_app.settings import Settings
 from workflows.choosing import Group, options_of, selection_record
 from workflows.failure import find_failure
-from workflows.functional import series_of
 from workflows.naming import slug
 from workflows.outputs import writers_of
 from workflows.session import group_name
@@ -42,11 +41,6 @@ def open_record(settings: Settings, participant: str, session: str | None) -> Se
     record.exit_code = record.seconds = record.peak_rss_mb = None
     record.stages, record.warnings = [], told
     return record
-
-
-def keeps_courses(group: Group) -> bool:
-    """Whether courses of parcels are written for a group; see `workflows.session.init_group_wf`."""
-    return series_of(group.selection) is not None and not is_prepared(group.recipes)
 
 
 def now() -> str:
@@ -82,11 +76,7 @@ class Collector:
         self.failures: list[tuple[str, str | None, str, int]] = []  # group, recipe, reason, exit code
         self.facts: dict[str, dict[str, Any]] = {group.reference: self._start(group) for group in groups}
         self.waiting = {
-            part_name(settings, recipe): (
-                group,
-                recipe,
-                writers_of(recipe, group.selection, settings, courses=keeps_courses(group)),
-            )
+            part_name(settings, recipe): (group, recipe, writers_of(recipe, group.selection, settings))
             for group in groups
             for recipe in group.recipes
         }

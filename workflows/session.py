@@ -112,8 +112,7 @@ def init_group_wf(
             _map_grey_matter(workflow, settings, selection, template, (reference_wf, template_wf, outputs_wf))
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
-    laid = None if prepared else outputs_wf
-    connect_functional(workflow, selection, settings, reference_wf, others, template_wf, laid)
+    connect_functional(workflow, selection, settings, reference_wf, others, outputs_wf, template_wf)
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:

@@ -52,6 +52,7 @@ DESCRIPTIONS = {
     "brain": "Mask of the brain",
     "modulated": "Grey matter in the template's space, ml per ml: its amount kept, smoothed",
     "atrophy": "Less grey matter than a normative model expects: z (statmap) and where it is low (mask)",
+    "carpet": "Picture of a resting-state series: a row per place in the brain, a column per volume",
     "cubes": "Mean courses of a resting-state series in cubes of the template's world",
 }
 README = """\

@@ -115,13 +115,14 @@ class Preprocessing(_Part):
 class ImageFiles(_Part):
     """Derivatives that recipes share, relative to the output folder; by way of preprocessing where ways differ.
 
-    ``courses``: table of the mean courses of parcels of a resting-state series.
+    ``courses``: table of the mean courses of parcels of a resting-state series; ``carpet``: picture of all of it.
     """
 
     reference: dict[str, str] = {}
     sequences: dict[str, dict[str, str]] = {}
     brain_mask: str | None = None
     courses: str | None = None
+    carpet: str | None = None
     to_template: str | None = None
     template_space: dict[str, str] = {}
     grey_matter: str | None = None

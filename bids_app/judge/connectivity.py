@@ -115,7 +115,8 @@ def connectivity(
         size = int(common.sum())
         out = np.full((len(some), size * (size + 1 if tangent else size - 1) // 2), np.nan)
         if shown:
-            values = np.asarray(measure.transform(shown))
+            # nilearn refuses one alone in tangent space, though each is transformed by itself
+            values = np.asarray(measure.transform([*shown, shown[0]]))[:-1]
             values = values if tangent else np.arctanh(np.clip(values, -LARGEST, LARGEST))
             out[[one is not None for one in some]] = values
         return out

@@ -22,7 +22,7 @@ from bids_app.report.figures import (
     registration_figure,
     sequences_figure,
 )
-from bids_app.report.functional import functional_facts
+from bids_app.report.functional import carpet_of, functional_facts
 from bids_app.report.grey_matter import grey_matter_facts
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
@@ -70,7 +70,7 @@ def _context(output_dir: Path, record: SessionRecord, figures: list[Figure], pro
                 "reference": images.reference,
                 "sequences": view.sequence_rows(images),
                 "diffusion": view.diffusion_facts(images),
-                "functional": functional_facts(images),
+                "functional": functional_facts(images, carpet_of(output_dir, images, problems)),
                 "grey_matter": grey_matter_facts(output_dir, images, problems),
                 "lesion_mask": images.selection.lesion_mask,
             }

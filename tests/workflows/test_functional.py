@@ -159,6 +159,8 @@ def test_real_series_from_raw_to_page_and_group(tmp_path):
     assert any(row.moving == "mean BOLD" for row in images.preprocessing.registrations)
     page = (tmp_path / "out" / "sub-001.html").read_text()
     assert "Framewise displacement" in page
+    assert images.files.carpet == "sub-001/figures/sub-001_task-rest_desc-carpet_bold.png"
+    assert 'href="data:image/png;base64,' in page
     assert "Zou et al., 2008" in page
     write_group(tmp_path / "out")
     assert "mean_fd_mm" in (tmp_path / "out" / "group_volumes.tsv").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
 
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.interfaces.imaging import sentence
@@ -34,6 +34,7 @@ class _ComputeOutput(StageOutput):
     reho = File(exists=True)
     courses = File(exists=True, desc="what is left of the series in the band, voxels of the mask by volumes")
     mask = File(exists=True, desc="of the brain, on the series' grid")
+    carpet = File(exists=True, desc="picture of the series before the regression, png")
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,13 @@ class ComputeFunctional(Stage):
 
     def _work(self, folder: Path) -> dict[str, Any]:
         import nibabel as nib
+        from PIL import Image
 
         from bids_app.bids.fmriprep import made_by_fmriprep
         from bids_app.bids.functional import header_repetition, read_timing
+        from bids_app.bids.naming import parse_name
         from bids_app.imaging import functional
+        from bids_app.imaging.carpet import carpet
 
         path = Path(self.inputs.in_file)
         image, prepared = nib.load(path), made_by_fmriprep(path)
@@ -88,6 +92,7 @@ class ComputeFunctional(Stage):
         for name, values in outputs.items():
             nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), folder / f"{name}.nii")
         np.save(folder / "courses.npy", maps.courses)
+        Image.fromarray(carpet(series.frames, mask, image.affine)).save(folder / "carpet.png", optimize=True)
         moved, change = series.displacement, series.dvars
         facts: dict[str, Any] = {
             "series": path.name, "tr_s": timing.tr, "volumes": volumes, "dropped": series.dropped,
@@ -96,14 +101,15 @@ class ComputeFunctional(Stage):
             "mean_dvars": float(change[1:].mean()), "tsnr": float(np.median(maps.tsnr[mask])),
             "fd_mm": [round(float(v), 3) for v in moved], "dvars": [round(float(v), 3) for v in change],
         }  # fmt: skip
-        facts |= {"prepared_by": "fMRIPrep"} if prepared else {}
+        facts |= {"prepared_by": "fMRIPrep", "space": parse_name(path)[0].get("space")} if prepared else {}
         told = {
             "functional": facts,
             "warnings": [*timing.warnings, *doubts(path.name, facts, series.lost)],
             "methods": [sentence("functional", said_of_maps(facts))],
         }
         files = {name: str(folder / f"{name}.nii") for name in outputs}
-        return {**files, "courses": str(folder / "courses.npy"), "facts": told}
+        more = {"courses": str(folder / "courses.npy"), "carpet": str(folder / "carpet.png")}
+        return {**files, **more, "facts": told}
 
 
 def raw_series(image: Any, timing: Timing) -> Series:
@@ -167,24 +173,37 @@ class PlaceByTemplate(Stage):
         return {"matrix": matrix, "facts": {"warnings": [told]}}
 
 
-class _CoursesInput(WriteInput):
+class _SeriesInput(WriteInput):
+    carpet = File(exists=True, mandatory=True, desc="picture of the series")
     courses = File(exists=True, mandatory=True, desc="voxels of the mask by volumes, npy")
     mask = File(exists=True, mandatory=True)
     matrix = traits.List(traits.List(traits.Float), mandatory=True, desc="the series' world to the reference's world")
-    to_template = traits.List(traits.List(traits.Float), mandatory=True, desc="reference world to template world")
+    to_template = traits.List(traits.List(traits.Float), desc="reference world to template world, where there is one")
 
 
-class WriteCourses(Write):
-    """The mean courses of a resting-state series in cubes of the template's world, as a table."""
+class WriteSeries(Write):
+    """The picture of a resting-state series and, where there is a template, its mean courses in cubes of that world."""
 
-    input_spec = _CoursesInput
+    input_spec = _SeriesInput
 
     def _work(self, folder: Path) -> dict[str, Any]:
+        _, selection, sink = self.begin()
+        name = next(name for name, choice in selection.choices.items() if choice.computed in SERIES_MAPS)
+        own = own_entities(selection, name)
+        picture = sink.file(
+            Path(self.inputs.carpet), "bold", ".png", **{**own, "desc": "carpet", "datatype": "figures"}
+        )
+        files = {"carpet": relative_name(sink, picture)}
+        if isdefined(self.inputs.to_template):
+            files["courses"] = relative_name(sink, self._courses(sink, own))
+        return self.ended(sink, files)
+
+    def _courses(self, sink: Any, own: dict[str, str]) -> Path:
+        """A table with a row per volume and a column per cube."""
         import nibabel as nib
 
         from bids_app.imaging.parcels import CUBE_MM, cube_courses, cube_names
 
-        _, selection, sink = self.begin()
         image = nib.load(self.inputs.mask)
         place = np.array(self.inputs.to_template) @ np.array(self.inputs.matrix)
         courses = np.load(self.inputs.courses)
@@ -194,10 +213,7 @@ class WriteCourses(Write):
         what += "front, upwards) after one regression of motion and of what lies outside 0.01 to 0.1 Hz; n/a where the "
         columns = {name: {"Description": what + "series fills less than a quarter of it"} for name in names}
         rows = [dict(zip(names, row, strict=True)) for row in means.tolist()]
-        name = next(name for name, choice in selection.choices.items() if choice.computed in SERIES_MAPS)
-        own = own_entities(selection, name)
-        written = sink.table(rows, "timeseries", columns=columns, **{**own, "desc": "cubes"})
-        return self.ended(sink, {"courses": relative_name(sink, written)})
+        return sink.table(rows, "timeseries", columns=columns, **{**own, "desc": "cubes"})
 
 
 def brain_of(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -231,16 +247,22 @@ def doubts(name: str, facts: dict[str, Any], lost: int) -> list[str]:
 
 def said_of_maps(facts: dict[str, Any]) -> str:
     """How the maps were made."""
-    first = f"The first {facts['dropped']} volumes were dropped; " if facts["dropped"] else ""
+    count = facts["dropped"]
+    gone = f"first {count} volumes" if count > 1 else "first volume"
+    were = "were" if count > 1 else "was"
+    first = f"The {gone} {were} dropped; " if count else ""
     timing = "slice timing was corrected, " if facts["slice_timing"] else ""
     before = f"{first}{timing}rigid motion was estimated by least squares and taken out."
     if facts.get("prepared_by"):
-        first = f"; the first {facts['dropped']} volumes, before the steady state, were dropped" if first else ""
+        first = f"; the {gone}, before the steady state, {were} dropped" if count else ""
         before = f"The resting-state series, its brain mask and its motion are those of fMRIPrep [@fmriprep]{first}."
+    placed = "The mean volume was registered to the reference."
+    if facts.get("space") not in (None, "T1w"):
+        placed = f"The maps were brought from {facts['space']} to the reference by its affine registration."
     return (
         f"{before} Maps of the amplitude of slow "
         "fluctuations (ALFF, fALFF; 0.01 to 0.1 Hz) [@alff; @falff] and of regional homogeneity (ReHo, 27 neighbours) "
         f"[@reho] were made from {facts['volumes']} volumes after {facts['nuisance']} columns of motion; for ReHo "
         "these and all frequencies outside the band were taken out in one regression. Each map was divided by its "
-        "mean in the brain. The mean volume was registered to the reference."
+        f"mean in the brain. {placed}"
     )

@@ -86,6 +86,14 @@ def test_the_tangent_space_of_the_training_side_is_another_than_that_of_all(coho
     assert not np.allclose(inside, leaking[:40])
 
 
+@pytest.mark.parametrize("tangent", [False, True])
+def test_one_person_alone_is_answered_as_among_others(tangent):
+    rng = np.random.default_rng(2)
+    train, new = ([courses(rng, bool(i % 2)) for i in range(count)] for count in (6, 3))
+    alone = connectivity(train, new[:1], tangent=tangent)[1]
+    np.testing.assert_array_equal(alone[0], connectivity(train, new, tangent=tangent)[1][0])
+
+
 def test_who_has_no_series_or_lacks_a_parcel_is_answered_still():
     rng = np.random.default_rng(1)
     short = courses(rng, True)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+import numpy as np
 
 from bids_app.bundle.bundle import load_bundle
 from bids_app.judge.course import judge
 from bids_app.train.fold import run_fold
 from tests.workflows.small_cohort import small_recipe, write_small_cohort
 from tests.workflows.test_training import settings_of
+
+
+def with_series(course, folder):
+    """The course with resting-state series of its people."""
+    rng, sessions = np.random.default_rng(0), []
+    for number, session in enumerate(course.cohort.sessions):
+        path = folder / f"{session.key}_task-rest_desc-cubes_timeseries.tsv"
+        np.savetxt(path, rng.normal(size=(40, 4)), delimiter="\t", header="x15\tx45\tx-15\tx-45", comments="")
+        sessions.append(replace(session, courses=path, motion=0.1 * number))
+    return replace(course, cohort=replace(course.cohort, sessions=tuple(sessions)))
 
 
 def test_five_people_are_one_fold_each(tmp_path):
@@ -18,11 +31,14 @@ def test_five_people_are_one_fold_each(tmp_path):
     settings = settings_of(write_small_cohort(tmp_path, 5, recipe=recipe), folds=5, steps=1)
     course = set_out(settings, recipe, memory_gb=4, threads=1, say=lambda text: None)
     assert all(len(task.fold["test"]) == 1 and not task.fold["validation"] for task in course.tasks)
+    course = with_series(course, tmp_path)
     for task in course.tasks:
         run_fold(task)
     judge(settings, course, [])
     found = json.loads((course.folder / "results.json").read_text())
     assert found["arms"]["multi-task"]["splits"]["folds"]["summary"]["participants"] == 5
     assert found["calibration"]["targets"]["score"]["note"] == "too few for an interval"
+    assert {"connectivity", "connectivity-tangent", "age-sex-motion"} <= set(found["baselines"])
+    assert "connectivity-tangent" in (settings.output_dir / f"training_{recipe.name}.html").read_text()
     assert "familiarity" not in found["calibration"]
     assert len(load_bundle(course.folder / "bundle").networks) == 5
