@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from bids_app.settings import DEFAULT_SEED, Settings
 
@@ -29,6 +31,8 @@ class GroupPlan:
         atrophy: None, ``fit``, or the path of a model of grey matter.
         atrophy_threshold: z below which a voxel counts as atrophied.
         atrophy_extent: ml that such voxels must have together.
+        truth: folders of labels by their names, which masks are compared with.
+        recipes: files of recipes that do not ship, for where their labels are.
         allow_mixed: take sessions of several versions or bundles together.
         seed: of what draws.
     """
@@ -50,6 +54,8 @@ class GroupPlan:
     atrophy: str | None = None
     atrophy_threshold: float = -2.0
     atrophy_extent: float = 0.5
+    truth: Mapping[str, Path] = field(default_factory=dict)
+    recipes: tuple[str, ...] = ()
     allow_mixed: bool = False
     seed: int = DEFAULT_SEED
 
@@ -79,6 +85,8 @@ def plan_of(settings: Settings) -> GroupPlan:
         atrophy="fit" if settings.atrophy_fit else str(settings.atrophy) if settings.atrophy else None,
         atrophy_threshold=settings.atrophy_threshold,
         atrophy_extent=settings.atrophy_extent,
+        truth=settings.derivatives,
+        recipes=settings.recipe,
         allow_mixed=settings.allow_mixed,
         seed=settings.random_seed,
     )

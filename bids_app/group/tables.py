@@ -20,6 +20,7 @@ from bids_app.group.names import DEFINITIONS, UNITS, column_name
 from bids_app.group.participants import choose_group_column
 from bids_app.group.plan import GroupPlan
 from bids_app.group.results import explained
+from bids_app.group.segmentation import answer_segmentation
 from bids_app.group.tsv import tsv, write_tsv
 from bids_app.group.volumes import BAD, LONG, PRIMARY, wide_frame
 from bids_app.report.group import write_group_page
@@ -51,7 +52,7 @@ def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
     Everything is computed before anything is written.
 
     Args:
-        output_dir: the derivatives folder; nothing outside it is read.
+        output_dir: the derivatives folder; nothing outside it is read but what the plan names.
         plan: what is asked; without a group column the page shows the first of group, diagnosis, dx, sex, gender.
 
     Returns:
@@ -70,6 +71,7 @@ def write_group(output_dir: Path, plan: GroupPlan | None = None) -> list[Path]:
         raise DataError(warning)
     wide = merged(found, wide_frame(found.long))
     answers = answer(found, wide, plan)
+    answer_segmentation(found, output_dir, plan, answers)
     found.warnings += answers.warnings
     long = merged_long(found)
     texts: dict[str, str] = {

@@ -17,7 +17,7 @@ from bids_app.cohort.cohort import Cohort, CohortSession, describe
 from bids_app.errors import DataError, InputMissing, TrainingError
 from bids_app.imaging.slices import slice_to_grid
 from bids_app.imaging.stacking import Grid
-from bids_app.judge.answers import Evaluation, label_rows, summarise, who
+from bids_app.judge.answers import Evaluation, Person, label_rows, summarise, who
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.lay import lay_labels
 
@@ -102,7 +102,7 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
 
 
 def region_rows(
-    session: CohortSession, labels: Path, dseg: Path, recipe: Recipe, about: Mapping[str, Any] | None = None
+    session: Person, labels: Path, dseg: Path, recipe: Recipe, about: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """Rows of a session's regions from the image that was written, on its own grid; of a recipe of one slice, which
     ``about`` describes, only what was looked at counts."""

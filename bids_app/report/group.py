@@ -19,7 +19,7 @@ MOST_DOTS = 300
 #: Parts of the page that answers fill, in their order.
 SECTIONS = {
     "table1": "Groups", "contrasts": "Contrasts", "harmonisation": "Sites", "normative": "Normative",
-    "reliability": "Repeated sessions", "performance": "Scores", "maps": "Maps",
+    "reliability": "Repeated sessions", "performance": "Scores", "segmentation": "Masks", "maps": "Maps",
 }  # fmt: skip
 SIDE = re.compile(r"(?<![a-z])(left|right|l|r|lh|rh)(?![a-z])", re.IGNORECASE)
 
