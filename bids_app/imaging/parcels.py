@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Edge of a cube. No cube crosses the middle plane; a brain fills about 60 of this size.
+#: Edge of a cube. No cube crosses the middle plane; a brain fills 80 to 90 of this size.
 CUBE_MM = 30.0
 #: Box around any brain in the world of the MNI152 templates, mm: from the left, back and bottom to the other ends.
 BOX_MM = ((-90.0, -120.0, -75.0), (90.0, 90.0, 105.0))

@@ -21,6 +21,8 @@ from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import Scan
 
 CORRELATION, TANGENT, KNOWN = "connectivity", "connectivity-tangent", "age-sex-motion"
+#: A parcel is looked at where this part of the training side's series show it.
+SHOWN = 0.9
 #: Correlations are cut here before Fisher's z.
 LARGEST = 0.999
 
@@ -85,24 +87,24 @@ def answer_functional(
 def connectivity(
     train: Sequence[np.ndarray | None], new: Sequence[np.ndarray | None], *, tangent: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Connections of every pair of parcels that the whole training side has: ``(n, pairs)`` and ``(m, pairs)``.
+    """Connections of every pair of parcels that `SHOWN` of the training side have: ``(n, pairs)`` and ``(m, pairs)``.
 
     Fisher's z of correlations; or displacements in the tangent space at the training side's mean (Varoquaux 2010,
     MICCAI, LNCS 6361:200-208), which also hold each parcel with itself. Covariances are shrunk (Ledoit and Wolf 2004).
-    A session without a series has a row of NaN. A parcel that a new session lacks is uncorrelated with all others.
+    A session without a series has a row of NaN. A parcel that a session lacks is uncorrelated with all others.
 
     Args:
         train, new: courses as in `Evidence`.
 
     Raises:
-        DataError: nobody on the training side has a series, or no two parcels are common to all who have.
+        DataError: nobody on the training side has a series, or no two parcels are shown by that many.
     """
     from nilearn.connectome import ConnectivityMeasure
 
     there = [one for one in train if one is not None]
     if not there:
         raise DataError("nobody on the training side has courses of parcels: run the participant level again")
-    common = np.all([np.isfinite(one).all(0) for one in there], axis=0)
+    common = np.mean([np.isfinite(one).all(0) for one in there], axis=0) >= SHOWN
     if common.sum() < 2:
         raise DataError("the series of the training side have no two parcels in common: are they of parts of a brain?")
     kind = "tangent" if tangent else "correlation"

@@ -21,6 +21,7 @@ from bids_app.bundle.manifest import training_manifest
 from bids_app.bundle.write import TRAINED_CARD, TRAINED_LICENSE, write_bundle
 from bids_app.cohort.cohort import describe
 from bids_app.cohort.split import Split
+from bids_app.errors import DataError
 from bids_app.judge.answers import Evaluation, evaluate_answers, summarise
 from bids_app.judge.baselines import answer_baseline, baselines_of, measured_volumes
 from bids_app.judge.compare import compare_arms, on_common_sessions
@@ -183,13 +184,23 @@ def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Ev
         shutil.rmtree(folder, ignore_errors=True)
         folders = answer_baseline(baseline, scans, folds, recipe, folder, volumes=volumes)
         found[baseline] = evaluate_answers(scans, folders, recipe)
-    evidence = evidence_of(course.cohort.sessions)
-    for baseline in functional_baselines(recipe, evidence):
-        folder = course.folder / "baselines" / name / baseline
-        shutil.rmtree(folder, ignore_errors=True)
-        found[baseline] = evaluate_answers(
-            scans, answer_functional(baseline, scans, folds, recipe, folder, evidence), recipe
-        )
+    return found | functional_evaluations(course, recipe, name, folds, scans)
+
+
+def functional_evaluations(
+    course: Course, recipe: Any, name: str, folds: Split, scans: Sequence[Scan]
+) -> dict[str, Evaluation]:
+    """Those of resting-state series; what cannot be made is a note, for it must not cost a training its results."""
+    found = {}
+    try:
+        evidence = evidence_of(course.cohort.sessions)
+        for baseline in functional_baselines(recipe, evidence):
+            folder = course.folder / "baselines" / name / baseline
+            shutil.rmtree(folder, ignore_errors=True)
+            folders = answer_functional(baseline, scans, folds, recipe, folder, evidence)
+            found[baseline] = evaluate_answers(scans, folders, recipe)
+    except DataError as error:
+        course.cohort.notes.append(f"baselines of resting-state series are left out: {error}")
     return found
 
 

@@ -142,7 +142,7 @@ def run_dial(options: argparse.Namespace, dial: float) -> None:
 
 def main() -> None:
     parser = parser_of(__doc__ or "", train=32, test=32, steps=400, replicates=1)
-    parser.add_argument("--spacing", type=float, default=5.0, help="of the simulated runs, mm")
+    parser.add_argument("--spacing", type=float, default=5.0, help="of the simulated runs, mm; at most 5")
     parser.add_argument("--frames", type=int, default=150, help="of each run, 2 s apart")
     parser.add_argument("--dials", type=float, nargs="+", default=(1.0, 0.0))
     parser.set_defaults(fold=1, filters=12)

@@ -149,7 +149,7 @@ def _write_truth(root: Path, person: Participant, plan: DemoPlan) -> None:
         start = root / stem / "func" / f"{stem}_task-{TASK}_space-orig"
         numbers = torch.arange(1, len(run.networks) + 1)[:, None, None, None]
         _write_map(start, "seg-networks_dseg", (run.networks * numbers).amax(0), run.spacing, fields)
-        _write_map(start, "desc-altered_mask", run.altered, run.spacing, {**fields, "Type": "ROI"})
+        _write_map(start, "label-L_desc-altered_mask", run.altered, run.spacing, {**fields, "Type": "ROI"})
 
 
 def _write_shares(

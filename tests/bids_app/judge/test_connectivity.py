@@ -106,6 +106,13 @@ def test_who_has_no_series_or_lacks_a_parcel_is_answered_still():
     assert train.shape[1] == PARCELS * (PARCELS - 1) // 2
 
 
+def test_one_small_field_of_view_does_not_take_parcels_from_everybody():
+    rng = np.random.default_rng(3)
+    train = [courses(rng, False) for _ in range(20)]
+    train[0][:, 1:] = np.nan
+    assert connectivity(train, [], tangent=False)[0].shape == (20, PARCELS * (PARCELS - 1) // 2)
+
+
 def test_what_cannot_be_is_refused(cohort, tmp_path):
     scans, evidence, split = cohort
     with pytest.raises(DataError, match="run the participant level again"):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bids_app.bundle.bundle import load_bundle
-from bids_app.judge.course import judge
+from bids_app.judge.course import functional_evaluations, judge, scans_of
 from bids_app.train.fold import run_fold
 from tests.workflows.small_cohort import small_recipe, write_small_cohort
 from tests.workflows.test_training import settings_of
@@ -40,5 +40,8 @@ def test_five_people_are_one_fold_each(tmp_path):
     assert found["calibration"]["targets"]["score"]["note"] == "too few for an interval"
     assert {"connectivity", "connectivity-tangent", "age-sex-motion"} <= set(found["baselines"])
     assert "connectivity-tangent" in (settings.output_dir / f"training_{recipe.name}.html").read_text()
+    course.cohort.sessions[0].courses.write_text("x15\tx45\n1\tmuch\n")
+    assert functional_evaluations(course, recipe, "folds", course.splits["folds"], list(scans_of(course))) == {}
+    assert "baselines of resting-state series are left out: " in course.cohort.notes[-1]
     assert "familiarity" not in found["calibration"]
     assert len(load_bundle(course.folder / "bundle").networks) == 5

@@ -14,7 +14,9 @@ import torch
 
 from bids_app.__main__ import main
 from bids_app.bids.tables import read_rows
+from bids_app.cohort.labels import find_labels
 from bids_app.errors import CannotWrite, UsageError
+from bids_app.recipes.recipe import load_recipe
 from bids_app.synthesis.datasets import demo_dataset
 from bids_app.synthesis.datasets.demo_cohorts import COHORTS, GENERATORS, STROKE, DemoPlan
 from bids_app.synthesis.datasets.demo_dataset import LATENTS, write_demo
@@ -117,10 +119,10 @@ def test_a_run_at_rest_says_its_timing_and_the_second_group_has_an_altered_regio
     image = nib.load(root / "sub-01/func/sub-01_task-rest_bold.nii.gz")
     told = json.loads((root / "sub-01/func/sub-01_task-rest_bold.json").read_text())
     assert (told["TaskName"], told["RepetitionTime"]) == ("rest", pytest.approx(float(image.header.get_zooms()[3])))
-    masks = [
-        array(root / f"derivatives/manual/{who}/func/{who}_task-rest_space-orig_desc-altered_mask.nii.gz")
-        for who in ("sub-01", "sub-02")
-    ]
+    recipe, manual = load_recipe("restingstate"), root / "derivatives" / "manual"
+    found = [find_labels(recipe, manual, who, None)[0] for who in ("01", "02")]  # as training would
+    assert found[0] == manual / "sub-01" / "func" / "sub-01_task-rest_space-orig_label-L_desc-altered_mask.nii.gz"
+    masks = [array(path) for path in found]
     assert [row["diagnosis"] for row in rows(root / "participants.tsv")] == ["control", "altered"]
     assert [bool(mask.any()) for mask in masks] == [False, True]
     assert masks[0].shape == image.shape[:3]
