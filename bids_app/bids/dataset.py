@@ -226,7 +226,10 @@ def check_owner(output_dir: Path, settings: Settings) -> list[str]:
         CannotWrite: the folder holds another program's dataset.
     """
     found, wrong, _ = read_description(output_dir)
-    if not found and os.path.lexists(output_dir / "dataset_description.json"):
+    there = os.path.lexists(output_dir / "dataset_description.json")
+    if not found and there:  # another process may have written it since it was looked for
+        found, wrong, _ = read_description(output_dir)
+    if not found and there:
         raise CannotWrite(
             f"{output_dir} may hold another program's dataset, for its description cannot be used "
             f"({'; '.join(wrong)}): mend or delete that file, or choose another output folder"

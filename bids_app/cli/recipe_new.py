@@ -181,16 +181,18 @@ def _labels(regions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _target(text: str) -> dict[str, Any]:
     """``COLUMN:KIND[:LEVELS or UNIT]``."""
+    from bids_app.targets.kinds import kind_names, kind_of
+
     column, _, rest = text.partition(":")
     kind, _, more = rest.partition(":")
     if not kind:
         raise UsageError(f"--targets: {text!r} says no kind; write {column}:binary:no/yes or {column}:continuous:years")
     found: dict[str, Any] = {"name": re.sub(r"[^0-9a-zA-Z]", "", column), "kind": kind, "column": column}
-    if more and kind == "continuous":
-        found["unit"] = more
-    elif more:
-        found["levels"] = [level.strip() for level in more.split("/")]
-    return found
+    if not more:
+        return found
+    if kind in kind_names() and not kind_of(kind).has_levels:
+        return {**found, "unit": more}
+    return {**found, "levels": [level.strip() for level in more.split("/")]}
 
 
 def _learning(told: dict[str, str], sequences: Sequence[dict[str, Any]]) -> dict[str, Any]:

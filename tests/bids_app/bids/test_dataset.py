@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bids_app.bids import dataset as module
 from bids_app.bids.dataset import check_dataset, lookup_table, write_dataset_files
 from bids_app.errors import CannotWrite, InputMissing, ValidationFailed
 
@@ -149,6 +150,20 @@ class TestWrite:
             list(pool.map(lambda _: write_dataset_files(out, settings(), [bundle]), range(16)))
         assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
         assert not list(out.rglob(".tandem-*"))
+
+    @pytest.mark.faults
+    def test_a_description_that_another_process_writes_meanwhile_is_taken(self, dataset, settings, monkeypatch):
+        dataset()
+        run = settings()
+        write_dataset_files(run.output_dir, run)
+        real, calls = module.read_description, []
+
+        def late(folder):
+            calls.append(folder)
+            return ({}, ["is missing"], []) if len(calls) == 1 else real(folder)
+
+        monkeypatch.setattr(module, "read_description", late)
+        assert module.check_owner(run.output_dir, run) == []
 
     @pytest.mark.faults
     def test_another_dataset_is_not_overwritten(self, dataset, settings):

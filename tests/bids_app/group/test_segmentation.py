@@ -11,6 +11,7 @@ import pytest
 from bids_app.bids.record_file import read_session, write_record
 from bids_app.errors import InputMissing
 from bids_app.group.plan import GroupPlan
+from bids_app.group.segmentation import COLUMNS, SUMMARY
 from bids_app.group.tables import write_group
 from tests.bids_app.group.test_tables import rows_of, session_with
 
@@ -73,7 +74,8 @@ def test_every_session_with_a_label_has_a_row_per_region(folder):
     assert float(rows["sub-2", "right"]["dice"]) == 1
     assert float(rows["sub-2", "left"]["truth_mm3"]) == 64 * 8
     assert rows["sub-2", "left"]["outcome"] == "true positive"
-    assert set(rows["sub-0", "left"]) == set(json.loads((folder / "group_segmentation.json").read_text()))
+    told = json.loads((folder / "group_segmentation.json").read_text())
+    assert set(rows["sub-0", "left"]) == set(told) == set(COLUMNS)
 
 
 def test_means_have_intervals_by_sex_and_the_page_shows_them(folder):
@@ -83,6 +85,7 @@ def test_means_have_intervals_by_sex_and_the_page_shows_them(folder):
     assert float(one["low"]) < 0.875 < float(one["high"])
     assert one["participants"] == "4"
     assert rows["left", "sex F", "dice"]["participants"] == "2"
+    assert set(one) == set(SUMMARY)
     assert 'id="segmentation"' in (folder / "group.html").read_text()
 
 

@@ -252,7 +252,7 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts resident memory as Linux does")
-@pytest.mark.parametrize(("side", "batch", "fold"), [(48, 2, 1), (80, 1, 2)])
+@pytest.mark.parametrize(("side", "batch", "fold"), [(48, 2, 1), pytest.param(80, 1, 2, marks=pytest.mark.slow)])
 def test_the_estimate_is_what_a_step_really_takes(side, batch, fold):
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, str(side), str(batch), str(fold)], capture_output=True, text=True, check=True
