@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,9 @@ def _why_no_number(plain: str) -> str:
             "has a unit or a word behind its number; write the number alone, in the unit that the JSON beside it names"
         )
     return "is no number; write n/a where it is not known"
+
+
+def some(things: Sequence[object], shown: int = 10) -> str:
+    """The first of a list with commas, and how many more there are."""
+    more = f" and {len(things) - shown} more" if len(things) > shown else ""
+    return ", ".join(map(str, things[:shown])) + more

@@ -25,8 +25,7 @@ def reports(settings: Settings, units: list) -> int:
         raise InputMissing(f"{settings.output_dir} holds no record of these sessions; run the participant level first")
     model = read_normative(settings.normative) if settings.normative is not None else None
     for key in keys:
-        record = read_session(settings.output_dir, key)
-        if model is not None and record.state == "done":
+        if model is not None and (record := read_session(settings.output_dir, key)).state == "done":
             add_profile(settings.output_dir, record, model, site=settings.site_column)
             write_record(settings.output_dir, record)
         print(f"tandem: wrote {write_session_report(settings.output_dir, key)}")

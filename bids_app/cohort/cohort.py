@@ -20,7 +20,7 @@ from bids_app.errors import DataError, InputMissing, LeakageError, TandemError, 
 from bids_app.imaging.stacking import Grid
 from bids_app.recipes.grid import AS_IT_LIES
 from bids_app.recipes.recipe import Recipe
-from bids_app.text import TextError, parse_number
+from bids_app.text import TextError, parse_number, some
 
 #: Column that says who has a lesion, beside the labels that show it.
 LESION_COLUMN = "lesion"
@@ -169,7 +169,7 @@ def load_cohort(
         complete.append(session)
     useful = [s for s in complete if s.labels is not None or np.isfinite(s.targets).any()]
     if idle := [s.key for s in complete if s.labels is None and not np.isfinite(s.targets).any()]:
-        notes.append(f"{len(idle)} sessions have neither labels nor a target and are left out: {_some(idle)}")
+        notes.append(f"{len(idle)} sessions have neither labels nor a target and are left out: {some(idle)}")
     hashed, damaged = _hashed(useful, Path(bids_dir), Path(output_dir)) if images else (useful, [])
     if wrong := list(dict.fromkeys(wrong + damaged)):
         lines = "\n".join(f"  {line}" for line in wrong)
@@ -243,7 +243,7 @@ def finished_sessions(
         else:
             sessions.append(session)
     if missing := sorted((wanted or set()) - seen):
-        raise InputMissing(f"no session of {_some([f'sub-{m}' for m in missing])} was preprocessed in {output_dir}")
+        raise InputMissing(f"no session of {some([f'sub-{m}' for m in missing])} was preprocessed in {output_dir}")
     if not sessions:
         why = notes[0] if notes else "no session was run there"
         raise InputMissing(f"no preprocessed session in {output_dir} can be used ({why}); run the participant level")
@@ -391,7 +391,3 @@ def _count(values: Iterable[str | None]) -> dict[str, int]:
     for value in values:
         counts[value or "unknown"] = counts.get(value or "unknown", 0) + 1
     return dict(sorted(counts.items()))
-
-
-def _some(names: Sequence[str], shown: int = 10) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -13,6 +13,7 @@ from bids_app.errors import TandemError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.imaging.voxels import is_mask, marked, read_voxels, whole_numbers
 from bids_app.recipes.recipe import Recipe
+from bids_app.text import some
 
 #: A voxel of an MRI label with an edge outside this is a damaged header, mm.
 PLAUSIBLE_MM = (0.05, 20.0)
@@ -75,7 +76,7 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
     there = frozenset(np.unique(values).tolist()) - {0}
     strange = sorted(there - allowed)
     if strange:
-        wrong.append(f"{path}: holds {_some(strange)}; the recipe's regions are {_some(sorted(allowed))}")
+        wrong.append(f"{path}: holds {some(strange)}; the recipe's regions are {some(sorted(allowed))}")
     share = _share_inside(values, np.asarray(image.affine), reference)
     if share == 0:
         what = "its labelled voxels lie" if values.any() else "it lies"
@@ -104,10 +105,6 @@ def _share_inside(values: np.ndarray, affine: np.ndarray, reference: Grid) -> fl
     place = transform_points(to_reference, index)
     inside = ((place > -1) & (place < np.asarray(reference.shape))).all(axis=1)
     return float(inside.mean()) if values.any() else float(inside.any())
-
-
-def _some(numbers: list[int], shown: int = 10) -> str:
-    return ", ".join(map(str, numbers[:shown])) + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
 
 
 def declared(recipe: Recipe, row: Mapping[str, str], lesion_column: str) -> bool | None:

@@ -73,7 +73,7 @@ def answer(found: Collection, wide: pd.DataFrame, plan: GroupPlan) -> Answers:
     if plan.harmonise == "combat":
         table = _harmonise(wide, measures, plan, answers)
     if plan.asks:
-        _contrasts(table, measures, plan, answers, years, in_doubt(found))
+        _contrasts(table, measures, plan, answers, years, in_doubt(found, wide))
     if plan.normative is not None:
         answer_normative(wide, measures, plan, answers)
     return answers

@@ -15,12 +15,13 @@ from bids_app.group.atrophy_maps import AGAIN, DensityMap, check_alike, read_den
 from bids_app.group.atrophy_model import People, VoxelModel, fit_voxels, score_voxels, voxels_of
 from bids_app.group.atrophy_regions import template_regions
 from bids_app.group.atrophy_shown import Found, show
-from bids_app.group.design import as_levels, as_numbers, find_columns, is_number
+from bids_app.group.design import as_column, as_levels, as_numbers, find_columns
 from bids_app.group.normative import FEWEST
 from bids_app.group.normative_answers import control_groups, other_covariates
 from bids_app.group.plan import GroupPlan
 from bids_app.group.results import Answers
 from bids_app.imaging.grey_matter import SHAPE
+from bids_app.text import some
 
 #: Name of the head size among the covariates: always in the model.
 INSIDE = "intracranial_ml"
@@ -99,7 +100,7 @@ def _asked(maps: Sequence[DensityMap], wide: pd.DataFrame, plan: GroupPlan, answ
     if not keys:
         raise DataError(f"no session of this folder has a map of grey matter: {AGAIN.replace('its', 'each')}")
     if lost := [str(key) for key in wide.index if key not in by_key]:
-        answers.warnings.append(f"Without a map of grey matter, and so without one of atrophy: {_some(lost)}; {AGAIN}.")
+        answers.warnings.append(f"Without a map of grey matter, and so without one of atrophy: {some(lost)}; {AGAIN}.")
     table = wide.loc[keys]
     groups = control_groups(table, plan)
     every = plan.group is None
@@ -112,7 +113,7 @@ def _people(asked: Asked, plan: GroupPlan, inside: str) -> People:
     """Age, covariates and site as the plan names them; the head size comes with the maps."""
     names = [plan.age, *other_covariates(plan)]
     find_columns(names, list(asked.table.columns), "--atrophy-fit")
-    columns = {n: _column(asked.table, n) for n in names[1:] if n != inside}
+    columns = {n: as_column(asked.table[n], n) for n in names[1:] if n != inside}
     columns[inside] = pd.Series([one.inside_ml for one in asked.maps], index=asked.table.index, dtype=float)
     site = None
     if plan.site is not None:
@@ -120,10 +121,6 @@ def _people(asked: Asked, plan: GroupPlan, inside: str) -> People:
         site = as_levels(asked.table[plan.site]).to_numpy(object)
     age = as_numbers(asked.table[plan.age], plan.age).to_numpy(float)
     return People(age, pd.DataFrame(columns, index=asked.table.index), site)
-
-
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
-    return as_numbers(table[name], name) if is_number(table[name]) else as_levels(table[name])
 
 
 def _people_for(model: VoxelModel, asked: Asked, plan: GroupPlan) -> People:
@@ -172,10 +169,5 @@ def _tell_unknown(asked: Asked, rows: np.ndarray, answers: Answers) -> None:
     if rows.any():
         keys = [one.key for one, own in zip(asked.maps, rows, strict=True) if own]
         answers.warnings.append(
-            f"Left out of the maps of atrophy, as age, a covariate or the site is not known: {_some(keys)}."
+            f"Left out of the maps of atrophy, as age, a covariate or the site is not known: {some(keys)}."
         )
-
-
-def _some(keys: Sequence[str], shown: int = 10) -> str:
-    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
-    return ", ".join(keys[:shown]) + more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from bids_app.errors import DataError
 from bids_app.group.atrophy_model import VoxelModel
-from bids_app.group.normative import Scale
+from bids_app.group.normative_scores import scale_from
 from bids_app.imaging.grey_matter import SHAPE
 
 KIND, VERSION = "tandem atrophy model", 1
@@ -20,17 +21,12 @@ KIND, VERSION = "tandem atrophy model", 1
 
 def packed_model(model: VoxelModel) -> bytes:
     """The file's bytes: the same for the same model."""
-    scale = model.scale
     about = {
         "kind": KIND, "version": VERSION, "age": model.age, "site": model.site, "sites": list(model.sites),
         "ratio": model.ratio, "freedom": model.freedom, "n": model.n, "template": model.template, "fwhm": model.fwhm,
         "names": {str(index): name for index, name in model.names.items()}, "fitted_on": model.fitted_on,
         "note": "Research use only: a z-score is no finding about a person.",
-        "scale": {
-            "low": scale.low, "high": scale.high, "knots": list(scale.knots),
-            "covariates": {name: list(two) for name, two in scale.covariates.items()},
-            "levels": {name: list(levels) for name, levels in scale.levels.items()},
-        },
+        "scale": asdict(model.scale),
     }  # fmt: skip
     arrays = {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8), "mask": np.packbits(model.mask),
@@ -73,12 +69,6 @@ def read_model(path: Path) -> VoxelModel:
 
 
 def _model(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> VoxelModel:
-    told = about["scale"]
-    scale = Scale(
-        float(told["low"]), float(told["high"]), tuple(float(k) for k in told["knots"]),
-        {name: (float(two[0]), float(two[1])) for name, two in told["covariates"].items()},
-        {name: tuple(str(level) for level in levels) for name, levels in told["levels"].items()},
-    )  # fmt: skip
     mask = np.unpackbits(arrays["mask"], count=int(np.prod(SHAPE))).astype(bool).reshape(SHAPE)
     beta, inverse, voxels = arrays["beta"], arrays["inverse"], int(mask.sum())
     shapes = {beta.shape[1:], arrays["spread"].shape, arrays["regions"].shape}
@@ -86,7 +76,7 @@ def _model(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> VoxelModel:
         raise ValueError("its arrays have different sizes")
     if not all(np.isfinite(one).all() for one in (beta, inverse, arrays["spread"])) or arrays["spread"].min() <= 0:
         raise ValueError("it holds values that are not finite, or a spread of zero")
-    site = about["site"]
+    scale, site = scale_from(about["scale"]), about["site"]
     return VoxelModel(
         scale, str(about["age"]), None if site is None else str(site), tuple(str(s) for s in about["sites"]),
         float(about["ratio"]), mask, beta, arrays["spread"], inverse, int(about["freedom"]), int(about["n"]),

@@ -229,7 +229,7 @@ def _with_sites(design: np.ndarray, site: np.ndarray | None, sites: tuple[str, .
 
 def _new_sites(site: np.ndarray | None, sites: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Rows of every site that is not among the model's; people of an unknown site are one."""
-    cells = np.array([None] * 0) if site is None else np.array([str(s) for s in site], object)
+    cells = np.empty(0, object) if site is None else np.array([str(s) for s in site], object)
     return {name: cells == name for name in sorted(set(cells) - set(sites))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,7 @@ def _pictures(found: Found, inside: np.ndarray, plan: GroupPlan, answers: Answer
 
 
 def _writer(found: Found, row: int, inside: np.ndarray, plan: GroupPlan) -> Callable[[Path], list[Path]]:
-    model = replace(found.model, beta=found.model.beta[:0])  # what is needed of it is its place
+    model = found.model
 
     def write(output_dir: Path) -> list[Path]:
         told = {

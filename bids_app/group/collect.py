@@ -14,10 +14,10 @@ from bids_app.bids.record_file import read_session, session_keys
 from bids_app.errors import InputMissing
 from bids_app.group.atrophy_maps import DensityMap, density_maps
 from bids_app.group.maps import LesionMask, lesion_masks, lesion_rows
-from bids_app.group.participants import Participants, fit_to, read_participants
+from bids_app.group.participants import Participants
 from bids_app.group.predictions import Given, given_scores
 from bids_app.group.ratings import RATINGS, Key, Rating, read_ratings
-from bids_app.group.sessions import add_sessions
+from bids_app.group.sessions import read_people
 from bids_app.group.volumes import Volumes
 from bids_app.report.index import index_row
 
@@ -88,9 +88,6 @@ def collect(output_dir: Path) -> Collection:
         raise InputMissing(
             f"no session has been run in {output_dir} (no logs/*/status.json); run the participant level first"
         )
-    copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
-    participants = read_participants(next((c for c in copies if c.is_file()), copies[0]))
-    fit_to(participants, [f"sub-{key.partition('_')[0].removeprefix('sub-')}" for key in keys])
     sessions, volumes, made = [], Volumes(), _Makers()
     warnings: list[str] = []
     scores: list[Given] = []
@@ -102,7 +99,7 @@ def collect(output_dir: Path) -> Collection:
     identities: list[tuple[str, str]] = []
     for key in keys:
         record = read_session(output_dir, key)
-        identity = _identity(record)
+        identity = identity_of(record)
         identities.append(identity)
         bad = {recipe for recipe in record.recipes if _is_bad((*identity, recipe), ratings)}
         measured = volumes.add(output_dir, record, identity, bad, warnings)
@@ -118,7 +115,7 @@ def collect(output_dir: Path) -> Collection:
         ]
         masks += lesion_masks(output_dir, record, bad)
         density += density_maps(output_dir, record, bad)
-    add_sessions(participants, output_dir, identities)
+    participants = read_people(output_dir, identities)
     warnings = [*participants.warnings, *rated, *warnings]
     sessions += _not_run(participants, sessions)
     absent = sorted({s.participant_id for s in sessions} - set(participants.rows)) if participants.rows else []
@@ -160,7 +157,8 @@ class _Makers:
         return {what: list(values) for what, values in self.found.items() if len(values) > 1}
 
 
-def _identity(record: SessionRecord) -> tuple[str, str]:
+def identity_of(record: SessionRecord) -> tuple[str, str]:
+    """participant_id and session_id, as in the tables."""
     session = record.session
     return (
         f"sub-{record.participant.removeprefix('sub-')}",
@@ -171,7 +169,7 @@ def _identity(record: SessionRecord) -> tuple[str, str]:
 def _rows(output_dir: Path, record: SessionRecord, measured: set[str]) -> list[Session]:
     """A row for every recipe of a session."""
     page = f"{record.key}.html" if (output_dir / f"{record.key}.html").is_file() else ""
-    identity, warnings = (record.key, *_identity(record)), "; ".join(record.all_warnings())
+    identity, warnings = (record.key, *identity_of(record)), "; ".join(record.all_warnings())
     rows = []
     for name, part in record.recipes.items():
         images = record.images_of(part)

@@ -77,6 +77,11 @@ def is_number(column: pd.Series) -> bool:
         return False
 
 
+def as_column(values: pd.Series, name: str) -> pd.Series:
+    """A column as numbers where all its cells are numbers, else as levels."""
+    return as_numbers(values, name) if is_number(values) else as_levels(values)
+
+
 def design_of(table: pd.DataFrame, covariates: Sequence[str], categories: Sequence[str] = ()) -> Design:
     """Covariates of a table.
 

@@ -19,11 +19,10 @@ from bids_app.group.lesion_symptom import VoxelTest, voxel_test
 from bids_app.group.names import words
 from bids_app.group.plan import GroupPlan
 from bids_app.group.results import Answers
+from bids_app.imaging.grey_matter import SHAPE, map_grid
 from bids_app.report.mosaic import mosaic
 from bids_app.report.planes import Volume, load_volume, sample
 
-#: Grid of the maps: the template's field of view at 2 mm.
-SHAPE, SPACING, CORNER = (91, 109, 91), 2.0, (-90.0, -126.0, -72.0)
 #: A voxel is tested where so many people have a lesion, at least, and so many have none.
 FEWEST_HIT, FEWEST_SHARE = 5, 0.02
 #: Fewest people of a test, and permutations where none are asked for.
@@ -78,10 +77,8 @@ class LesionMask:
 
 
 def affine() -> np.ndarray:
-    """Voxel to world of the maps."""
-    matrix = np.diag([SPACING, SPACING, SPACING, 1.0])
-    matrix[:3, 3] = CORNER
-    return matrix
+    """Voxel to world of the maps, which have the grid of those of grey matter."""
+    return map_grid().affine
 
 
 def lesion_masks(output_dir: Path, record: SessionRecord, bad: set[str]) -> list[LesionMask]:

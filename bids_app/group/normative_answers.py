@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.errors import DataError
-from bids_app.group.design import as_levels, as_numbers, find_columns, is_number
+from bids_app.group.design import as_column, as_levels, as_numbers, find_columns
 from bids_app.group.normative import Normative, fit_normative
 from bids_app.group.normative_scores import read_normative, score, to_plain, unseen
 from bids_app.group.plan import GroupPlan
@@ -139,7 +139,7 @@ def _table(wide: pd.DataFrame, measures: list[str], plan: GroupPlan) -> tuple[pd
     """Age and covariates as numbers, or texts for categories; and the site."""
     own = [plan.age, *other_covariates(plan)]
     find_columns(own, list(wide.columns), "--normative")
-    columns = {n: as_numbers(wide[n], n) if is_number(wide[n]) or n == plan.age else as_levels(wide[n]) for n in own}
+    columns = {n: as_numbers(wide[n], n) if n == plan.age else as_column(wide[n], n) for n in own}
     site = as_levels(wide[plan.site]).rename(plan.site) if plan.site else None
     return pd.DataFrame(columns | {name: wide[name].astype(float) for name in measures}), site
 

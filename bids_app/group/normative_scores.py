@@ -116,12 +116,7 @@ def from_plain(content: Any, source: str) -> Normative:
             f"{source} is a normative model of version {content.get('version')}; this program reads {VERSION}"
         )
     try:
-        told = content["scale"]
-        scale = Scale(
-            float(told["low"]), float(told["high"]), tuple(float(k) for k in told["knots"]),
-            {name: (float(mean), float(spread)) for name, (mean, spread) in told["covariates"].items()},
-            {name: tuple(str(level) for level in levels) for name, levels in told["levels"].items()},
-        )  # fmt: skip
+        scale = scale_from(content["scale"])
         curves = {}
         for name, one in content["curves"].items():
             sites = {str(site): float(shift) for site, shift in one["sites"].items()}
@@ -136,6 +131,19 @@ def from_plain(content: Any, source: str) -> Normative:
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(f"{source} is damaged: {error}; fit the model again") from error
+
+
+def scale_from(told: Mapping[str, Any]) -> Scale:
+    """A scale from its fields, as a JSON file holds them.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: they are not those of a scale.
+    """
+    return Scale(
+        float(told["low"]), float(told["high"]), tuple(float(k) for k in told["knots"]),
+        {name: (float(mean), float(spread)) for name, (mean, spread) in told["covariates"].items()},
+        {name: tuple(str(level) for level in levels) for name, levels in told["levels"].items()},
+    )  # fmt: skip
 
 
 def read_normative(path: Path) -> Normative:

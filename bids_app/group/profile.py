@@ -12,14 +12,14 @@ from bids_app.bids.files import write_text
 from bids_app.bids.naming import derivative_path
 from bids_app.bids.record import Deviation, Profile, SessionRecord
 from bids_app.errors import DataError
+from bids_app.group.collect import identity_of
 from bids_app.group.names import UNITS
 from bids_app.group.normative import Normative
 from bids_app.group.normative_answers import COLUMNS, notes_on, table_for
 from bids_app.group.normative_scores import score
-from bids_app.group.participants import Participants, fit_to, read_participants
 from bids_app.group.plan import GroupPlan
 from bids_app.group.results import explained
-from bids_app.group.sessions import add_sessions
+from bids_app.group.sessions import read_people
 from bids_app.group.tsv import tsv
 from bids_app.group.volumes import Volumes, column_names, wide_frame
 
@@ -37,7 +37,7 @@ def profile_of(output_dir: Path, record: SessionRecord, model: Normative, *, sit
     Raises:
         DataError: a column that the model needs is not in the tables, or the session has none of its measures.
     """
-    identity = (f"sub-{record.participant}", f"ses-{record.session}" if record.session else "n/a")
+    identity = identity_of(record)
     volumes, warnings = Volumes(), list[str]()
     volumes.add(output_dir, record, identity, set(), warnings)
     long = volumes.frame()
@@ -45,7 +45,7 @@ def profile_of(output_dir: Path, record: SessionRecord, model: Normative, *, sit
     measures = [name for name in wide.columns if name in model.curves]
     if wide.empty or not measures:
         raise DataError(f"{record.key} has none of the normative model's measures: {', '.join(list(model.curves)[:6])}")
-    known = _tables(output_dir, identity)
+    known = read_people(output_dir, [identity])
     for name in known.columns:
         if name not in wide.columns:
             cell = known.value(*identity, name)
@@ -62,14 +62,6 @@ def profile_of(output_dir: Path, record: SessionRecord, model: Normative, *, sit
         fitted_on=model.fitted_on, ages=[model.scale.low, model.scale.high], note="; ".join(n for n in notes if n),
         rows=sorted(rows, key=lambda row: row.z),
     )  # fmt: skip
-
-
-def _tables(output_dir: Path, identity: tuple[str, str]) -> Participants:
-    copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
-    known = read_participants(next((c for c in copies if c.is_file()), copies[0]))
-    fit_to(known, [identity[0]])
-    add_sessions(known, output_dir, [identity])
-    return known
 
 
 def _row(

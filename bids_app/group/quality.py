@@ -11,7 +11,7 @@ import pandas as pd
 from bids_app.errors import DataError
 from bids_app.group.collect import Collection, Session
 from bids_app.group.results import Answers
-from bids_app.group.volumes import FAR, FLAGGED, NOT_FOUND, OUTLIER, PRIMARY, scores
+from bids_app.group.volumes import FAR, NOT_FOUND, OUTLIER, PRIMARY, scores
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 #: A rating that keeps a session in, and makes it one to look at.
@@ -120,9 +120,13 @@ def _by_session(primary: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     }  # fmt: skip
 
 
-def in_doubt(found: Collection) -> set[str]:
-    """Keys of sessions with an outlier, or that a person rated usable."""
-    outlying = found.long.loc[(found.long["qc"] == FLAGGED) & (found.long["measure"] == PRIMARY), "key"]
+def in_doubt(found: Collection, wide: pd.DataFrame) -> set[str]:
+    """Keys of sessions with an outlier, or that a person rated usable.
+
+    Args:
+        wide: a row per session, its key as index, with the number of its ``outliers``.
+    """
+    outlying = wide.index[wide["outliers"] > 0]
     return set(outlying.astype(str)) | {one.key for one in found.sessions if one.rating == DOUBTFUL}
 
 

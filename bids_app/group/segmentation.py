@@ -15,8 +15,9 @@ from bids_app.bids.record import RecipePart, SessionRecord
 from bids_app.bids.record_file import read_session
 from bids_app.cohort.labels import check_labels, find_labels
 from bids_app.errors import InputMissing, TandemError
-from bids_app.group.collect import Collection
+from bids_app.group.collect import Collection, identity_of
 from bids_app.group.plan import GroupPlan
+from bids_app.group.ratings import RATINGS
 from bids_app.group.results import Answers, with_none
 from bids_app.imaging.stacking import Grid
 from bids_app.judge.answers import EMPTY_RULE, OVERLAP, summarise_region
@@ -81,13 +82,17 @@ def answer_segmentation(found: Collection, output_dir: Path, plan: GroupPlan, an
     if not plan.truth:
         return
     recipes = _recipes(plan)
+    bad = {(one.key, one.recipe) for one in found.sessions if one.rating == RATINGS[-1]}
     rows: list[dict[str, Any]] = []
     for key in sorted({one.key for one in found.sessions if one.reached}):
         record = read_session(output_dir, key)
         for part in record.done():
-            recipe = recipes.get(part.recipe) or _shipped(part.recipe)
+            if part.recipe not in recipes:
+                recipes[part.recipe] = _shipped(part.recipe)
+            recipe = recipes[part.recipe]
             if recipe is not None and part.files.dseg and recipe.labels.derivative in plan.truth:
-                rows += _session_rows(found, output_dir, record, part, recipe, plan, answers.warnings)
+                own = _session_rows(found, output_dir, record, part, recipe, plan, answers.warnings)
+                rows += [row | {"quality": "rated bad"} for row in own] if (key, part.recipe) in bad else own
     if not rows:
         answers.warnings.append(f"-d {' '.join(plan.truth)}: no finished session has a label of its recipe there.")
         return
@@ -102,7 +107,7 @@ def answer_segmentation(found: Collection, output_dir: Path, plan: GroupPlan, an
     )
 
 
-def _recipes(plan: GroupPlan) -> dict[str, Recipe]:
+def _recipes(plan: GroupPlan) -> dict[str, Recipe | None]:
     """Recipes of files that were given, by name."""
     return {recipe.name: recipe for recipe in (load_recipe(one) for one in plan.recipes if one.endswith(".toml"))}
 
@@ -124,7 +129,7 @@ def _session_rows(
         warnings.append(f"{record.key}: {wrong}.")
     if label is None or part.files.dseg is None:
         return []
-    identity = (f"sub-{record.participant}", f"ses-{record.session}" if record.session else "n/a")
+    identity = identity_of(record)
     known = {c.lower(): c for c in reversed(found.participants.columns)}
 
     def of(name: str) -> str | None:
@@ -144,9 +149,8 @@ def _session_rows(
         warnings.append(f"{record.key} was not compared with its label: {'; '.join(trouble)}.")
         return []
     measured = region_rows(whose, label, mask, recipe, about)
-    bad = any(s.rating == "bad" for s in found.sessions if s.key == record.key and s.recipe == part.recipe)
     head = {"participant_id": identity[0], "session_id": identity[1], "recipe": part.recipe}
-    return [{**head, **row, "quality": "rated bad" if bad else "ok"} for row in measured]
+    return [{**head, **row, "quality": "ok"} for row in measured]
 
 
 def _summary(rows: Sequence[dict[str, Any]], seed: int) -> pd.DataFrame:

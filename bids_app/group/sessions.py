@@ -5,8 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from bids_app.bids.tables import match_labels, read_table, without_prefix
-from bids_app.group.participants import Participants, clean, column_dictionary, level_names
+from bids_app.group.participants import (
+    Participants,
+    clean,
+    column_dictionary,
+    fit_to,
+    level_names,
+    read_participants,
+)
 from bids_app.text import TextError, is_missing
+
+
+def read_people(output_dir: Path, identities: list[tuple[str, str]]) -> Participants:
+    """participants.tsv and every sessions.tsv, from the copies that the participant level leaves.
+
+    Args:
+        identities: participant_id and session_id of the sessions that are asked of.
+    """
+    copies = [output_dir / "participants.tsv", output_dir / "logs" / "participants.tsv"]
+    found = read_participants(next((c for c in copies if c.is_file()), copies[0]))
+    fit_to(found, [participant for participant, _ in identities])
+    add_sessions(found, output_dir, identities)
+    return found
 
 
 def add_sessions(participants: Participants, output_dir: Path, keys: list[tuple[str, str]]) -> None:
