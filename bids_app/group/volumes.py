@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,18 +174,27 @@ def flag(long: pd.DataFrame) -> pd.DataFrame:
     far = primary[scores(primary).abs() > OUTLIER]
     if far.empty:
         return long
-    names = ["key", "recipe", "region"]
-    hit = pd.MultiIndex.from_frame(long[names].astype(str)).isin(pd.MultiIndex.from_frame(far[names].astype(str)))
+    number = _combined(long, ("key", "recipe", "region"))
+    hit = np.isin(number, number[far.index.to_numpy()])
     return long.assign(qc=long["qc"].mask(hit & (long["qc"] == OK), FLAGGED))
 
 
 def column_names(long: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Names of the wide table's columns, and which of them each row of the long one belongs to."""
-    triple = [long[name] for name in ("recipe", "region", "measure")]
-    number = pd.MultiIndex.from_arrays([s.cat.codes for s in triple])
-    codes, unique = number.factorize()
-    names = [column_name(*(s.cat.categories[i] for s, i in zip(triple, one, strict=True))) for one in unique]
-    return names, codes
+    triple = ("recipe", "region", "measure")
+    codes, _ = pd.factorize(_combined(long, triple))
+    first = ~pd.Series(codes).duplicated().to_numpy()
+    unique = zip(*(long[name][first].astype(str) for name in triple), strict=True)
+    return [column_name(*one) for one in unique], codes
+
+
+def _combined(long: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """One whole number per row for what several columns say together."""
+    number = np.zeros(len(long), np.int64)
+    for name in names:
+        codes, distinct = pd.factorize(long[name])
+        number = number * (len(distinct) + 1) + codes
+    return number
 
 
 def wide_frame(long: pd.DataFrame) -> pd.DataFrame:

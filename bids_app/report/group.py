@@ -14,8 +14,8 @@ from bids_app.report.render import figures, render, write_page
 
 #: Rows of a table of results that the page shows; the files hold all.
 MOST_ROWS = 400
-#: Dots of one chart; of more sessions a part is drawn.
-MOST_DOTS = 300
+#: Dots of one chart, of the whole page, and of one chart at least; of more sessions a part is drawn.
+MOST_DOTS, PAGE_DOTS, FEWEST_DOTS = 300, 4000, 60
 #: Parts of the page that answers fill, in their order.
 SECTIONS = {
     "table1": "Groups", "contrasts": "Contrasts", "harmonisation": "Sites", "normative": "Normative",
@@ -39,11 +39,14 @@ def write_group_page(output_dir: Path, data: Mapping[str, Any]) -> Path:
     values = data["values"]
     groups = group_order([v["group"] for v in values])
     regions = list(dict.fromkeys((v["recipe"], v["region"]) for v in values))
-    by_region = {r: [v for v in values if (v["recipe"], v["region"]) == r] for r in regions}
+    by_region: dict[tuple[str, str], list[Mapping[str, Any]]] = {region: [] for region in regions}
+    for v in values:
+        by_region[v["recipe"], v["region"]].append(v)
     pairs = side_pairs(regions)
     tops = _tops(by_region, pairs)
     filters, about = _filters(data.get("filters") or {})
-    drawn = {region: _drawn(found) for region, found in by_region.items()}
+    most = max(FEWEST_DOTS, min(MOST_DOTS, PAGE_DOTS // max(1, len(regions) + len(pairs))))
+    drawn = {region: _drawn(found, most) for region, found in by_region.items()}
     answers = data.get("answers") or {}
     for v in values:
         v["about"], v["tone_group"] = about(v["participant_id"]), groups.index(v["group"])
@@ -138,12 +141,12 @@ def _filters(filters: Mapping[str, Mapping[str, str]]) -> tuple[list[dict[str, A
     return made, lambda person: {key: found[person] for key, found in codes.items() if person in found}
 
 
-def _drawn(values: Sequence[Mapping[str, Any]]) -> set[str] | None:
-    """Sessions that are drawn as dots where there are too many: all outliers, and others by chance; None for all."""
-    if len(values) <= MOST_DOTS:
+def _drawn(values: Sequence[Mapping[str, Any]], most: int) -> set[str] | None:
+    """Sessions that are drawn as dots where there are more than ``most``: outliers, and others by chance; None for all."""
+    if len(values) <= most:
         return None
     far = [v["key"] for v in values if "outlier" in v["qc"]][:MOST_DOTS]
-    return set(far) | set(random.Random(0).sample([v["key"] for v in values], MOST_DOTS))
+    return set(far) | set(random.Random(0).sample([v["key"] for v in values], most))
 
 
 def forest(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

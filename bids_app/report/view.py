@@ -178,24 +178,28 @@ def volume_tables(record: SessionRecord) -> list[dict[str, Any]]:
 def volume_words(record: SessionRecord, most: int = 6) -> list[tuple[str, str, str]]:
     """Name, soft volume in words and colour of the first regions of every recipe."""
     found = []
-    for table in volume_tables(record):
-        for row in table["rows"][:most]:
+    for prediction, reference in ((part.prediction, part.reference) for part in shown(record)):
+        if prediction is None:
+            continue
+        table, count = _volume_table(prediction, reference, most), len(prediction.regions)
+        for row in table["rows"]:
             soft = row["soft"]
             text = "–" if soft is None else f"{soft:.{table['digits']}f} {table['unit']}"
             found.append((row["name"], text, row["color"]))
-        if len(table["rows"]) > most:
-            found.append((f"and {len(table['rows']) - most} more of {table['title']}", "", "transparent"))
+        if count > most:
+            found.append((f"and {count - most} more of {table['title']}", "", "transparent"))
     return found
 
 
-def _volume_table(prediction: Prediction, reference: str | None) -> dict[str, Any]:
+def _volume_table(prediction: Prediction, reference: str | None, most: int | None = None) -> dict[str, Any]:
+    """The first ``most`` rows, or all, on a scale that holds all."""
     single = [r for r in prediction.regions if r.kind != "total"]  # a sum would make all others small
     values = [v for r in single for v in (r.soft_mm3, r.soft_high_mm3, r.hard_mm3) if _is_number(v)]
     top = max(values, default=0.0) * 1.08 or 1.0
     unit, factor, digits = ("ml", 1e-3, 2) if top > LONG_MM3 else ("mm³", 1.0, 1)
     return {
         "title": (prediction.title or prediction.recipe) + (", in one slice" if prediction.slice else ""),
-        "rows": [_volume_row(region, i, top, factor) for i, region in enumerate(prediction.regions)],
+        "rows": [_volume_row(region, i, top, factor) for i, region in enumerate(prediction.regions[:most])],
         "top": top * factor,
         "definition": definition(prediction, reference or "the reference"),
         "unit": unit,
