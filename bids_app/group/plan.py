@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bids_app.bids.fmriprep import FMRIPREP
 from bids_app.settings import DEFAULT_SEED, Settings
 
 
@@ -85,7 +86,7 @@ def plan_of(settings: Settings) -> GroupPlan:
         atrophy="fit" if settings.atrophy_fit else str(settings.atrophy) if settings.atrophy else None,
         atrophy_threshold=settings.atrophy_threshold,
         atrophy_extent=settings.atrophy_extent,
-        truth=settings.derivatives,
+        truth={name: folder for name, folder in settings.derivatives.items() if name != FMRIPREP},
         recipes=settings.recipe,
         allow_mixed=settings.allow_mixed,
         seed=settings.random_seed,

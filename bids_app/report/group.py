@@ -142,7 +142,7 @@ def _filters(filters: Mapping[str, Mapping[str, str]]) -> tuple[list[dict[str, A
 
 
 def _drawn(values: Sequence[Mapping[str, Any]], most: int) -> set[str] | None:
-    """Sessions that are drawn as dots where there are more than ``most``: outliers, and others by chance; None for all."""
+    """Sessions that are drawn as dots of more than ``most``: outliers, and others by chance; None for all."""
     if len(values) <= most:
         return None
     far = [v["key"] for v in values if "outlier" in v["qc"]][:MOST_DOTS]

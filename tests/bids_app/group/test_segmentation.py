@@ -10,9 +10,10 @@ import pytest
 
 from bids_app.bids.record_file import read_session, write_record
 from bids_app.errors import InputMissing
-from bids_app.group.plan import GroupPlan
+from bids_app.group.plan import GroupPlan, plan_of
 from bids_app.group.segmentation import COLUMNS, SUMMARY
 from bids_app.group.tables import write_group
+from bids_app.settings import Settings
 from tests.bids_app.group.test_tables import rows_of, session_with
 
 RECIPE = """
@@ -100,3 +101,9 @@ def test_a_folder_that_is_not_there_and_one_without_labels(folder, tmp_path):
         write_group(folder, GroupPlan(truth={"manual": tmp_path / "nowhere"}))
     write_group(folder, GroupPlan(truth={"manual": tmp_path}))
     assert "no finished session has a label" in (folder / "group.html").read_text()
+
+
+def test_preprocessed_series_are_no_labels(tmp_path):
+    given = {"fmriprep": tmp_path, "manual": tmp_path}
+    plan = plan_of(Settings(bids_dir=tmp_path, output_dir=tmp_path, derivatives=given))
+    assert plan.truth == {"manual": tmp_path}
