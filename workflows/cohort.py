@@ -169,7 +169,18 @@ def choose_plugin(settings: Settings, shared: Resources) -> tuple[str, dict[str,
     name, arguments = _plugin_file(settings.use_plugin)
     if name in ("MultiProc", "LegacyMultiProc"):
         return SIDE_BY_SIDE, own | arguments
+    os.environ.setdefault("LOGNAME", _user())  # Nipype names a cluster's jobs by it; cron and containers leave it out
     return name, arguments
+
+
+def _user() -> str:
+    """The user's name, or number where the number has no name."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _plugin_file(path: Path) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from bids_app.bids.index import planning
 from bids_app.cli.console import make_console
 from bids_app.errors import NothingSelected, TandemError
 from bids_app.settings import Settings
@@ -20,7 +21,9 @@ def preview(settings: Settings, units: list) -> int:
     from workflows.wanted import load_recipes
 
     recipes = load_recipes(settings)
-    rows = [one for unit in units for one in session_rows(settings, unit, recipes)]
+    known: dict[tuple, list[str]] = {}
+    with planning(settings, len(units)) as fast:
+        rows = [one for unit in units for one in session_rows(fast, unit, recipes, known)]
     _table(rows)
     if not sys.stdout.isatty():
         print(json.dumps(rows, indent=1))
@@ -29,8 +32,12 @@ def preview(settings: Settings, units: list) -> int:
     return 0
 
 
-def session_rows(settings: Settings, unit: Any, recipes: list) -> list[dict]:
-    """A row for every reference that the recipes of a session have, and one for every recipe that cannot be run."""
+def session_rows(settings: Settings, unit: Any, recipes: list, known: dict[tuple, list[str]]) -> list[dict]:
+    """A row for every reference that the recipes of a session have, and one for every recipe that cannot be run.
+
+    Args:
+        known: steps of the sessions before; those of this one join them.
+    """
     from workflows.choosing import Ready, choose, put_together, selection_record, settle
 
     ready, told, rows = [], {}, []
@@ -51,7 +58,10 @@ def session_rows(settings: Settings, unit: Any, recipes: list) -> list[dict]:
             row["taken_as"] = texts
         others = [name for name in chosen.used() if name != group.reference]
         computed = [one.sequence for one in chosen.sequences if one.computed]
-        row["steps"] = steps(settings, group.recipes, others, computed)
+        alike = (*(recipe.name for recipe in group.recipes), "with", *others, "of", *computed)
+        if alike not in known:
+            known[alike] = steps(settings, group.recipes, others, computed)
+        row["steps"] = known[alike]
         rows.append(row)
     for name, reason in (wrong | {name: str(error) for name, error in refused.items()}).items():
         text = reason if len(recipes) == 1 else f"{name}: {reason}"

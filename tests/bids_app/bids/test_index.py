@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_app.bids.index import Index, index_participant
+from bids_app.bids import index as module
+from bids_app.bids.index import DATABASE, Index, index_participant, planning
 from bids_app.errors import InputMissing
 from bids_app.settings import Settings
 from tests.phantoms import tiny_dataset
@@ -54,3 +55,20 @@ def test_only_the_asked_participant_is_listed(tmp_path):
     assert [path.name for path in index.images] == ["sub-01_T1w.nii.gz"]
     with pytest.raises(InputMissing, match="no participant 02"):
         index_participant(settings, "02")
+
+
+def test_a_plan_of_many_reads_one_index_and_finds_the_same(tmp_path, monkeypatch):
+    names = ["01", "011", "01a", "2"]
+    data = tiny_dataset(tmp_path / "data", tuple(f"sub-{name}/anat/sub-{name}_T1w.nii.gz" for name in names))
+    (data / "T1w.json").write_text("{}")
+    (data / "sub-01" / "anat" / "sub-01_T1w.json").write_text("{}")
+    settings = Settings(bids_dir=data, output_dir=tmp_path / "out")
+    monkeypatch.setattr(module, "MANY", 4)
+    alone = {name: index_participant(settings, name) for name in names}
+    with planning(settings, 4) as fast:
+        assert fast.bids_database_dir is not None
+        assert {name: index_participant(fast, name) for name in names} == alone
+        assert (fast.bids_database_dir / DATABASE).is_file()
+    assert not fast.bids_database_dir.exists()
+    with planning(settings, 3) as few:
+        assert few is settings
