@@ -147,7 +147,7 @@ def _from_database(settings: Settings, given: Path, root: Path, participant: str
 
 @contextmanager
 def planning(settings: Settings, participants: int) -> Iterator[Settings]:
-    """Settings under which many participants are listed fast: the dataset is indexed once, in the system's scratch folder.
+    """Settings under which many participants are listed fast: the dataset is indexed once, in a scratch folder.
 
     For a few, or where a database was given, they are as they were.
     """
