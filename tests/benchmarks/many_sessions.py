@@ -1,9 +1,9 @@
 """What thousands of sessions cost beside their computation: planning, status, and files.
 
-``python -m tests.benchmarks.many_sessions [SESSIONS ...] [--done OUT]`` makes datasets of 1 000 and 10 000 participants
-with one small T1w and its sidecar each, and output folders as the participant level leaves them, and prints the seconds of
-``--dry-run`` and of ``status``. With ``--done OUT`` it also counts files and bytes per session of a real output folder and
-of the folder ``work`` in it.
+``python -m tests.benchmarks.many_sessions [SESSIONS ...] [--done OUT]`` makes datasets of 1 000 and 10 000
+participants with one small T1w and its sidecar each, and output folders as the participant level leaves them, and
+prints the seconds of ``--dry-run`` and of ``status``. With ``--done OUT`` it also counts files and bytes per
+session of a real output folder and of the folder ``work`` in it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 ``python -m tests.benchmarks.slurm_cluster WORK [-n 8]`` needs ``sbatch`` and a cluster that answers it
 (``SLURM_CONF``), and the environment that runs it on the nodes. It makes a demo dataset, submits the array of
-``tandem hpc-script``, kills one task (SIGKILL) while it runs, submits ``--missing``, then runs the same sessions through
-``--use-plugin`` and compares every mask of both runs. It prints a table, and ends with 1 where a session is not done or
-masks differ.
+``tandem hpc-script``, kills one task (SIGKILL) while it runs, submits ``--missing``, then runs the same sessions
+through ``--use-plugin`` and compares every mask of both runs. It prints a table, and ends with 1 where a session is
+not done or masks differ.
 """
 
 from __future__ import annotations
