@@ -130,19 +130,25 @@ def _from_database(settings: Settings, given: Path, root: Path, participant: str
         _make_database(settings, root, folder)
     import sqlite3
 
-    mine, after = f"{root}/sub-{participant}/", f"{root}/sub-{participant}0"  # "0" follows "/"
+    # ranges of the sorted paths, not LIKE or the column of folders: those would read every path, for every participant;
+    # "0" follows "/", and "." follows "-"
+    mine = (f"{root}/sub-{participant}/", f"{root}/sub-{participant}0")
+    beside = [(f"{root}/", f"{root}/sub-"), (f"{root}/sub.", f"{root}0")]
     try:
         with sqlite3.connect(f"{(folder / DATABASE).as_uri()}?mode=ro", uri=True) as database:
             (known,) = database.execute("select root from layout_info").fetchone()
-            # a range of the sorted paths, not LIKE: that would read all of them, and a name may hold % or _
-            rows = database.execute("select path from files where path > ? and path < ?", (mine, after)).fetchall()
+            between = "select path from files where path > ? and path < ?"
+            rows, *others = (database.execute(between, ends).fetchall() for ends in (mine, *beside))
     except (sqlite3.Error, TypeError) as error:
         raise UsageError(
             f"{folder / DATABASE} is no pybids database ({error}); delete it or name another folder"
         ) from error
     if os.path.realpath(known) != os.path.realpath(root):
         raise UsageError(f"the database in {folder} is of {known}, not of {root}; name another --bids-database-dir")
-    return [*(Path(path) for (path,) in rows), *root.glob("*.json")] if rows else []
+    shared = [
+        path for some in others for (path,) in some if path.endswith(".json") and os.path.dirname(path) == str(root)
+    ]
+    return [Path(path) for path in (*(path for (path,) in rows), *shared)] if rows else []
 
 
 @contextmanager
