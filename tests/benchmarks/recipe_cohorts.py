@@ -1,7 +1,7 @@
 """Recipes with a target on their demo cohorts: regions and targets together, and each alone. Simulated people.
 
     python -m tests.benchmarks.recipe_cohorts OUT [--recipes alzheimer schizophrenia depression stroke tbi] [--train 32]
-    [--test 40] [--steps 200] [--quick]
+    [--test 40] [--steps 120] [--quick]
 
 Who trains has the scanners of the generator ``train``, who is tested those of ``test`` (other fields, timing, noise and
 slices); two sites each, and the anatomy of the template, deformed anew for every person. Regions, targets, covariates
@@ -195,9 +195,9 @@ def table(results: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = parser_of(__doc__ or "", train=32, test=40, steps=200, replicates=1)
+    parser = parser_of(__doc__ or "", train=32, test=40, steps=120, replicates=1)
     parser.add_argument("--recipes", nargs="+", default=RECIPES, choices=RECIPES)
-    parser.set_defaults(filters=8, fold=1, rate=5e-3, threads=1)
+    parser.set_defaults(filters=8, fold=1, rate=5e-3, batch=2, threads=1)
     options = read_options(parser)
     torch.set_num_threads(options.threads)
     results = []

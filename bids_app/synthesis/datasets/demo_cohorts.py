@@ -107,6 +107,7 @@ class CohortKind:
         seg: name of the labels of the lesions.
         rest: with a resting-state run; the second diagnosis has an altered region.
         next: recipe for the first look.
+        learns: recipe that can be trained on it as it is, or empty.
     """
 
     title: str
@@ -119,6 +120,7 @@ class CohortKind:
     structures: tuple[str, ...] = ()
     rest: bool = False
     next: str = "anatomical"
+    learns: str = ""
 
 
 STROKE = PlantedTarget(
@@ -185,7 +187,15 @@ GLIOMA = PlantedTarget(
 
 COHORTS: dict[str, CohortKind] = {
     "stroke": CohortKind(
-        "Acute ischaemic stroke", ("trace", "ADC"), (45, 90), "stroke", {}, (STROKE, NIHSS), "stroke", next="stroke"
+        "Acute ischaemic stroke",
+        ("trace", "ADC"),
+        (45, 90),
+        "stroke",
+        {},
+        (STROKE, NIHSS),
+        "stroke",
+        next="stroke",
+        learns="stroke",
     ),
     "tbi": CohortKind(
         "Traumatic brain injury",
@@ -195,6 +205,7 @@ COHORTS: dict[str, CohortKind] = {
         {"control": "no injury", "injury": "after a traumatic brain injury"},
         (TBI,),
         "tbi",
+        learns="tbi",
     ),
     "ms": CohortKind("Multiple sclerosis", ("T1w", "T2w", "FLAIR"), (20, 65), "ms", {}, (MS,), "ms"),
     "schwannoma": CohortKind(
@@ -215,6 +226,7 @@ COHORTS: dict[str, CohortKind] = {
         (60, 90),
         diagnoses={"control": "no disorder", "mci": "mild cognitive impairment", "alzheimer": "Alzheimer's disease"},
         structures=("amygdala",),
+        learns="alzheimer",
     ),
     "schizophrenia": CohortKind(
         "Schizophrenia",
@@ -222,6 +234,7 @@ COHORTS: dict[str, CohortKind] = {
         (18, 60),
         diagnoses={"control": "no disorder", "schizophrenia": "schizophrenia"},
         structures=("insula",),
+        learns="schizophrenia",
     ),
     "depression": CohortKind(
         "Depressive disorder",
@@ -230,6 +243,7 @@ COHORTS: dict[str, CohortKind] = {
         diagnoses={"control": "no disorder", "depression": "depressive disorder"},
         targets=(SEVERITY,),
         structures=("habenula",),
+        learns="depression",
     ),
     "healthy": CohortKind("Healthy people", ("T1w", "T2w"), (20, 85)),
     "restingstate": CohortKind(

@@ -159,6 +159,12 @@ def test_the_outcome_has_the_probability_that_its_logit_says():
     assert np.array_equal(poor, [row["mrs"] >= 3 for row in drawn])
 
 
+def test_the_command_says_which_recipe_can_be_trained_on_the_cohort(tmp_path, capsys):
+    assert main(["demo", "--cohort", "schizophrenia", "-n", "1", "--spacing", "6", str(tmp_path / "d")]) == 0
+    labels = tmp_path / "d" / "derivatives" / "manual"
+    assert f"train --recipe schizophrenia -d manual={labels}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["alzheimer", "schizophrenia", "tbi", "stroke"])
 def test_a_cohort_has_the_labels_and_columns_of_its_recipe(cohorts, name):
     recipe, root = load_recipe(name), cohorts(name)
@@ -262,5 +268,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
 def test_the_command_writes_the_cohort_and_says_what_to_run_next(tmp_path, capsys):
     command = ["demo", "--cohort", "healthy", "-n", "1", "--spacing", "6", "--generator", "test", str(tmp_path / "d")]
     assert main(command) == 0
-    assert "participant --recipe anatomical" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "participant --recipe anatomical" in said
+    assert "train --recipe" not in said
     assert "anatomy procedural" in (tmp_path / "d" / "README").read_text()
