@@ -25,6 +25,7 @@ from bids_app.cohort.split import Fold, Split
 from bids_app.judge.answers import Evaluation, evaluate_answers, over_regions
 from bids_app.judge.baselines import COVARIATES, answer_baseline
 from bids_app.judge.compare import compare_arms
+from bids_app.judge.rows import TITLES
 from bids_app.judge.statistics import bootstrap, mean_interval
 from bids_app.judge.target_answers import answers_of
 from bids_app.recipes.recipe import Recipe, load_recipe
@@ -187,7 +188,7 @@ def table(results: list[dict]) -> str:
         for row in one["targets"]:
             arms = row["arms"]
             lines.append(
-                f"| | {row['target']}: {row['measure'].replace('_', ' ')} | {tell(arms[MULTI])} | "
+                f"| | {row['target']}: {TITLES[row['measure']][0]} | {tell(arms[MULTI])} | "
                 f"{tell(arms[TARGET_ONLY])} | {tell(row['gain'], '+')} | "
                 f"{tell(arms[COVARIATES]) if COVARIATES in arms else ''} |"
             )
