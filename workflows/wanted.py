@@ -13,7 +13,7 @@ from bids_app.bids.digest import fingerprints
 from bids_app.bids.record import CORRECTED, UNCORRECTED, RecipePart, SessionRecord
 from bids_app.bids.record_file import read_record
 from bids_app.bids.status import Status, is_current, outputs_there, read_status
-from bids_app.bundle.bundle import Bundle, load_bundle
+from bids_app.bundle.bundle import SHIPPED, Bundle, load_bundle, shipped
 from bids_app.errors import DataError, UsageError
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
@@ -56,7 +56,16 @@ def load_recipes(settings: Settings) -> list[Recipe]:
         others = [recipe.name for recipe in recipes if recipe.predicts and recipe.name != name]
         if others:
             raise UsageError(f"the bundle {settings.bundle} is for the recipe {name}, not for {', '.join(others)}")
-    return recipes
+    return [as_answered(settings, recipe) for recipe in recipes]
+
+
+def as_answered(settings: Settings, recipe: Recipe) -> Recipe:
+    """A recipe with those of its targets alone that its bundle answers: a bundle carries the recipe it was trained by,
+    and one that ships may know the regions only, where no outcomes were there to learn from."""
+    bundle = settings.bundle or (SHIPPED / recipe.name if recipe.name in shipped() else None)
+    if not recipe.targets or bundle is None or not (Path(bundle) / "recipe.toml").is_file():
+        return recipe
+    return recipe.with_targets([target.name for target in load_recipe(Path(bundle) / "recipe.toml").targets])
 
 
 def part_name(settings: Settings, recipe: Recipe) -> str:

@@ -90,6 +90,7 @@ class HeadFields(_Strict):
     name: str = Field(min_length=1, max_length=200)
     kind: str = Field(min_length=1, max_length=50)
     outputs: Annotated[int, Field(ge=1, le=1000)]
+    hidden: list[Annotated[int, Field(ge=0, le=1000)]] = []
 
 
 class Network(_Strict):

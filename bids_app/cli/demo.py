@@ -68,6 +68,9 @@ def _cohort(options, given: dict) -> int:
         f"\nthe truth {root / 'derivatives' / 'manual'}\n"
         f"next      tandem {shlex.quote(str(root))} {out} participant --recipe {plan.kind.next}"
     )
+    if plan.kind.learns:
+        labels = shlex.quote(f"manual={root / 'derivatives' / 'manual'}")
+        print(f"train     tandem {shlex.quote(str(root))} {out} train --recipe {plan.kind.learns} -d {labels}")
     return 0
 
 

@@ -31,7 +31,7 @@ def recipes(argv: list[str]) -> int:
     parser.add_argument("name", nargs="?", help="print this recipe as TOML, to edit and use as --recipe FILE.toml")
     parser.add_argument("--json", action="store_true", help="as JSON, with every field that is left at its default")
     options = parser.parse_args(argv)
-    from bids_app.bundle.bundle import shipped
+    from bids_app.bundle.bundle import SHIPPED, shipped
     from bids_app.recipes.recipe import list_recipes, load_recipe, recipe_path
 
     if options.name:
@@ -42,12 +42,14 @@ def recipes(argv: list[str]) -> int:
     for name in list_recipes():
         recipe = load_recipe(name)
         wanted = " ".join(s.name if s.required else f"[{s.name}]" for s in recipe.sequences)
-        state = "bundle ships" if name in shipped() else "no bundle needed" if not recipe.predicts else "no bundle"
-        found = (
-            f"{len(recipe.regions)} regions, {len(recipe.targets)} targets"
-            if recipe.targets
-            else (f"{len(recipe.regions)} regions")
-        )
+        state = "no bundle needed" if not recipe.predicts else "no bundle: train it on a cohort of yours"
+        if name in shipped():
+            known = {target.name for target in load_recipe(SHIPPED / name / "recipe.toml").targets}
+            unknown = [target.name for target in recipe.targets if target.name not in known]
+            state = "bundle ships" + (f", without {' and '.join(unknown)}" if unknown else "")
+        found = f"{len(recipe.regions)} regions"
+        if recipe.targets:
+            found += f", targets {' and '.join(target.name for target in recipe.targets)}"
         print(f"{name:16} {recipe.title}\n{'':16} sequences: {wanted}; {found}; {state}")
     return 0
 

@@ -15,7 +15,7 @@ from bids_app.bids.record import CORRECTED, UNCORRECTED, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
 from bids_app.cohort.labels import check_labels, declared, find_labels
 from bids_app.cohort.split import Member
-from bids_app.cohort.tables import Key, Tables, code_all, named_levels, read_tables
+from bids_app.cohort.tables import Key, Tables, code_all, learnable, named_levels, read_tables
 from bids_app.errors import DataError, InputMissing, LeakageError, TandemError, UsageError
 from bids_app.imaging.stacking import Grid
 from bids_app.recipes.grid import AS_IT_LIES
@@ -156,8 +156,9 @@ def load_cohort(
     )
     keys: list[Key] = [(session.participant, session.session) for session in sessions]
     tables = read_tables(Path(bids_dir), keys, named_levels(recipe))
+    recipe, left_out = learnable(recipe, tables)
     known = code_all(recipe, tables, keys)
-    wrong, notes = list(known.wrong), notes + known.told
+    wrong, notes = list(known.wrong), notes + left_out + known.told
     site = site_column or recipe.learning.site
     wrong += _missing_columns(tables, (site_column, group_column))
     complete = []

@@ -75,8 +75,11 @@ def check_labels(path: Path, recipe: Recipe, reference: Grid) -> tuple[list[str]
     allowed = {1} if recipe.labels.suffix == "mask" else {region.index for region in recipe.regions}
     there = frozenset(np.unique(values).tolist()) - {0}
     strange = sorted(there - allowed)
-    if strange:
+    if recipe.labels.others == "background":
+        there -= frozenset(strange)
+    elif strange:
         wrong.append(f"{path}: holds {some(strange)}; the recipe's regions are {some(sorted(allowed))}")
+    values = np.where(np.isin(values, list(there)), values, 0)
     share = _share_inside(values, np.asarray(image.affine), reference)
     if share == 0:
         what = "its labelled voxels lie" if values.any() else "it lies"

@@ -184,6 +184,18 @@ def named_levels(recipe: Recipe) -> dict[tuple[str, str], tuple[str, ...]]:
     return {(target.table, target.column or target.name): target.levels for target in recipe.targets}
 
 
+def learnable(recipe: Recipe, tables: Tables) -> tuple[Recipe, list[str]]:
+    """The recipe without the targets that it can do without and whose column is not there, and what is to be said."""
+    gone = [t for t in recipe.targets if not t.required and t.source not in tables.columns[t.table]]
+    told = [
+        f"target {t.name} is not learned: {tables.file(t.table)} has no column {t.source}, and the recipe "
+        f"{recipe.name} can do without"
+        for t in gone
+    ]
+    lost = {target.name for target in gone}
+    return recipe.with_targets([t.name for t in recipe.targets if t.name not in lost]), told
+
+
 def code_all(recipe: Recipe, tables: Tables, keys: Sequence[Key]) -> CodedSessions:
     """Every target and covariate of a recipe, as `code_target` and `code_covariates` give them."""
     wrong, told = list(tables.wrong), list(tables.told)

@@ -15,8 +15,8 @@ from bids_app.judge.out_of_fold import read_answer
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
 
-#: Rows of numbers of those who train and of those who are tested.
-Columns = Callable[[Sequence[Scan], Sequence[Scan]], tuple[np.ndarray, np.ndarray]]
+#: Rows of numbers of those who train and of those who are tested, for a target.
+Columns = Callable[[Sequence[Scan], Sequence[Scan], Target], tuple[np.ndarray, np.ndarray]]
 VOLUMES, COVARIATES, BOTH = "volumes", "covariates", "volumes-and-covariates"
 
 
@@ -80,10 +80,11 @@ def answer_baseline(
     Raises:
         DataError: no such baseline, or nothing to learn it from.
     """
-    columns = {scan.key: _columns(name, scan, volumes) for scan in scans}
 
-    def both(known: Sequence[Scan], test: Sequence[Scan]) -> tuple[np.ndarray, np.ndarray]:
-        return _table(known, columns), _table(test, columns)
+    def both(known: Sequence[Scan], test: Sequence[Scan], target: Target) -> tuple[np.ndarray, np.ndarray]:
+        hidden = recipe.hidden_from(target)
+        mine, other = (np.stack([_columns(name, scan, volumes, hidden) for scan in some]) for some in (known, test))
+        return mine, other
 
     return answer_with(both, scans, split, recipe, folder)
 
@@ -93,7 +94,7 @@ def answer_with(columns: Columns, scans: Sequence[Scan], split: Split, recipe: R
 
     Args:
         columns: given the scans that train and those that are tested, a row of numbers for each of either; NaN where
-            not known. It sees no target.
+            not known. It sees no value of the target.
     """
     folders = []
     for fold in split.folds:
@@ -105,7 +106,7 @@ def answer_with(columns: Columns, scans: Sequence[Scan], split: Split, recipe: R
             known = [scan for scan in train if np.isfinite(scan.targets[position])]
             if not known or not test:
                 continue
-            (x, new), y = columns(known, test), np.array([scan.targets[position] for scan in known])
+            (x, new), y = columns(known, test, target), np.array([scan.targets[position] for scan in known])
             logits = fit_and_answer(target, x, y, new)
             for scan, row in zip(test, logits, strict=True):
                 answers[scan.key][f"target_{target.name}"] = row.astype(np.float32)
@@ -128,7 +129,8 @@ def fit_and_answer(target: Target, x: np.ndarray, y: np.ndarray, new: np.ndarray
     return target.behaviour.baseline(x, y, new, levels)
 
 
-def _columns(name: str, scan: Scan, volumes: Mapping[str, np.ndarray] | None) -> np.ndarray:
+def _columns(name: str, scan: Scan, volumes: Mapping[str, np.ndarray] | None, hidden: Sequence[int] = ()) -> np.ndarray:
+    """A row of numbers; a covariate that is hidden is nothing for everybody."""
     if name not in (VOLUMES, COVARIATES, BOTH):
         raise DataError(f"there is no baseline {name!r}; there are {VOLUMES}, {COVARIATES} and {BOTH}")
     parts = []
@@ -139,12 +141,10 @@ def _columns(name: str, scan: Scan, volumes: Mapping[str, np.ndarray] | None) ->
     if name != VOLUMES:
         if not len(scan.covariates):
             raise DataError(f"the baseline {name} needs learning.covariates in the recipe")
-        parts.append(np.asarray(scan.covariates, np.float64))
+        read = np.array(scan.covariates, np.float64)
+        read[list(hidden)] = 0.0
+        parts.append(read)
     return np.concatenate(parts)
-
-
-def _table(scans: Sequence[Scan], columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.stack([columns[scan.key] for scan in scans])
 
 
 def _write(folder: Path, fold: Fold, answers: Mapping[str, Mapping[str, np.ndarray]]) -> Path:

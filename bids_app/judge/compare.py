@@ -226,7 +226,7 @@ def _target_row(measure: str, mine: TargetAnswers, theirs: TargetAnswers, how: _
     )
     if one is None or other is None or not np.isfinite((value, of_reference)).all():
         return row
-    apart = bootstrap(_difference(one, other), people, seed=how.seed, draws=how.draws)
+    apart = bootstrap(difference(one, other), people, seed=how.seed, draws=how.draws)
     if measure == "auc":
         found = delong(mine.truth == 1, mine.of_levels()[:, 1], theirs.of_levels()[:, 1], people)
         # equal answers have no standard error, and no difference either
@@ -240,7 +240,8 @@ def _target_row(measure: str, mine: TargetAnswers, theirs: TargetAnswers, how: _
     return replace(row, difference=apart.value, low=apart.low, high=apart.high, test=test, p=p)
 
 
-def _difference(one: Statistic, other: Statistic) -> Statistic:
+def difference(one: Statistic, other: Statistic) -> Statistic:
+    """A statistic minus another."""
     return lambda weights: one(weights) - other(weights)
 
 

@@ -17,7 +17,7 @@ from bids_app.cohort.cohort import CohortSession
 from bids_app.cohort.split import Split
 from bids_app.errors import DataError
 from bids_app.judge.baselines import answer_with
-from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
 
 CORRELATION, TANGENT, KNOWN = "connectivity", "connectivity-tangent", "age-sex-motion"
@@ -73,7 +73,7 @@ def answer_functional(
         DataError: no such baseline, or nobody on a training side has a series.
     """
 
-    def columns(train: Sequence[Scan], new: Sequence[Scan]) -> tuple[np.ndarray, np.ndarray]:
+    def columns(train: Sequence[Scan], new: Sequence[Scan], _: Target) -> tuple[np.ndarray, np.ndarray]:
         mine, other = ([evidence[scan.key] for scan in some] for some in (train, new))
         if name == KNOWN:
             return np.stack([one.known for one in mine]), np.stack([one.known for one in other])

@@ -27,6 +27,7 @@ from bids_app.judge.baselines import answer_baseline, baselines_of, measured_vol
 from bids_app.judge.compare import compare_arms, on_common_sessions
 from bids_app.judge.connectivity import answer_functional, evidence_of, functional_baselines
 from bids_app.judge.out_of_fold import calibrate_out_of_fold
+from bids_app.judge.suspicion import CONFOUNDS, answer_confounds, suspicions
 from bids_app.predict.vote import fit_familiarity
 from bids_app.scans.scan import Scan, load_scan
 from bids_app.settings import Settings
@@ -43,6 +44,8 @@ DESCRIPTIONS = {
     FROZEN: "targets from the encoder of segmentation-only, which stays as it is",
     PERMUTED: "negative control: targets dealt anew among the training participants",
 }
+#: How a split was drawn, in a sentence.
+HOW = {SITES: "Each site left out once", FOLDS: "Folds at random"}
 
 
 def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str]:
@@ -57,7 +60,7 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
     arms: dict[str, dict[str, Any]] = {
         arm.name: {"description": description_of(arm), "splits": {}} for arm in course.arms
     }
-    comparisons, baselines = {}, {}
+    comparisons, baselines, doubts = {}, {}, {}
     for name, split in course.splits.items():
         evaluations = {}
         for arm in course.arms:
@@ -75,7 +78,9 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
                 ),
             }
         baselines[name] = baseline_evaluations(course, recipe, name)
-        comparisons[name] = compared(course, recipe, {**evaluations, **baselines[name]}, settings.random_seed)
+        doubts[name] = doubted(course, recipe, name, evaluations, baselines[name], settings.random_seed)
+        beside = {known: one for known, one in baselines[name].items() if known != CONFOUNDS}
+        comparisons[name] = compared(course, recipe, {**evaluations, **beside}, settings.random_seed)
     results = {
         "recipe": {"name": recipe.name, "title": recipe.title},
         "research_use_only": True,
@@ -86,15 +91,14 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
         "baselines": baseline_summaries(baselines, recipe, settings.random_seed),
         "comparison": {n: c.to_plain() for n, c in comparisons.items() if c},
         "controls": next((c.controls.to_plain() for c in comparisons.values() if c and c.controls), None),
+        "suspicions": [f"{HOW[n]}: {text}" for n, texts in sorted(doubts.items(), reverse=True) for text in texts],
         "nested": facts_in(course.folder / "nested.json"),
         "failed": list(failed),
         "notes": list(course.cohort.notes),
         "command": command_line(),
         "versions": versions(),
         "sentences": [
-            f"{'Each site left out once' if n == SITES else 'Folds at random'}: {c.sentence()}"
-            for n, c in sorted(comparisons.items(), key=lambda pair: pair[0] != SITES)
-            if c
+            f"{HOW[n]}: {c.sentence()}" for n, c in sorted(comparisons.items(), key=lambda pair: pair[0] != SITES) if c
         ],
     }
     bundle = keep_bundle(settings, course, recipe, results)
@@ -187,6 +191,27 @@ def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Ev
     return found | functional_evaluations(course, recipe, name, folds, scans)
 
 
+def doubted(
+    course: Course,
+    recipe: Any,
+    name: str,
+    evaluations: dict[str, Evaluation],
+    baselines: dict[str, Evaluation],
+    seed: int,
+) -> list[str]:
+    """What of the own arm's figures should be doubted. Age, sex and site alone are answered for here; they are no arm
+    of the comparison, where each test makes Holm's correction harder on all."""
+    own = evaluations.get(course.arms[0].name)
+    if own is None or not own.targets:
+        return []
+    split = course.splits[name]
+    folds = Split(tuple(fold for fold in split.folds if fold.name in first_folds(split)), split.how)
+    scans, folder = list(scans_of(course)), course.folder / "baselines" / name / CONFOUNDS
+    shutil.rmtree(folder, ignore_errors=True)
+    baselines[CONFOUNDS] = evaluate_answers(scans, answer_confounds(scans, folds, recipe, folder), recipe)
+    return suspicions(own, baselines, recipe, seed)
+
+
 def functional_evaluations(
     course: Course, recipe: Any, name: str, folds: Split, scans: Sequence[Scan]
 ) -> dict[str, Evaluation]:
@@ -244,6 +269,7 @@ def keep_bundle(settings: Settings, course: Course, recipe: Any, results: dict[s
         age=results["cohort"]["age_range"],
         steps=tasks[0].steps,
         covariate_levels={name: list(words) for name, words in course.cohort.covariate_levels.items()},
+        suspicions=results["suspicions"],
         minutes=round(sum(fact["seconds"] for fact in facts) / 60, 1),
     )
     metrics = {
@@ -327,7 +353,7 @@ def headlines(results: dict[str, Any]) -> list[str]:
     for split, one in sorted(found["splits"].items(), key=lambda pair: pair[0] != SITES):
         where = "each site left out once" if split == SITES else "cross-validation"
         said += summary_lines(one["summary"], f"{arm}, {where}")
-    return [*said, *results["sentences"]]
+    return [*said, *results["suspicions"], *results["sentences"]]
 
 
 def summary_lines(summary: dict[str, Any], whose: str) -> list[str]:

@@ -33,7 +33,7 @@ def refuse_participants(bundle: Bundle, cohort: Cohort) -> None:
         DataError: the cohort has other levels of a target than the bundle.
     """
     refuse_trained(bundle, (), [image for session in cohort.sessions for image in session.hashes])
-    for target in bundle.recipe.targets:
+    for target in cohort.recipe.targets:
         levels = tuple(cohort.levels.get(target.name, ()))
         if levels != tuple(target.levels):
             raise DataError(
@@ -73,7 +73,7 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
             about = part.prediction.slice if part and part.prediction else None
             regions += region_rows(session, session.labels, output_dir / dseg, bundle.recipe, about)
         answers = scores.targets if scores else {}
-        for place, target in enumerate(bundle.recipe.targets if scores else ()):
+        for place, target in enumerate(cohort.recipe.targets if scores else ()):
             answer = answers[target.name]
             if answer.get("abstained"):
                 abstained.append(f"{session.key}: {answer.get('reason') or 'abstained'}")
@@ -93,7 +93,7 @@ def evaluate_bundle(bundle: Bundle, cohort: Cohort, output_dir: Path, out: Path,
         "bundle": bundle.name,
         "weights_sha256": bundle.sha256,
         "cohort": describe(cohort),
-        "summary": summarise(found, bundle.recipe, seed),
+        "summary": summarise(found, cohort.recipe, seed),
         "abstained": list(dict.fromkeys(abstained)),
         "notes": notes,
     }

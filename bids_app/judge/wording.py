@@ -19,6 +19,7 @@ NAMES = {
     "volumes-and-covariates": "volumes and covariates with a linear model",
     "connectivity": "correlations between regions with a linear model",
     "connectivity-tangent": "connectivity in tangent space with a linear model",
+    "age-sex-site": "age, sex and site with a linear model",
     "age-sex-motion": "age, sex and motion with a linear model",
 }
 

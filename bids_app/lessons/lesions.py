@@ -81,6 +81,7 @@ class LesionLesson(Lesson):
     painted: Pathology | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        self.recipe = self.recipe.with_targets(())  # nobody's outcome is known of a scan that was drawn
         self.dropout = self.recipe.learning.sequence_dropout
         grid = self.recipe.needed_grid
         if grid.kind == "region":

@@ -24,12 +24,14 @@ ASIDE = 48.0
 class HeadShape:
     """One target's head: its name, ``binary``, ``categorical``, ``ordinal`` or ``continuous``, and how many outputs.
 
-    Outputs: one per level (binary has two), one per step between levels (ordinal), or one (continuous).
+    Outputs: one per level (binary has two), one per step between levels (ordinal), or one (continuous). ``hidden``:
+    positions of the covariates that it does not read.
     """
 
     name: str
     kind: str
     outputs: int
+    hidden: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class NetworkShape:
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
-        return {**asdict(self), **lists, "heads": [asdict(head) for head in self.heads]}
+        heads = [{**asdict(head), "hidden": list(head.hidden)} for head in self.heads]
+        return {**asdict(self), **lists, "heads": heads}
 
     @property
     def outputs(self) -> int:
@@ -92,6 +95,12 @@ class NetworkShape:
     def late(self) -> int:
         """Numbers that join a head beside the image: sequence flags, covariates and whether they are known."""
         return self.sequences + 2 * self.covariates
+
+    def late_read(self, name: str) -> list[float]:
+        """Of what joins beside the image, 1 for what the head of this name reads, 0 for what is hidden from it."""
+        hidden = next(head.hidden for head in self.heads if head.name == name)
+        read = [float(place not in hidden) for place in range(self.covariates)]
+        return [*[1.0] * self.sequences, *read, *read]
 
     @property
     def blocks_read(self) -> dict[str, slice]:
@@ -259,15 +268,21 @@ class MultiTaskNet(nn.Module):
             if readings is None:
                 raise ValueError("heads that read features of the regions need them")
             late = self.known_late(readings, present, covariates)
-            return {name: head(readings, late) for name, head in self.heads.items()}
+            return {name: head(readings, self._late_of(name, late)) for name, head in self.heads.items()}
         axes = tuple(range(2, bottleneck.ndim))
         pooled = torch.cat([bottleneck.mean(axes), bottleneck.amax(axes)], 1)
-        late = self.known_late(pooled, present, covariates)
+        late, more = self.known_late(pooled, present, covariates), []
         if self.shape.reads_regions:
             if logits is None:
                 raise ValueError("heads that read the regions need their logits")
-            late = torch.cat([late, amounts(logits.detach())], 1)
-        return {name: head(pooled, late) for name, head in self.heads.items()}
+            more = [amounts(logits.detach())]
+        return {
+            name: head(pooled, torch.cat([self._late_of(name, late), *more], 1)) for name, head in self.heads.items()
+        }
+
+    def _late_of(self, name: str, late: torch.Tensor) -> torch.Tensor:
+        """What joins beside the image for one head, zero where it is hidden from it."""
+        return late * late.new_tensor(self.shape.late_read(name))
 
     def known_late(
         self, like: torch.Tensor, present: torch.Tensor | None, covariates: torch.Tensor | None
@@ -344,7 +359,7 @@ def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:
     """
     try:
         blocks = tuple(plain.get("blocks", NetworkShape.blocks))
-        heads = tuple(HeadShape(**head) for head in plain.get("heads", ()))
+        heads = tuple(HeadShape(**{**head, "hidden": tuple(head.get("hidden", ()))}) for head in plain.get("heads", ()))
         partners = tuple(plain.get("partners", ()))
         return MultiTaskNet(NetworkShape(**{**plain, "blocks": blocks, "heads": heads, "partners": partners}))
     except (TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +69,9 @@ class Target(Part):
 
     ``kind``: binary, categorical, ordinal or continuous; see `bids_app.targets.kinds`. ``levels``: its values in order,
     the last of two is the positive one; where none are given, those of the JSON beside the table. ``weight``: of its
-    loss, beside the segmentation's 1.
+    loss, beside the segmentation's 1. ``required``: whether a cohort whose table has no such column is refused; else it
+    is trained without the target, and that is said. ``suspicious_above``: the AUC out of fold above which the training
+    says that no study supports such a figure, and what may be behind it.
     """
 
     name: str = Field(pattern=BIDS_WORD)
@@ -79,6 +81,8 @@ class Target(Part):
     levels: tuple[str, ...] = ()
     unit: str = ""
     weight: float = Field(default=1.0, gt=0, le=100)
+    required: bool = True
+    suspicious_above: float | None = Field(default=None, ge=0.5, lt=1)
 
     @field_validator("kind")
     @classmethod
@@ -91,7 +95,14 @@ class Target(Part):
     def _levels_fit(self) -> Target:
         if trouble := self.behaviour.levels_trouble(self.levels):
             raise ValueError(f"target {self.name}: {trouble}")
+        if self.suspicious_above is not None and not self.behaviour.has_levels:
+            raise ValueError(f"target {self.name}: suspicious_above is an AUC, which a {self.kind} target has not")
         return self
+
+    @property
+    def source(self) -> str:
+        """The column that it is read from."""
+        return self.column or self.name
 
     @property
     def behaviour(self) -> TargetKind:
@@ -102,18 +113,21 @@ class Target(Part):
 class Labels(Part):
     """Which file of a derivative holds a session's labels; ``entities`` as in `SequenceSpec`.
 
-    Of a ``dseg``, whole numbers are the regions' indices; a ``mask`` is the recipe's only region.
+    Of a ``dseg``, whole numbers are the regions' indices; a ``mask`` is the recipe's only region. ``others``: what
+    numbers of no region are: ``refuse``, a mistake; or ``background``, structures that the recipe does not look for.
     """
 
     derivative: str = "manual"
     suffix: Literal["dseg", "mask"] = "dseg"
     entities: dict[str, str | None] = {}  # noqa: RUF012 (pydantic copies it)
+    others: Literal["refuse", "background"] = "refuse"
 
 
 class Learning(Part):
     """How the recipe is learned; the command line can say otherwise.
 
-    ``covariates``, ``site``, ``sex``, ``age``: columns of participants.tsv. ``sequence_dropout``: how often a sequence
+    ``covariates``, ``site``, ``sex``, ``age``: columns of participants.tsv; a covariate that is a target's own column
+    is hidden from that target's head. ``sequence_dropout``: how often a sequence
     is left out of a training scan. ``balance``: of the losses. ``target_gradient``: what of a target's gradient reaches
     the network below its head, where that reads regions: ``all``, ``features`` (what is pooled in a mask, but not the
     mask) or ``none``. ``mirror``: left and right are swapped in half of the
@@ -244,6 +258,20 @@ class Recipe(Part):
         if self.locate is None:
             raise RecipeError(f"the recipe {self.name} has no table [locate]")
         return self.locate
+
+    def with_targets(self, names: Collection[str]) -> Recipe:
+        """The recipe with these of its targets alone; with none of them, without the covariates, which targets read."""
+        kept = tuple(target for target in self.targets if target.name in names)
+        if len(kept) == len(self.targets):
+            return self
+        gone = {target.source for target in self.targets} - {target.source for target in kept}
+        covariates = tuple(name for name in self.learning.covariates if kept and name not in gone)
+        learning = self.learning.model_copy(update={"covariates": covariates})
+        return self.model_copy(update={"targets": kept, "learning": learning})
+
+    def hidden_from(self, target: Target) -> tuple[int, ...]:
+        """Positions of covariates that a target's head must not read: the target's own column, which is the answer."""
+        return tuple(place for place, name in enumerate(self.learning.covariates) if name == target.source)
 
     def sequence(self, name: str) -> SequenceSpec:
         """The sequence of that name."""

@@ -46,8 +46,8 @@ def write_training_report(results: dict[str, Any], path: Path, *, logs: dict[str
 
     Args:
         results: what was found, ready for JSON: ``recipe``, ``cohort``, ``splits``, ``plan``, ``arms``, ``baselines``,
-            ``comparison``, ``controls``, ``nested``, ``calibration``, ``bundle``, ``failed``, ``sentences``,
-            ``command``, ``versions``, ``notes``. Any may be missing or None, and any number None.
+            ``comparison``, ``controls``, ``suspicions``, ``nested``, ``calibration``, ``bundle``, ``failed``,
+            ``sentences``, ``command``, ``versions``, ``notes``. Any may be missing or None, and any number None.
         path: of the page.
         logs: ``log.csv`` of each arm's folds; those that are not there are passed over.
 
@@ -71,6 +71,7 @@ def view(results: Mapping[str, Any], logs: Mapping[str, Sequence[Path]] | None) 
         "own": own,
         "glance": glance(results),
         "learned": learned(results),
+        "suspicions": texts(results, "suspicions"),
         "sentences": texts(results, "sentences"),
         "headline": headline(part(arms, own or "")),
         "why": WHY_THEY_DIFFER if len(names) > 1 else None,

@@ -40,7 +40,7 @@ def check_training(settings: Settings, recipe: Recipe, *, images: bool = False) 
         UsageError, DataError, LeakageError, InputMissing, TrainingError: what the training would say, but for what only
             the scans on their grid can tell: memory, and structures outside the grid.
     """
-    arms = arms_of(recipe, settings.compare, controls=settings.controls)
+    arms_of(recipe, settings.compare, controls=settings.controls)
     if settings.nested:
         check_nested(recipe)
     if settings.plan:
@@ -56,6 +56,7 @@ def check_training(settings: Settings, recipe: Recipe, *, images: bool = False) 
         sessions=sessions,
         images=images,
     )
+    arms = arms_of(cohort.recipe, settings.compare, controls=settings.controls)
     folder = training_folder(settings, recipe)
     splits = split_cohort(settings, cohort, folder, notes.append, keep=False)
     notes += check_folds(cohort, [fold for split in splits.values() for fold in split.folds])

@@ -84,7 +84,7 @@ def gather(settings: Settings, recipe: Recipe, say: Say) -> tuple[Cohort, Path]:
     for note in cohort.notes:
         say(note)
     say(f"{len(cohort.sessions)} sessions of {len({s.participant for s in cohort.sessions})} participants")
-    return cohort, lay_scans(settings, cohort, recipe, say)
+    return cohort, lay_scans(settings, cohort, cohort.recipe, say)
 
 
 def lay_scans(settings: Settings, cohort: Cohort, recipe: Recipe, say: Say) -> Path:
@@ -216,7 +216,6 @@ def set_out(settings: Settings, recipe: Recipe, *, memory_gb: float, threads: in
         memory_gb: what one fold may take.
         threads: of the ten steps that try the plan.
     """
-    arms = arms_of(recipe, settings.compare, controls=settings.controls)
     folder = training_folder(settings, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     cohort, scans = gather(settings, recipe, say)
@@ -225,6 +224,7 @@ def set_out(settings: Settings, recipe: Recipe, *, memory_gb: float, threads: in
     for note in check_folds(cohort, folds):
         say(note)
     recipe = cohort.complete_recipe
+    arms = arms_of(recipe, settings.compare, controls=settings.controls)
     cohort = replace(cohort, recipe=recipe)
     plans = plan_folds(settings, recipe, folds, scans, folder, memory_gb, say)
     spacings = {plan.spacing_mm for plan in plans.values()}

@@ -119,7 +119,7 @@ class Trial:
         from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
 
         plan, arm = self.plan, self.arm
-        heads = tuple(HeadShape(t.name, t.kind, self.outputs_of(t)) for t in self.targets)
+        heads = tuple(HeadShape(t.name, t.kind, self.outputs_of(t), self.recipe.hidden_from(t)) for t in self.targets)
         by_region = arm.segmentation and bool(heads)
         shape = NetworkShape(
             len(self.sequences),

@@ -123,7 +123,7 @@ def fit_heads(
         if len(set(names[known])) < FEWEST or len(np.unique(values)) < 2:
             told[target.name] = {"note": "too few participants or one answer only; the head is as steps left it"}
             continue
-        image, late = read.image[known], read.late[known]
+        image, late = read.image[known], read.late[known] * np.array(network.shape.late_read(target.name))
         head.middle.copy_(torch.from_numpy(image.mean(0)))
         head.spread.copy_(torch.from_numpy(np.maximum(image.std(0), 1e-4)))
         codes = target.behaviour.codes(values, count, scalings.get(target.name, {}))

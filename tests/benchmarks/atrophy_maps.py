@@ -75,7 +75,7 @@ def make_phantom(index: int, out: Path, seed: int = 11) -> None:
     if out.with_suffix(".json").is_file():
         return
     sick = index % 4 == 3
-    person = draw_participant(DemoPlan("alzheimer", n=1, seed=seed), 2 * index + sick)
+    person = draw_participant(DemoPlan("alzheimer", n=1, seed=seed), 3 * index + 2 * sick)
     _, shares = person.varied.partition()
     inside = shares.sum(0).numpy() > 0.5
     labels = np.where(inside, np.array(PARTS)[shares.argmax(0).numpy()], 0)

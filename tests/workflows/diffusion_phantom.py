@@ -61,7 +61,7 @@ def write_diffusion(root: Path, *, raw: bool = True, unit: float = 1e3, bvalues:
 
 def write_stroke_bundle(folder: Path) -> Path:
     """The recipe `stroke`, coarse and small, with random weights."""
-    plain = load_recipe("stroke").model_dump(mode="json")
+    plain = load_recipe("stroke").with_targets(()).model_dump(mode="json")
     plain["grid"]["spacing_mm"] = 4.0
     plain["network"] = {"filters": 4, "blocks": [1, 1], "deep_supervision": 1}
     write_small(folder, recipe=Recipe.model_validate(plain))

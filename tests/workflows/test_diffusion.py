@@ -216,7 +216,7 @@ def test_a_series_is_no_image_for_any_other_use(tmp_path):
 
 
 def test_a_dry_run_names_what_would_be_computed():
-    recipe = load_recipe("stroke").model_copy(update={"regions": ()})
+    recipe = load_recipe("stroke").with_targets(()).model_copy(update={"regions": ()})
     said = steps(Settings(Path("in"), Path("out"), brain_mask="template"), [recipe], ["ADC"], ["trace", "ADC"])
     assert said[0] == "compute trace and ADC from the diffusion series"
     assert "ADC in one unit, in its place" in said

@@ -12,7 +12,7 @@ from bids_app.settings import Settings
 from workflows.cohort import Unit, choose_plugin, node_name
 from workflows.interfaces.process import environment
 from workflows.resources import share_out
-from workflows.wanted import parse_sequence, queries_of
+from workflows.wanted import load_recipes, parse_sequence, queries_of
 
 
 def test_a_recipe_s_sequences_and_extra_ones_are_looked_for_once():
@@ -65,3 +65,18 @@ def test_a_session_keeps_its_caches_in_the_work_folder_and_off_the_network(tmp_p
     assert env["NO_ET"] == "1"
     for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME"):
         assert env[name].startswith(str(tmp_path / "work"))
+
+
+@pytest.mark.parametrize("name", ["stroke", "tbi"])
+def test_a_bundle_that_ships_without_targets_is_asked_for_none(name):
+    settings = Settings(Path("in"), Path("out"), recipe=(name,))
+    (recipe,) = load_recipes(settings)
+    assert load_recipe(name).targets
+    assert recipe.targets == ()
+    assert recipe.learning.covariates == ()
+    assert recipe.regions == load_recipe(name).regions
+
+
+def test_a_bundle_that_answers_targets_is_asked_for_all_of_them():
+    (recipe,) = load_recipes(Settings(Path("in"), Path("out"), recipe=("healthy",)))
+    assert {target.name for target in recipe.targets} == {"age", "sex"}

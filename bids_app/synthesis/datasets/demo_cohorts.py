@@ -33,6 +33,7 @@ class PlantedTarget:
         span, step: least and most of a number, and what it is a multiple of.
         unit: of a number.
         grades: column for the grades of a modified Rankin scale that fit the class, or empty.
+        only: the diagnosis that has it; others have ``n/a``. Empty: everybody has it.
     """
 
     column: str
@@ -45,6 +46,7 @@ class PlantedTarget:
     step: float = 1.0
     unit: str = ""
     grades: str = ""
+    only: str = ""
 
     def latent(self, facts: Mapping[str, float]) -> float:
         found = terms(facts)
@@ -76,7 +78,8 @@ def terms(facts: Mapping[str, float]) -> dict[str, float]:
     """What an target can depend on: decades of age over 50, logarithms of volumes, root of the load on eloquent sites.
 
     Args:
-        facts: ``age`` in years; ``lesion_ml``, ``eloquent_ml``, ``enhancing_ml``, 0 where not given.
+        facts: ``age`` in years; ``lesion_ml``, ``eloquent_ml``, ``enhancing_ml``, 0 where not given; where there are
+            any, the volumes of the habenulae.
     """
     volume = {name: max(facts.get(f"{name}_ml", 0.0), 0.0) for name in ("lesion", "eloquent", "enhancing")}
     return {
@@ -84,6 +87,7 @@ def terms(facts: Mapping[str, float]) -> dict[str, float]:
         "log_lesion_ml": math.log(volume["lesion"] + FLOOR_ML),
         "log_enhancing_ml": math.log(volume["enhancing"] + FLOOR_ML),
         "root_eloquent_ml": math.sqrt(volume["eloquent"]),
+        "log_habenulae": math.log(sum(facts.get(f"habenula_{side}_ml", 0.01) for side in ("left", "right")) / 0.0344),
     }
 
 
@@ -97,11 +101,13 @@ class CohortKind:
         ages: youngest and oldest, years.
         pathology: as `pathology.KINDS`.
         diagnoses: levels of the column ``diagnosis`` and what they mean, in turn among the participants; none: no
-            such column. A level of `variation.DISEASES` has its effects.
+            such column. A level of `variation.DISEASES` has its effects; with a pathology, the first level is without.
+        structures: of `structures.SOLIDS`, which every participant has.
         targets: further targets.
         seg: name of the labels of the lesions.
         rest: with a resting-state run; the second diagnosis has an altered region.
         next: recipe for the first look.
+        learns: recipe that can be trained on it as it is, or empty.
     """
 
     title: str
@@ -111,8 +117,10 @@ class CohortKind:
     diagnoses: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[PlantedTarget, ...] = ()
     seg: str = ""
+    structures: tuple[str, ...] = ()
     rest: bool = False
     next: str = "anatomical"
+    learns: str = ""
 
 
 STROKE = PlantedTarget(
@@ -123,12 +131,32 @@ STROKE = PlantedTarget(
     {"good": "modified Rankin scale 0 to 2", "poor": "modified Rankin scale 3 to 6"},
     grades="mrs",
 )
+NIHSS = PlantedTarget(
+    "nihss",
+    "Simulated severity at the first examination, on the National Institutes of Health Stroke Scale",
+    6.0,
+    {"log_lesion_ml": 2.0, "root_eloquent_ml": 4.0, "decades_over_50": 0.5},
+    noise=3.0,
+    span=(0.0, 42.0),
+    unit="points",
+)
+SEVERITY = PlantedTarget(
+    "severity",
+    "Simulated severity of the depression, in points as of Hamilton's scale; not asked of controls",
+    18.0,
+    {"log_habenulae": -15.0, "decades_over_50": 0.5},
+    noise=4.0,
+    span=(0.0, 52.0),
+    unit="points",
+    only="depression",
+)
 TBI = PlantedTarget(
     "outcome",
     "Simulated outcome after six months",
     -1.0,
     {"log_lesion_ml": 0.6, "decades_over_50": 0.3},
     {"favourable": "back to an independent life", "unfavourable": "depends on others, or worse"},
+    only="injury",
 )
 MS = PlantedTarget(
     "edss",
@@ -159,9 +187,26 @@ GLIOMA = PlantedTarget(
 
 COHORTS: dict[str, CohortKind] = {
     "stroke": CohortKind(
-        "Acute ischaemic stroke", ("trace", "ADC"), (45, 90), "stroke", {}, (STROKE,), "stroke", next="stroke"
+        "Acute ischaemic stroke",
+        ("trace", "ADC"),
+        (45, 90),
+        "stroke",
+        {},
+        (STROKE, NIHSS),
+        "stroke",
+        next="stroke",
+        learns="stroke",
     ),
-    "tbi": CohortKind("Traumatic brain injury", ("T1w", "T2w", "FLAIR"), (18, 80), "tbi", {}, (TBI,), "tbi"),
+    "tbi": CohortKind(
+        "Traumatic brain injury",
+        ("T1w", "T2w", "FLAIR"),
+        (18, 80),
+        "tbi",
+        {"control": "no injury", "injury": "after a traumatic brain injury"},
+        (TBI,),
+        "tbi",
+        learns="tbi",
+    ),
     "ms": CohortKind("Multiple sclerosis", ("T1w", "T2w", "FLAIR"), (20, 65), "ms", {}, (MS,), "ms"),
     "schwannoma": CohortKind(
         "Vestibular schwannoma",
@@ -179,19 +224,26 @@ COHORTS: dict[str, CohortKind] = {
         "Alzheimer's disease",
         ("T1w", "T2w"),
         (60, 90),
-        diagnoses={"control": "no disorder", "alzheimer": "Alzheimer's disease"},
+        diagnoses={"control": "no disorder", "mci": "mild cognitive impairment", "alzheimer": "Alzheimer's disease"},
+        structures=("amygdala",),
+        learns="alzheimer",
     ),
     "schizophrenia": CohortKind(
         "Schizophrenia",
         ("T1w", "T2w"),
         (18, 60),
         diagnoses={"control": "no disorder", "schizophrenia": "schizophrenia"},
+        structures=("insula",),
+        learns="schizophrenia",
     ),
     "depression": CohortKind(
         "Depressive disorder",
         ("T1w", "T2w"),
         (18, 65),
         diagnoses={"control": "no disorder", "depression": "depressive disorder"},
+        targets=(SEVERITY,),
+        structures=("habenula",),
+        learns="depression",
     ),
     "healthy": CohortKind("Healthy people", ("T1w", "T2w"), (20, 85)),
     "restingstate": CohortKind(

@@ -24,7 +24,7 @@ from bids_app.synthesis.datasets.files import (
     write_labels,
     write_table,
 )
-from bids_app.synthesis.heads import variation
+from bids_app.synthesis.heads import structures, variation
 from bids_app.synthesis.pathology.pathology import REGIONS
 
 TASK = "rest"
@@ -39,8 +39,9 @@ Synthetic brain MRI made by Tandem {version}. No person was scanned: not for cli
 Brains are skull-stripped. Brightness comes from signal equations and published relaxation times.
 {effects}
 {targets}
-`derivatives/manual` holds the truth: tissues and structures (`seg-anatomy`), lesions where there are some, each as
-labels (dseg) and as the share of every voxel (probseg), and `latents.tsv` with what everything was made of.
+`derivatives/manual` holds the truth: tissues and structures (`seg-anatomy`, with FreeSurfer's numbers where it has
+any), lesions where there are some, each as labels (dseg) and as the share of every voxel (probseg), and `latents.tsv`
+with what everything was made of.
 
 Made with: {how}.
 """
@@ -50,6 +51,10 @@ LATENTS = {
     "hippocampus_planted_log": ("Logarithm of the hippocampus against its share at 50 years, as it was planted", ""),
     "ventricles_planted_log": ("Logarithm of the ventricles against their share at 50 years, as it was planted", ""),
     "cortex_planted_log": ("Logarithm of the cortex that is left against that at 50 years, as it was planted", ""),
+    **{
+        f"{name}_planted_log": (f"Logarithm of the {name} against its usual share of the head, as it was planted", "")
+        for name in structures.SOLIDS
+    },
     "count": ("Lesions that were drawn", ""),
     "side": ("Side of the lesion: -1 left, 1 right, 0 both or none", ""),
     "territory": ("Artery: 1 middle, 2 anterior, 3 posterior cerebral; 0 no acute infarct", ""),
@@ -137,7 +142,8 @@ def _write_truth(root: Path, person: Participant, plan: DemoPlan) -> None:
     stem, first = f"sub-{person.label}", plan.kind.sequences[0]
     folder = _folder(first)
     start, fields = root / stem / folder / f"{stem}_space-orig", truth_fields(f"{stem}/{folder}/{stem}_{first}.nii.gz")
-    _write_shares(start, "anatomy", *person.varied.partition(), plan.spacing, fields)
+    numbers, names, shares = structures.labelled_parts(person.varied)
+    _write_shares(start, "anatomy", names, shares, plan.spacing, fields, numbers)
     regions = REGIONS[plan.kind.pathology]
     if regions:
         parts = torch.stack([person.pathology.region_share(index) for index in range(1, len(regions) + 1)])
@@ -153,10 +159,19 @@ def _write_truth(root: Path, person: Participant, plan: DemoPlan) -> None:
 
 
 def _write_shares(
-    start: Path, seg: str, names: Sequence[str], shares: torch.Tensor, spacing: float, fields: dict[str, object]
+    start: Path,
+    seg: str,
+    names: Sequence[str],
+    shares: torch.Tensor,
+    spacing: float,
+    fields: dict[str, object],
+    numbers: Sequence[int] = (),
 ) -> None:
-    """A dseg of the largest share, where all together are more than outside, and the shares themselves."""
-    hard = ((shares.argmax(0) + 1) * (shares.sum(0) >= 0.5)).numpy().astype(np.uint8)
+    """A dseg of the largest share, where all together are more than outside, and the shares themselves; ``numbers`` of
+    the labels, from 1 on where none are given."""
+    table = torch.tensor(numbers or range(1, len(names) + 1))
+    hard = (table[shares.argmax(0)] * (shares.sum(0) >= 0.5)).numpy()
+    hard = hard.astype(np.uint8 if int(table.max()) < 256 else np.int16)
     soft = ((shares / SHARE_STEP).round() * SHARE_STEP).movedim(0, -1).numpy().astype(np.float32)
     start = start.with_name(f"{start.name}_seg-{seg}")
     write_labels(start, hard, soft, names, _affine(hard.shape, spacing), {**fields, "Manual": False})
@@ -250,15 +265,15 @@ def _write_truth_top(root: Path, latents: Mapping[str, Mapping[str, float]], pla
     rows = _rows(latents)
     write_table(root / "latents.tsv", rows)
     write_json(root / "latents.json", {name: _told(name, plan) for name in rows[0] if name != "participant_id"})
-    segs: dict[str, tuple[str, ...]] = {"anatomy": variation.PARTS}
+    segs = {"anatomy": structures.part_names(plan.kind.structures)}
     if REGIONS[plan.kind.pathology]:
-        segs[plan.kind.seg] = REGIONS[plan.kind.pathology]
+        segs[plan.kind.seg] = dict(enumerate(REGIONS[plan.kind.pathology], 1))
     if plan.kind.rest:
-        segs["networks"] = tuple(f"network {number}" for number in range(1, bold.BoldSettings().networks + 1))
+        segs["networks"] = {n: f"network {n}" for n in range(1, bold.BoldSettings().networks + 1)}
         words = "desc_id\tdescription\ndesc-altered\tThe region whose activity was altered; empty in controls\n"
         write_text(root / "descriptions.tsv", words)
     for seg, names in segs.items():
-        rows = [{"index": n, "name": name, "color": COLOURS[n % len(COLOURS)]} for n, name in enumerate(names, 1)]
+        rows = [{"index": n, "name": name, "color": COLOURS[n % len(COLOURS)]} for n, name in names.items()]
         write_table(root / f"seg-{seg}_dseg.tsv", rows)
 
 

@@ -13,6 +13,7 @@ from bids_app.synthesis.datasets.demo_cohorts import GENERATORS, SITES, DemoPlan
 from bids_app.synthesis.fields import chance, normal, smooth_field, stream, uniform
 from bids_app.synthesis.heads.brains import Brain, draw_brain
 from bids_app.synthesis.heads.placed import PlacedTissue, from_mni
+from bids_app.synthesis.heads.structures import draw_sizes, with_structures
 from bids_app.synthesis.heads.variation import DISEASES, VariedBrain, depth_along, draw_measures, vary
 from bids_app.synthesis.pathology.compartments import Pathology
 from bids_app.synthesis.pathology.pathology import REGIONS, draw_pathology
@@ -33,7 +34,7 @@ BOLD_MM = 4.0
 TRACT = ((36, -22, 58), (27, -20, 26), (23, -14, 8), (14, -18, -12), (5, -24, -32))
 TRACT_MM = 7.0
 #: Purposes of the streams of randomness; a site's begin at 1000.
-_PERSON, _BRAIN, _MEASURES, _LESIONS, _TARGET, _BOLD, _SITE, _SEQUENCE = 0, 1, 2, 3, 4, 5, 1000, 10
+_PERSON, _BRAIN, _MEASURES, _LESIONS, _TARGET, _BOLD, _STRUCTURES, _SITE, _SEQUENCE = 0, 1, 2, 3, 4, 5, 6, 1000, 10
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,20 @@ def draw_participant(plan: DemoPlan, index: int) -> Participant:
     shape = [int(np.ceil(mm / plan.spacing / step)) * step for mm in EXTENT_MM]
     brain = draw_brain(plan.family, stream(plan.seed, index, _BRAIN), shape, plan.spacing / measures.size)
     varied = vary(brain, measures, plan.spacing)
+    sizes = draw_sizes(kind.structures, stream(plan.seed, index, _STRUCTURES), disease=diagnosis)
+    varied = with_structures(varied, sizes, plan.spacing)
     brain, tesla = varied.brain, plan.field_tesla(site)
     placed = PlacedTissue(brain.tissue, brain.ventricle, brain.frame, plan.spacing)
-    lesions = draw_pathology(kind.pathology, placed, stream(plan.seed, index, _LESIONS), field_tesla=tesla)
+    # with a pathology, those of the first diagnosis are without
+    pathology = "healthy" if diagnosis and diagnosis == next(iter(kind.diagnoses)) else kind.pathology
+    lesions = draw_pathology(pathology, placed, stream(plan.seed, index, _LESIONS), field_tesla=tesla)
     bold = _bold(plan, index, brain, step, diagnosis) if kind.rest else None
     latents = {
         "field_tesla": tesla,
         **varied.volumes,
         **{f"{name}_planted_log": value for name, value in measures.logs.items()},
-        **_lesion_latents(kind.pathology, lesions, brain, plan.spacing),
+        **{f"{name}_planted_log": value for name, value in sizes.items()},
+        **_lesion_latents(pathology, lesions, brain, plan.spacing),
         **(bold.latents if bold else {}),
     }
     row: dict[str, object] = {"age": age, "sex": sex, "site": SITES[site]}
@@ -91,6 +97,9 @@ def draw_participant(plan: DemoPlan, index: int) -> Participant:
         row["diagnosis"] = diagnosis
     chances = stream(plan.seed, index, _TARGET)
     for target in kind.targets:
+        if target.only and target.only != diagnosis:
+            row[target.column] = "n/a"
+            continue
         facts = {**latents, "age": age}
         latents[f"{target.column}_latent"] = target.latent(facts)
         row |= target.draw(facts, float(uniform(chances, 1e-6, 1 - 1e-6)), float(normal(chances, 1.0)))

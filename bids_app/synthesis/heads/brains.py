@@ -107,8 +107,8 @@ def _procedural_brain(generator: torch.Generator, shape: Sequence[int], spacing:
     """Ellipsoids whose surface is folded: sulci run where smooth noise crosses zero, and go as deep as it says."""
     at = _moved(generator, shape, spacing, 2.5)
     soft = spacing / 2
-    cerebrum = _depth(at, *CEREBRUM)
-    cerebellum = _depth(at, *CEREBELLUM)
+    cerebrum = depth_in(at, *CEREBRUM)
+    cerebellum = depth_in(at, *CEREBELLUM)
     fold = _folds(generator, shape, spacing, 9.0)
     leaf = _folds(generator, shape, spacing, 7.0)
     deep = SULCUS_DEPTH_MM * float(uniform(generator, 0.8, 1.2))
@@ -129,7 +129,7 @@ def _procedural_brain(generator: torch.Generator, shape: Sequence[int], spacing:
     return Brain(torch.stack([brain * (1 - solid), brain * (solid - white), brain * white]), ventricle * brain, at)
 
 
-def _depth(at: torch.Tensor, centre: Sequence[float], semi_axes: Sequence[float]) -> torch.Tensor:
+def depth_in(at: torch.Tensor, centre: Sequence[float], semi_axes: Sequence[float]) -> torch.Tensor:
     """About how far below an ellipsoid's surface each place lies, mm; negative outside."""
     axes = torch.as_tensor(semi_axes)
     local = at - at.new_tensor(centre)
@@ -140,7 +140,7 @@ def _depth(at: torch.Tensor, centre: Sequence[float], semi_axes: Sequence[float]
 def _union(at: torch.Tensor, solids: Sequence, widen: torch.Tensor, soft: float) -> torch.Tensor:
     """Share inside any of the solids, each on both sides."""
     mirrored = torch.cat([at[..., :1].abs(), at[..., 1:]], -1)
-    found = torch.stack([_depth(mirrored, centre, torch.tensor(axes) * widen) for centre, axes in solids])
+    found = torch.stack([depth_in(mirrored, centre, torch.tensor(axes) * widen) for centre, axes in solids])
     return torch.sigmoid(found.amax(0) / (soft / 2))
 
 

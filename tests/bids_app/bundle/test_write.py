@@ -169,3 +169,12 @@ def test_the_card_takes_a_summary_with_its_sites_and_without_single_people(tmp_p
     assert "dice: 0.8 (0.7 to 0.9)" in card
     assert "123.4" not in card
     assert "Figures per subgroup are listed above" in card
+
+
+def test_the_card_says_which_figures_should_be_doubted(tmp_path):
+    text = "Folds at random: for diagnosis, age, sex and site do as well as the network"
+    write_small(tmp_path / "one", manifest=small_manifest(suspicions=[text]))
+    card = (tmp_path / "one" / "MODEL_CARD.md").read_text()
+    assert f"**Doubt these figures.** {text}" in card
+    write_small(tmp_path / "two")
+    assert "Doubt these figures." not in (tmp_path / "two" / "MODEL_CARD.md").read_text()

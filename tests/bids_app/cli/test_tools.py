@@ -117,3 +117,11 @@ def test_every_tool_explains_itself(tool, capsys):
         main([tool, "--help"])
     assert ended.value.code == 0
     assert f"tandem {tool}" in capsys.readouterr().out
+
+
+def test_recipes_says_what_a_bundle_does_not_answer(capsys):
+    assert main(["recipes"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "targets outcome and nihss; bundle ships, without outcome and nihss" in text
+    assert "targets age and sex; bundle ships hippocampus" in text
+    assert "targets diagnosis and severity; no bundle: train it on a cohort of yours" in text

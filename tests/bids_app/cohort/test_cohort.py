@@ -359,3 +359,20 @@ def test_real_hippocampi_are_whole(tmp_path):
     cohort = load_cohort(load_recipe("hippocampus"), data, {"manual": data / "derivatives" / "manual"}, out)
     assert len(cohort.sessions) == 10
     assert cohort.notes == []
+
+
+def test_a_target_that_a_recipe_can_do_without_is_left_out_where_no_column_has_it(world):
+    severity = {"name": "severity", "kind": "continuous", "required": False}
+    cohort = world(rows(diagnosis=["control", "patient"] * 2), recipe("lesion", DIAGNOSIS, severity))
+    assert [target.name for target in cohort.recipe.targets] == ["diagnosis"]
+    assert all(session.targets.shape == (1,) for session in cohort.sessions)
+    assert any("severity is not learned" in note and "participants.tsv" in note for note in cohort.notes)
+    with pytest.raises(DataError, match="no column severity for the target"):
+        world(rows(diagnosis=["control", "patient"] * 2), recipe("lesion", DIAGNOSIS, {**severity, "required": True}))
+
+
+def test_without_any_target_the_covariates_are_not_asked_for(world):
+    optional = {**DIAGNOSIS, "required": False}
+    cohort = world(rows(sex=["F", "M"] * 2), recipe("lesion", optional, learning={"covariates": ["age"]}))
+    assert cohort.recipe.targets == ()
+    assert cohort.recipe.learning.covariates == ()

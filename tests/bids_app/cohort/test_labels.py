@@ -8,6 +8,8 @@ import pytest
 
 from bids_app.cohort.labels import check_labels, find_labels
 from bids_app.imaging.stacking import Grid
+from bids_app.recipes.recipe import Recipe
+from bids_app.scans.lay import lay_labels
 from tests.learned.phantom_cohort import phantom_recipe
 from tests.phantoms import save
 
@@ -67,3 +69,15 @@ def test_a_probability_map_is_no_mask(tmp_path, value):
     path = tmp_path / "mask.nii.gz"
     nib.save(nib.Nifti1Image(array * value, GRID.affine), path)
     assert "probability map" in check_labels(path, RECIPE, GRID)[0][0]
+
+
+def test_labels_of_structures_that_a_recipe_does_not_look_for_are_background_where_it_says_so(tmp_path):
+    plain = RECIPE.model_dump()
+    array = np.zeros((20, 20, 20), np.int16)
+    array[5:9, 5:9, 5:9], array[12:15, 5:9, 5:9] = 1, 77
+    path = save(tmp_path / "sub-01_dseg.nii.gz", array, GRID.affine)
+    for others, wrong, there in (("refuse", 1, {1, 77}), ("background", 0, {1})):
+        recipe = Recipe.model_validate({**plain, "labels": {"suffix": "dseg", "others": others}})
+        found = check_labels(path, recipe, GRID)
+        assert (len(found[0]), found[2]) == (wrong, there)
+    assert set(np.unique(lay_labels(path, recipe, GRID))) == {0, 1}

@@ -6,6 +6,7 @@ from bids_app.errors import DataError, TrainingError
 from bids_app.judge.answers import evaluate_answers, summarise
 from bids_app.judge.baselines import answer_baseline, baselines_of, fit_and_answer, measured_volumes
 from bids_app.judge.compare import compare_arms
+from bids_app.recipes.recipe import parse_recipe
 from tests.learned.answered import labels, recipe, scan, write_answer
 
 COUNT = 60
@@ -115,3 +116,15 @@ def test_an_arm_that_does_not_segment_has_no_volumes(tmp_path):
     write_answer(tmp_path, "sub-001", None, outcome=[0, 1])
     with pytest.raises(TrainingError, match="no regions"):
         measured_volumes([scan(1, None, [0, 0])], tmp_path, recipe())
+
+
+def test_a_target_that_is_a_covariate_too_is_not_answered_from_itself(cohort, tmp_path):
+    scans, _, split = cohort
+    plain = recipe(targets=("outcome", "age")).model_dump()
+    for column in ("weight", "age"):  # age is known from something else, or from itself
+        plain["learning"]["covariates"] = [column]
+        known = [scan(i, None, s.targets, covariates=[s.targets[1]]) for i, s in enumerate(scans)]
+        named = parse_recipe(plain, source="a test")
+        folders = answer_baseline("covariates", known, split, named, tmp_path / column)
+        found = summarise(evaluate_answers(known, folders, named), named, draws=20)["targets"]["age"]["measures"]
+        assert (found["r2"]["value"] > 0.9) == (column == "weight")

@@ -24,7 +24,7 @@ def with_series(course, folder):
     return replace(course, cohort=replace(course.cohort, sessions=tuple(sessions)))
 
 
-def test_five_people_are_one_fold_each(tmp_path):
+def test_five_people_are_one_fold_each(tmp_path, monkeypatch):
     from bids_app.train.course import set_out
 
     recipe = small_recipe(targets=[{"name": "score", "kind": "continuous", "unit": "mm"}])
@@ -34,12 +34,22 @@ def test_five_people_are_one_fold_each(tmp_path):
     course = with_series(course, tmp_path)
     for task in course.tasks:
         run_fold(task)
-    judge(settings, course, [])
+    asked = {}
+    doubt = lambda own, baselines, *_, **__: asked.update(baselines) or ["It is too good."]  # noqa: E731
+    monkeypatch.setattr("bids_app.judge.course.suspicions", doubt)
+    told = judge(settings, course, [])
     found = json.loads((course.folder / "results.json").read_text())
+    card = course.folder / "bundle" / "MODEL_CARD.md"
     assert found["arms"]["multi-task"]["splits"]["folds"]["summary"]["participants"] == 5
     assert found["calibration"]["targets"]["score"]["note"] == "too few for an interval"
     assert {"connectivity", "connectivity-tangent", "age-sex-motion"} <= set(found["baselines"])
     assert "connectivity-tangent" in (settings.output_dir / f"training_{recipe.name}.html").read_text()
+    assert {"age-sex-site", "covariates", "age-sex-motion"} <= set(asked)
+    assert not any(row["arm"] == "age-sex-site" for row in found["comparison"]["folds"]["rows"])
+    assert found["suspicions"] == ["Folds at random: It is too good."]
+    page = settings.output_dir / f"training_{recipe.name}.html"
+    assert "Folds at random: It is too good." in told
+    assert all("It is too good." in path.read_text() for path in (page, card))
     course.cohort.sessions[0].courses.write_text("x15\tx45\n1\tmuch\n")
     assert functional_evaluations(course, recipe, "folds", course.splits["folds"], list(scans_of(course))) == {}
     assert "baselines of resting-state series are left out: " in course.cohort.notes[-1]

@@ -53,6 +53,13 @@ def test_every_lesion_recipe_draws_scans(name, placed):
     assert torch.equal(target, again[1])
 
 
+def test_drawn_scans_teach_no_outcome_for_nobody_has_one(placed):
+    assert load_recipe("stroke").targets
+    lesson = lesson_of("stroke", placed)
+    assert lesson.recipe.targets == ()
+    assert lesson.recipe.learning.covariates == ()
+
+
 def test_an_optional_sequence_is_missing_now_and_then_and_the_reference_never(placed):
     lesson = lesson_of("ms", placed)
     there = np.array([lesson.draw(number)[1].numpy() for number in range(12)])

@@ -130,3 +130,20 @@ def test_a_sided_network_sees_where_a_voxel_lies():
     assert not torch.allclose(flat[:, :, 4], flat[:, :, 11])
     plain = build_network(network.shape.to_plain())
     plain.load_state_dict(network.state_dict())
+
+
+@pytest.mark.parametrize("by_region", [False, True])
+def test_a_covariate_that_is_hidden_from_a_head_changes_that_head_s_answer_by_nothing(by_region):
+    heads = (HeadShape("outcome", "binary", 2), HeadShape("score", "continuous", 1, hidden=(1,)))
+    how = {"reads_features": by_region, "dropout": 0.0}
+    network = MultiTaskNet(NetworkShape(2, 2, filters=4, blocks=(1, 1), heads=heads, covariates=2, **how)).eval()
+    with torch.no_grad():
+        for parameter in network.heads.parameters():
+            parameter.normal_()
+    x = torch.randn(1, 2, 8, 8, 8)
+    one, other = (network(x, covariates=torch.tensor([[0.5, value]])).targets for value in (0.0, 3.0))
+    assert not torch.allclose(one["outcome"], other["outcome"])
+    assert torch.equal(one["score"], other["score"])
+    moved = network(x, covariates=torch.tensor([[2.0, 3.0]])).targets
+    assert not torch.allclose(one["score"], moved["score"])
+    assert build_network(network.shape.to_plain()).shape == network.shape

@@ -25,6 +25,50 @@ def test_recipes_that_ship_can_be_loaded(name):
     assert load_recipe(name).name == name
 
 
+#: Recipes with targets, the structures or lesions that they are about, and their covariates.
+WITH_TARGETS = {
+    "alzheimer": ({"diagnosis": "ordinal"}, ("hippocampus", "amygdala", "ventricle", "cortex"), ("age", "sex")),
+    "depression": ({"diagnosis": "binary", "severity": "continuous"}, ("habenula", "hippocampus"), ("age", "sex")),
+    "healthy": ({"age": "continuous", "sex": "binary"}, ("hippocampus",), ()),
+    "restingstate": ({"diagnosis": "binary"}, ("altered activity",), ("age", "sex")),
+    "schizophrenia": ({"diagnosis": "binary"}, ("hippocampus", "insula", "ventricle"), ("age", "sex")),
+    "stroke": ({"outcome": "binary", "nihss": "continuous"}, ("infarct core",), ("age", "nihss")),
+    "tbi": ({"injured": "binary"}, ("lesion",), ()),
+}
+
+
+def test_every_recipe_with_targets_is_on_the_list():
+    assert sorted(WITH_TARGETS) == [name for name in list_recipes() if load_recipe(name).targets]
+
+
+@pytest.mark.parametrize("name", WITH_TARGETS)
+def test_a_recipe_has_its_targets_structures_and_covariates_and_calls_answers_scores(name):
+    recipe, (targets, structures, covariates) = load_recipe(name), WITH_TARGETS[name]
+    assert {target.name: target.kind for target in recipe.targets} == targets
+    for word in structures:
+        assert any(word in region.name for region in recipe.regions), word
+    assert recipe.learning.covariates == covariates
+    assert "score" in recipe.description
+    assert "diagnosis of" not in f"{recipe.title} {recipe.description}"
+
+
+@pytest.mark.parametrize("name", ["alzheimer", "schizophrenia", "depression"])
+def test_a_diagnosis_has_a_limit_above_which_it_is_doubted(name):
+    assert load_recipe(name).targets[0].suspicious_above == 0.95
+
+
+def test_the_nihss_is_hidden_from_its_own_head_and_read_for_the_outcome():
+    recipe = load_recipe("stroke")
+    assert [recipe.hidden_from(target) for target in recipe.targets] == [(), (1,)]
+
+
+def test_a_recipe_without_a_target_reads_it_as_no_covariate_either():
+    recipe = load_recipe("stroke")
+    assert recipe.with_targets(["outcome"]).learning.covariates == ("age",)
+    assert recipe.with_targets(()).learning.covariates == ()
+    assert recipe.with_targets(["outcome", "nihss"]) is recipe
+
+
 def test_habenula_swaps_left_and_right():
     assert load_recipe("habenula").swap() == [1, 0]
 

@@ -219,3 +219,11 @@ def test_subsets_name_the_sequences_that_were_there(page):
 
 def test_bundle_is_shown_with_its_command(page):
     assert "tandem BIDS OUT participant --bundle OUT/bundles/ms" in page
+
+
+def test_what_should_be_doubted_stands_above_everything(tmp_path):
+    text = "Folds at random: The AUC for diagnosis is 0.990, more than the literature supports (about 0.95)"
+    page = written(tmp_path, {**rich(), "suspicions": [text]})
+    assert page.index("Doubt these figures.") < page.index('id="findings"')
+    assert text in page
+    assert "Doubt these figures." not in written(tmp_path, rich())

@@ -115,3 +115,11 @@ def test_every_scan_of_the_training_side_is_read_as_prediction_sees_it():
     with torch.no_grad():
         direct = network(torch.from_numpy(scans[2].stack)[None], torch.ones(1, 1), torch.ones(1, 1)).targets["age"]
     assert told_by(network, read, "age")[2, 0] == pytest.approx(float(direct), rel=1e-4)
+
+
+def test_a_head_is_not_solved_by_a_covariate_that_is_hidden_from_it():
+    network = network_for(HeadShape("age", "continuous", 1, hidden=(0,)))
+    read, rng = drawn(network, 4)
+    truth = (3 * read.late[:, 1] + rng.normal(0, 0.3, 60))[:, None]
+    fit_heads(network, [AGE], truth, PEOPLE, read, scalings={"age": AGE.behaviour.fit(truth, 0)}, levels={})
+    assert not network.heads["age"].late.weight[:, 1:].any()

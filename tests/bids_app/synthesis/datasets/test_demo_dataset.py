@@ -18,10 +18,11 @@ from bids_app.cohort.labels import find_labels
 from bids_app.errors import CannotWrite, UsageError
 from bids_app.recipes.recipe import load_recipe
 from bids_app.synthesis.datasets import demo_dataset
-from bids_app.synthesis.datasets.demo_cohorts import COHORTS, GENERATORS, STROKE, DemoPlan
+from bids_app.synthesis.datasets.demo_cohorts import COHORTS, GENERATORS, SEVERITY, STROKE, DemoPlan
 from bids_app.synthesis.datasets.demo_dataset import LATENTS, write_demo
 from bids_app.synthesis.datasets.demo_images import draw_participant, eloquent, protocol
 from bids_app.synthesis.heads.placed import from_mni
+from bids_app.synthesis.heads.structures import part_names
 from tests.phantoms import checksums
 
 SPACING = 5.0
@@ -69,14 +70,14 @@ def test_every_cohort_has_its_images_its_truth_and_words_for_each_column(cohorts
         assert {array(hard).shape, array(soft).shape[:3]} == shapes
         labelled, filled = array(hard) > 0, array(soft).sum(-1) >= 0.5
         assert (labelled == filled).mean() > 0.999
-        assert set(np.unique(array(hard))) <= set(range(8))
+        assert set(np.unique(array(hard))) <= {0, *part_names(kind.structures)}
         assert labelled.any()
     for table in (root / "participants.tsv", manual / "latents.tsv"):
         told = json.loads(table.with_suffix(".json").read_text())
         assert set(rows(table)[0]) == {"participant_id", *told}
     for row in rows(root / "participants.tsv"):
         for column, meaning in json.loads((root / "participants.json").read_text()).items():
-            assert row[column] in meaning.get("Levels", {row[column]: ""})
+            assert row[column] in meaning.get("Levels", {row[column]: ""}) or row[column] == "n/a"
 
 
 @pytest.mark.parametrize("name", COHORTS)
@@ -158,6 +159,46 @@ def test_the_outcome_has_the_probability_that_its_logit_says():
     assert np.array_equal(poor, [row["mrs"] >= 3 for row in drawn])
 
 
+def test_the_command_says_which_recipe_can_be_trained_on_the_cohort(tmp_path, capsys):
+    assert main(["demo", "--cohort", "schizophrenia", "-n", "1", "--spacing", "6", str(tmp_path / "d")]) == 0
+    labels = tmp_path / "d" / "derivatives" / "manual"
+    assert f"train --recipe schizophrenia -d manual={labels}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["alzheimer", "schizophrenia", "tbi", "stroke"])
+def test_a_cohort_has_the_labels_and_columns_of_its_recipe(cohorts, name):
+    recipe, root = load_recipe(name), cohorts(name)
+    (path, wrong), columns = (
+        find_labels(recipe, root / "derivatives/manual", "02", None),
+        rows(root / "participants.tsv"),
+    )
+    assert wrong is None
+    there = set(np.unique(array(path)).tolist())
+    # a small lesion fills half of no voxel of 5 mm
+    assert there <= {0, 1} if recipe.labels.suffix == "mask" else there > {region.index for region in recipe.regions}
+    told = json.loads((root / "participants.json").read_text())
+    for target in recipe.targets:
+        assert target.source in columns[0]
+        assert set(target.levels) <= set(told[target.source].get("Levels", target.levels))
+    assert set(recipe.learning.covariates) <= set(columns[0])
+
+
+def test_people_who_were_not_injured_have_no_lesion_and_no_outcome():
+    control, injured = (draw_participant(DemoPlan("tbi", n=2, spacing=6.0, seed=2), index) for index in (0, 1))
+    assert (control.row["diagnosis"], injured.row["diagnosis"]) == ("control", "injury")
+    assert control.row["outcome"] == "n/a"
+    assert injured.row["outcome"] in ("favourable", "unfavourable")
+    assert not control.pathology.labelled().any()
+
+
+def test_severity_is_known_of_the_depressed_alone_and_falls_with_the_habenulae():
+    control, ill = (draw_participant(DemoPlan("depression", n=2, spacing=6.0, seed=2), index) for index in (0, 1))
+    assert control.row["severity"] == "n/a"
+    assert 0 <= float(ill.row["severity"]) <= 52
+    small, large = (SEVERITY.latent({"age": 50.0, "habenula_left_ml": v, "habenula_right_ml": v}) for v in (0.01, 0.02))
+    assert small > large
+
+
 def test_the_motor_tract_weighs_more_than_the_rest_of_the_brain():
     capsule, frontal = (torch.tensor(from_mni(point)).reshape(1, 1, 1, 3) for point in ((-23, -14, 8), (20, 50, 10)))
     assert float(eloquent(capsule)) > 0.9
@@ -227,5 +268,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
 def test_the_command_writes_the_cohort_and_says_what_to_run_next(tmp_path, capsys):
     command = ["demo", "--cohort", "healthy", "-n", "1", "--spacing", "6", "--generator", "test", str(tmp_path / "d")]
     assert main(command) == 0
-    assert "participant --recipe anatomical" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "participant --recipe anatomical" in said
+    assert "train --recipe" not in said
     assert "anatomy procedural" in (tmp_path / "d" / "README").read_text()
