@@ -123,8 +123,9 @@ def answer_all(
         for name, folders in from_masks(scans, alone, recipe, home, people, done[MULTI][-1]).items():
             done.setdefault(name, []).extend(folders)
         control = dealt_anew(scans, group, number, options.seed)
-        for name, folders in from_masks(control, alone, recipe, home / "permuted", people).items():
-            done.setdefault(f"permuted, {name}", []).extend(folders)
+        name = TRUE + LESION_PLACES  # a model of one column keeps its order or turns it round, and says nothing
+        dealt = from_masks(control, alone, recipe, home / "permuted", people)[name]
+        done.setdefault(f"permuted, {name}", []).extend(dealt)
     done |= from_masks(scans, split, recipe, home, people)
     return done | {COVARIATES: answer_baseline(COVARIATES, scans, split, recipe, home / COVARIATES)}
 
