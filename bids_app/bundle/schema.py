@@ -112,6 +112,7 @@ class Network(_Strict):
     reads_features: bool = False
     gradient: Literal["all", "features", "none"] = "all"
     slices: Annotated[int, Field(ge=1, le=9)] = 1
+    cells: Annotated[int, Field(ge=0, le=16)] = 0
     members: Annotated[int, Field(ge=1, le=100)] = 1
 
 

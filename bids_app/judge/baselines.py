@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from bids_app.scans.scan import Scan
 
 #: Rows of numbers of those who train and of those who are tested, for a target.
 Columns = Callable[[Sequence[Scan], Sequence[Scan], Target], tuple[np.ndarray, np.ndarray]]
+#: Target, columns and values of those who train, columns of others: logits or values of the others, ``(m, outputs)``.
+Fit = Callable[[Target, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 VOLUMES, COVARIATES, BOTH = "volumes", "covariates", "volumes-and-covariates"
 
 
@@ -39,17 +41,33 @@ def measured_volumes(
     Give the answers of an arm that learned no target: a network that learned both has seen, in its other folds, the
     targets of those it is tested on here, and its masks could tell.
     """
-    paths, found = answer_paths([answers] if isinstance(answers, Path) else answers), {}
+    found = {}
+    for scan, decided in decided_masks(scans, answers, recipe, threshold=threshold):
+        counts = np.bincount(decided.ravel(), minlength=len(recipe.regions) + 1)[1:]
+        found[scan.key] = counts * float(scan.spacing) ** 3
+    return found
+
+
+def decided_masks(
+    scans: Sequence[Scan],
+    answers: Path | Sequence[Path],
+    recipe: Recipe,
+    *,
+    threshold: float | Mapping[str, float] = 0.5,
+) -> Iterator[tuple[Scan, np.ndarray]]:
+    """Every scan that was answered, and the region of each voxel: its position from 1, 0 for none, ``(x, y, z)``.
+
+    Raises:
+        TrainingError: an answer has no regions.
+    """
+    paths = answer_paths([answers] if isinstance(answers, Path) else answers)
     for scan in scans:
         if scan.key not in paths:
             continue
         parts = read_answer(paths[scan.key])
         if "probability" not in parts:
             raise TrainingError(f"the answer {paths[scan.key]} has no regions; give those of an arm that segments")
-        decided = decide(parts["probability"].astype(np.float32), recipe, threshold)
-        counts = np.bincount(decided.ravel(), minlength=len(recipe.regions) + 1)[1:]
-        found[scan.key] = counts * float(scan.spacing) ** 3
-    return found
+        yield scan, decide(parts["probability"].astype(np.float32), recipe, threshold)
 
 
 def answer_baseline(
@@ -89,12 +107,15 @@ def answer_baseline(
     return answer_with(both, scans, split, recipe, folder)
 
 
-def answer_with(columns: Columns, scans: Sequence[Scan], split: Split, recipe: Recipe, folder: Path) -> list[Path]:
+def answer_with(
+    columns: Columns, scans: Sequence[Scan], split: Split, recipe: Recipe, folder: Path, *, fit: Fit | None = None
+) -> list[Path]:
     """As `answer_baseline`, with columns that may be fitted on those who train.
 
     Args:
         columns: given the scans that train and those that are tested, a row of numbers for each of either; NaN where
             not known. It sees no value of the target.
+        fit: the model; `fit_and_answer` where not given.
     """
     folders = []
     for fold in split.folds:
@@ -107,7 +128,7 @@ def answer_with(columns: Columns, scans: Sequence[Scan], split: Split, recipe: R
             if not known or not test:
                 continue
             (x, new), y = columns(known, test, target), np.array([scan.targets[position] for scan in known])
-            logits = fit_and_answer(target, x, y, new)
+            logits = (fit or fit_and_answer)(target, x, y, new)
             for scan, row in zip(test, logits, strict=True):
                 answers[scan.key][f"target_{target.name}"] = row.astype(np.float32)
         folders.append(_write(folder, fold, answers))

@@ -27,6 +27,7 @@ from bids_app.judge.baselines import answer_baseline, baselines_of, measured_vol
 from bids_app.judge.compare import compare_arms, on_common_sessions
 from bids_app.judge.connectivity import answer_functional, evidence_of, functional_baselines
 from bids_app.judge.out_of_fold import calibrate_out_of_fold
+from bids_app.judge.places import LESION_PLACES, answer_places, measured_places
 from bids_app.judge.suspicion import CONFOUNDS, answer_confounds, suspicions
 from bids_app.predict.vote import fit_familiarity
 from bids_app.scans.scan import Scan, load_scan
@@ -169,8 +170,8 @@ def compared(course: Course, recipe: Any, evaluations: dict[str, Evaluation], se
 
 
 def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Evaluation]:
-    """What volumes and covariates alone would answer, on the same folds; and where there are resting-state series,
-    connectivity, and age, sex and motion alone.
+    """What volumes and covariates alone would answer, on the same folds; of lesions also where they lie; and where
+    there are resting-state series, connectivity, and age, sex and motion alone.
 
     Volumes are those that an arm without targets measured, where there is one: a network that learned both has seen
     in its other folds the targets of those it is tested on.
@@ -181,8 +182,13 @@ def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Ev
     segmenting = [arm.name for arm in course.arms if arm.segmentation and not arm.permuted]
     if recipe.regions and segmenting:
         arm = SEGMENTATION_ONLY if SEGMENTATION_ONLY in segmenting else segmenting[0]
-        tasks = first_repeat(done(course.tasks_of(name, arm)), split)
-        volumes = measured_volumes(scans, [Path(task.out) / FULL for task in tasks], recipe)
+        answers = [Path(task.out) / FULL for task in first_repeat(done(course.tasks_of(name, arm)), split)]
+        volumes = measured_volumes(scans, answers, recipe)
+        if recipe.lesions_only and recipe.targets:
+            places, folder = measured_places(scans, answers, recipe), course.folder / "baselines" / name / LESION_PLACES
+            shutil.rmtree(folder, ignore_errors=True)
+            placed = answer_places(scans, folds, recipe, folder, places=places, volumes=volumes)
+            found[LESION_PLACES] = evaluate_answers(scans, placed, recipe)
     for baseline in baselines_of(recipe):
         folder = course.folder / "baselines" / name / baseline
         shutil.rmtree(folder, ignore_errors=True)

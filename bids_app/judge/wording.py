@@ -17,6 +17,7 @@ NAMES = {
     "volumes": "volumes with a linear model",
     "covariates": "covariates alone",
     "volumes-and-covariates": "volumes and covariates with a linear model",
+    "lesion-places": "places and volumes of lesions and covariates with a linear model",
     "connectivity": "correlations between regions with a linear model",
     "connectivity-tangent": "connectivity in tangent space with a linear model",
     "age-sex-site": "age, sex and site with a linear model",

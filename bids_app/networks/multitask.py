@@ -80,6 +80,7 @@ class NetworkShape:
     reads_features: bool = False
     gradient: str = "all"
     slices: int = 1
+    cells: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
@@ -105,7 +106,7 @@ class NetworkShape:
     @property
     def blocks_read(self) -> dict[str, slice]:
         """With ``reads_features``: which columns of what a head reads of the image are of which kind."""
-        columns = measured_columns(self.classes - 1, self.dimensions, self.sequences)
+        columns = measured_columns(self.classes - 1, self.dimensions, self.sequences, self.cells)
         measured = max(block.stop for block in columns.values())
         widths = [self.filters * 2**level for level in range(min(LEVELS, len(self.blocks) - 1))]
         return {**columns, "features": slice(measured, measured + (self.classes - 1) * sum(widths))}
@@ -308,7 +309,7 @@ class MultiTaskNet(nn.Module):
         if self.shape.gradient == "none":
             levels = [level.detach() for level in levels]
         slices = self.shape.slices
-        return read(logits, levels, x[:, slices // 2 :: slices])
+        return read(logits, levels, x[:, slices // 2 :: slices], self.shape.cells)
 
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None

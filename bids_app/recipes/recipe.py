@@ -151,8 +151,9 @@ class NetworkSpec(Part):
     """Shape of the residual U-Net: filters at full resolution, blocks per level, scales with a loss of their own.
 
     ``fold``: voxels per axis that are folded into channels before the first convolution. ``dropout``: before a
-    target's head. ``head``: what a target's head reads: ``regions`` (amount, place, brightness of each, and features
-    pooled in it), linear and solved exactly at the end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
+    target's head. ``head``: what a target's head reads: ``regions`` (amount, place, brightness of each, features pooled
+    in it, and where all are lesions how much lies in each cell of the field of view), linear and solved exactly at the
+    end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
     whole head at once. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
     the middle one, and the others lie above and below it at the grid's spacing.
@@ -300,6 +301,11 @@ class Recipe(Part):
                 regions.append(region.model_copy(update=more))
         grid = self.needed_grid.model_copy(update={"kind": "sides"})
         return self.model_copy(update={"grid": grid, "regions": tuple(regions)})
+
+    @property
+    def lesions_only(self) -> bool:
+        """Whether there are regions, and all of them are lesions: what counts is also where they lie."""
+        return bool(self.regions) and all(region.kind == "lesion" for region in self.regions)
 
     @property
     def flat(self) -> bool:

@@ -11,6 +11,10 @@ import numpy as np
 PENALTIES = np.logspace(-4, 1.5, 18)
 
 
+#: A participant whose own answer leaves less of them out than this cannot be left out.
+TINY = 1e-12
+
+
 @dataclass(frozen=True)
 class RidgeFit:
     """A linear model of several columns of truth.
@@ -46,13 +50,15 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, people: Sequence[str]) -> RidgeFit:
     values, vectors = np.linalg.eigh(kernel / scale)
     groups = [np.flatnonzero(np.asarray(people) == person) for person in dict.fromkeys(people)]
     best: tuple[float, float, np.ndarray] | None = None
+    alone = len(groups) == n
     for penalty in PENALTIES:
-        hat = (vectors * (values / (values + penalty))) @ vectors.T + 1 / n
-        away = y - hat @ y
-        left = np.empty_like(y, dtype=float)
-        for rows in groups:
-            inside = np.eye(len(rows)) - hat[np.ix_(rows, rows)]
-            left[rows] = y[rows] - np.linalg.lstsq(inside, away[rows], rcond=None)[0]
+        shrunk = values / (values + penalty)
+        if alone:  # the diagonal is enough
+            inside = 1 - (vectors**2 @ shrunk + 1 / n)
+            away = b - vectors @ (shrunk[:, None] * (vectors.T @ b))
+            left = y - away / np.maximum(inside, TINY)[:, None]
+        else:
+            left = _left_out(y, (vectors * shrunk) @ vectors.T + 1 / n, groups)
         error = float(((y - left) ** 2).mean())
         if best is None or error < best[0]:
             best = (error, float(penalty), left)
@@ -60,6 +66,15 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, people: Sequence[str]) -> RidgeFit:
     dual = (vectors / (values + best[1])) @ (vectors.T @ b) / scale
     weights = a.T @ dual
     return RidgeFit(weights, level - middle @ weights, best[2], best[0])
+
+
+def _left_out(y: np.ndarray, hat: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """What each participant would have been told without all of their own rows."""
+    away, left = y - hat @ y, np.empty_like(y, dtype=float)
+    for rows in groups:
+        inside = np.eye(len(rows)) - hat[np.ix_(rows, rows)]
+        left[rows] = y[rows] - np.linalg.lstsq(inside, away[rows], rcond=None)[0]
+    return left
 
 
 #: Slopes of left-out answers are drawn towards 0 as by a normal distribution of this spread, so that a few participants

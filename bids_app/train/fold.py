@@ -117,6 +117,7 @@ class Trial:
 
         from bids_app.networks.losses import SEGMENTATION, Balance
         from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
+        from bids_app.networks.reading import CELLS_PER_AXIS
 
         plan, arm = self.plan, self.arm
         heads = tuple(HeadShape(t.name, t.kind, self.outputs_of(t), self.recipe.hidden_from(t)) for t in self.targets)
@@ -138,6 +139,7 @@ class Trial:
             sided=self.recipe.network.sided,
             partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
             slices=self.recipe.network.slices,
+            cells=CELLS_PER_AXIS if by_region and self.recipe.lesions_only else 0,
         )
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)

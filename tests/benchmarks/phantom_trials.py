@@ -87,6 +87,7 @@ def train_and_answer(
     seed: int,
     subsets: Iterable[Sequence[str]] = (),
     start: Path | None = None,
+    scans_at: Path | None = None,
 ) -> Path:
     """Train one arm on all of ``train`` and answer for ``test``; one that is done already is left as it is.
 
@@ -95,11 +96,12 @@ def train_and_answer(
         seed: of weights, order and augmentation: the same for every arm.
         subsets: choices of sequences that are answered too.
         start: folder of the training whose encoder is frozen.
+        scans_at: where scans are kept, in place of beside the arm.
 
     Returns:
         Folder of the training: ``answers``, and ``answers_T1w+T2w`` and so on for the subsets.
     """
-    scans = out.parent / "scans"
+    scans = scans_at or out.parent / "scans"
     for scan in (*train, *test):
         if not (scans / f"{scan.key}.npz").is_file():
             save_scan(scan, scans)

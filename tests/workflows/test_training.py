@@ -14,6 +14,7 @@ from bids_app.bundle.bundle import load_bundle
 from bids_app.cli.main import main
 from bids_app.errors import DataError, LeakageError, UsageError
 from bids_app.measure.overlap import dice
+from bids_app.networks.reading import CELLS_PER_AXIS
 from bids_app.settings import from_plain
 from bids_app.train.course import set_out
 from tests.workflows.small_cohort import small_recipe, write_small_cohort
@@ -60,7 +61,8 @@ def test_the_comparison_says_what_was_shown_and_judges_its_control(trained):
     found = results_of(trained)
     assert found["controls"] is not None
     compared = {row["arm"] for row in found["comparison"]["folds"]["rows"]}
-    assert {"segmentation-only", "target-only", "frozen-encoder"} <= compared
+    assert {"segmentation-only", "target-only", "frozen-encoder", "lesion-places"} <= compared
+    assert set(found["baselines"]) == {"volumes", "covariates", "volumes-and-covariates", "lesion-places"}
     assert "no site was left out" in " ".join(found["sentences"])
 
 
@@ -90,6 +92,11 @@ def evaluation(trained: Path, data: Path, out: Path) -> list[str]:
     folder = str(trained / "out" / "training" / "balls" / "bundle")
     manual = f"manual={data}/bids/derivatives/manual"
     return ["bundle", "evaluate", folder, str(data / "bids"), str(out), "-d", manual, "-w", str(out / "w")]
+
+
+def test_heads_of_lesions_read_where_they_lie(trained):
+    bundle = trained / "out" / "training" / "balls" / "bundle"
+    assert json.loads((bundle / "network.json").read_text())["cells"] == CELLS_PER_AXIS
 
 
 def test_a_bundle_is_not_evaluated_on_those_who_trained_it(trained, tmp_path, capfd):

@@ -12,6 +12,7 @@ from bids_app.synthesis.heads.labelmaps import LABELS, POSITION, TISSUE, mirror_
 from bids_app.synthesis.heads.placed import PlacedMap, tissue_of_labels
 from bids_app.synthesis.pathology.compartments import Pathology
 from bids_app.synthesis.pathology.pathology import draw_pathology
+from bids_app.synthesis.pathology.stroke import Core
 from bids_app.synthesis.scanner.generator import textured
 from bids_app.synthesis.scanner.physics import PulseSequence, Tissue, pulse_sequence, signal, tissues, varied
 
@@ -81,6 +82,7 @@ class PathologyPainter:
         sequences: names as `physics.pulse_sequence` knows them.
         spacing: of the scans, mm.
         shapes: masks of real strokes, or None.
+        core: somebody's own infarct, see `draw_pathology`, or None.
         drawn: of the last call, what was painted.
     """
 
@@ -89,13 +91,14 @@ class PathologyPainter:
     sequences: tuple[str, ...]
     spacing: float
     shapes: Sequence[torch.Tensor] | None = None
+    core: Core | None = None
     drawn: Pathology | None = None
 
     def __call__(self, labels: torch.Tensor, at: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         field = FIELDS[int(torch.randint(len(FIELDS), (), generator=generator))]
         numbers = torch.tensor(LABELS)[labels.long()]
         tissue = tissue_of_labels(numbers, self.spacing, self.placed.places(at))
-        self.drawn = draw_pathology(self.kind, tissue, generator, field_tesla=field, shapes=self.shapes)
+        self.drawn = draw_pathology(self.kind, tissue, generator, field_tesla=field, shapes=self.shapes, core=self.core)
         person = draw_relaxation(field, generator)
         images = []
         for name in self.sequences:

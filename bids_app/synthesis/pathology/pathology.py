@@ -17,7 +17,7 @@ from bids_app.synthesis.pathology.compartments import Lesions, Pathology
 from bids_app.synthesis.pathology.injury import draw_injury
 from bids_app.synthesis.pathology.plaques import draw_healthy, draw_plaques
 from bids_app.synthesis.pathology.shapes import Canvas
-from bids_app.synthesis.pathology.stroke import draw_stroke
+from bids_app.synthesis.pathology.stroke import Core, draw_stroke
 from bids_app.synthesis.pathology.tumours import draw_glioma, draw_schwannoma
 from bids_app.synthesis.scanner.physics import FIELDS
 
@@ -48,6 +48,7 @@ def draw_pathology(
     *,
     field_tesla: float = 3.0,
     shapes: Sequence[torch.Tensor] | None = None,
+    core: Core | None = None,
 ) -> Pathology:
     """Draw what one participant has.
 
@@ -57,21 +58,25 @@ def draw_pathology(
         generator: where the randomness comes from.
         field_tesla: of the scanner; what is drawn does not depend on it, `Compartment.relaxation` does.
         shapes: masks of real strokes (`shapes.load`), of which a stroke takes one half of the time.
+        core: of a stroke, the infarct that it has, in place of one that is drawn.
 
     Raises:
-        UsageError: no such kind or field, or tissue whose parts do not fit.
+        UsageError: no such kind or field, a core of what is no stroke, or tissue whose parts do not fit.
     """
     if kind not in _DRAW:
         raise UsageError(f"there is no pathology {kind!r}; there are {', '.join(KINDS)}")
     if field_tesla not in FIELDS:
         raise UsageError(f"a scanner has {', '.join(f'{f:g}' for f in FIELDS)} T, not {field_tesla!r}")
+    if core is not None and kind != "stroke":
+        raise UsageError(f"a core is that of a stroke; the pathology {kind!r} has none")
     shape = tuple(placed.ventricle.shape)
     if tuple(placed.tissue.shape) != (3, *shape) or tuple(placed.at.shape) != (*shape, 3) or not placed.spacing > 0:
         raise UsageError(
             f"a head has tissue (3, x, y, z), ventricles (x, y, z), places (x, y, z, 3) and a spacing above 0; here "
             f"are {tuple(placed.tissue.shape)}, {shape}, {tuple(placed.at.shape)} and {placed.spacing:g} mm"
         )
-    parts, latents = _DRAW[kind](Canvas(placed, generator), shapes=shapes)
+    given = {} if core is None else {"core": core}
+    parts, latents = _DRAW[kind](Canvas(placed, generator), shapes=shapes, **given)
     parts = [part for part in parts if float(part.share.amax()) > 0.01]
     drawn = Pathology(tuple(parts), {}, shape)
     volume = float(drawn.labelled().sum()) * placed.spacing**3 / 1000 if REGIONS[kind] else 0.0

@@ -7,7 +7,7 @@ numbers chosen here; middle cerebral infarcts are the most frequent, as everywhe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,13 +46,17 @@ PILE_UP = (((44.0, -10.0, -26.0), (9.0, 16.0, 7.0)), ((12.0, 40.0, -20.0), (9.0,
 PILE_UP_CHANCE, PILE_UP_ML, PILE_UP_DENSITY = 0.6, (0.1, 3.0), (1.1, 4.0)
 
 
-def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None) -> Lesions:
-    """Older damage below, the acute infarct above it."""
+#: Share of an infarct at places as `PlacedTissue.at` counts them: ``(..., 3)`` to ``(...)``.
+Core = Callable[[torch.Tensor], torch.Tensor]
+
+
+def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None, core: Core | None = None) -> Lesions:
+    """Older damage below, the acute infarct above it: one that is drawn, or the ``core`` of somebody where it lies."""
     g = canvas.generator
     parts = draw_mimics(canvas, spaces=4.0, caps=0.6, flow=0.2)
     if chance(g, PILE_UP_CHANCE):
         parts += _pile_up(canvas)
-    acute = chance(g, ACUTE)
+    acute = chance(g, ACUTE) or core is not None
     latents = {"shine_through": 0.0}
     if chance(g, OLD_BESIDE if acute else OLD_ALONE):
         share = _old(canvas)
@@ -61,13 +65,13 @@ def draw_stroke(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None)
     if chance(g, CAVITY):
         parts += _cavity(canvas)
     if acute:
-        share, facts = _infarct(canvas, shapes)
+        share, facts = _infarct(canvas, shapes) if core is None else (core(canvas.placed.at), {})
         hours = float(uniform(g, 1.0, 36.0))
         diffusivity, rise = float(uniform(g, 0.3, 0.6)), 1 + min(0.007 * hours, 0.25)
         kinds = [drawn(name, g, 0.04, diffusivity=diffusivity) for name in ("core", "core in white matter")]
         kinds = [replace(kind, t2_ms=kind.t2_ms * rise) for kind in kinds]
         _, grey, inner = canvas.placed.tissue
-        over = share * inner / (grey + inner).clamp_min(1e-3)
+        over = share * inner / (grey + inner).clamp_min(1e-3)  # all of a core shows, where this head has fluid too
         under = (share - over) / (1 - over).clamp_min(1e-3)
         parts += [Compartment("core", s, 1, kind) for s, kind in zip((under, over), kinds, strict=True)]
         latents |= facts

@@ -164,14 +164,14 @@ def draw_scans(
         if mirrored:
             found, at = mirror_table().to(found.device)[found.long()].flip(0), at.flip(1)
         painter = paint or random_brightness(sequences, how)
-        clean = _painted(label_map, found, at, spacing, painter, generator, mirrored=mirrored)
+        clean = painted(label_map, found, at, spacing, painter, generator, mirrored=mirrored)
         images.append(scan_all(clean, found, spacing, how, generator, units=units))
         labels.append(found)
         places.append(at)
     return DrawnScans(torch.stack(images), torch.stack(labels), torch.stack(places))
 
 
-def _painted(
+def painted(
     label_map: LabelMap,
     labels: torch.Tensor,
     at: torch.Tensor,
@@ -179,7 +179,7 @@ def _painted(
     paint: Painter,
     generator: torch.Generator,
     *,
-    mirrored: bool,
+    mirrored: bool = False,
 ) -> torch.Tensor:
     """Brightness before the scanner; where voxels are much larger than the map's, the mean of four places in each.
 

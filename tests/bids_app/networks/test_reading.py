@@ -7,7 +7,7 @@ import torch
 
 from bids_app.networks.heads import FAR, LinearHead
 from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, build_network
-from bids_app.networks.reading import measured, measured_columns, pooled, read
+from bids_app.networks.reading import LEAST_OF_CELL, in_cells, measured, measured_columns, pooled, read
 
 SHAPE = NetworkShape(
     2, 3, filters=4, blocks=(1, 1, 1), heads=(HeadShape("age", "continuous", 1),), covariates=1, reads_features=True
@@ -74,6 +74,35 @@ def test_readings_have_the_width_that_the_shape_says_in_three_and_two_dimensions
         assert build_network(network.shape.to_plain()).shape == network.shape
         alone, beside = network(x).targets["age"], network(x, covariates=torch.tensor([[2.0]])).targets["age"]
         assert alone.shape == beside.shape == (1, 1)
+
+
+def test_a_cell_says_how_much_of_it_a_region_fills():
+    shares = torch.zeros(1, 2, 8, 8, 12)
+    shares[0, 1, :4, 4:, :6] = 1.0  # half of one cell's height too: cells are 4 x 4 x 6
+    shares[0, 1, 4:, :4, :3] = 1.0
+    found = in_cells(shares, 2)[0].reshape(2, 2, 2, 2)
+    nothing, all_of_it = (torch.tensor([0.0, 1.0]) + LEAST_OF_CELL).log().tolist()
+    middle = torch.tensor(LEAST_OF_CELL).log().item() / 2
+    assert found[0].unique().tolist() == pytest.approx([nothing - middle])
+    assert found[1, 0, 1, 0].item() == pytest.approx(all_of_it - middle, abs=1e-4)
+    assert found[1, 1, 0, 0].item() == pytest.approx(torch.tensor(0.5).log().item() - middle, abs=1e-3)
+    assert (found[1] > nothing - middle + 1).sum() == 2
+    assert in_cells(shares[..., 0], 4).shape == (1, 2 * 16)
+    doubted = shares.clamp_min(0.4)  # a haze of what is less likely than not
+    assert torch.equal(in_cells(doubted, 2), in_cells(shares, 2))
+
+
+def test_cells_are_read_between_what_is_measured_and_what_is_learned():
+    network = MultiTaskNet(NetworkShape(**{**SHAPE.__dict__, "cells": 2})).eval()
+    x = torch.randn(1, 2, 16, 16, 16)
+    levels = network.ascend(network.encode(x))
+    logits = network.logits_of(levels)[0]
+    found = network.readings(x, levels, logits)
+    assert found.shape == (1, network.shape.readings)
+    assert network.shape.readings == SHAPE.readings + 2 * 8
+    cells = in_cells(logits.softmax(1)[:, 1:], 2)
+    assert torch.allclose(found[:, network.shape.blocks_read["cells"]], cells, atol=1e-5)
+    assert "cells" not in SHAPE.blocks_read  # bundles from before have none
 
 
 def test_a_linear_head_knows_what_is_usual_and_cuts_what_is_not():

@@ -161,3 +161,8 @@ def test_a_recipe_that_is_located_wrongly_is_refused(change, match):
     content = load_recipe("hippocampus").model_dump(mode="json") | change
     with pytest.raises(RecipeError, match=match):
         parse_recipe(content, source="own.toml")
+
+
+@pytest.mark.parametrize(("name", "lesions"), [("stroke", True), ("tumour", True), ("healthy", False)])
+def test_a_recipe_knows_whether_it_looks_for_lesions_alone(name, lesions):
+    assert load_recipe(name).lesions_only is lesions

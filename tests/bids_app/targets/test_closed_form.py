@@ -15,9 +15,10 @@ def people_and_columns(n: int = 40, columns: int = 12, seed: int = 0):
     return x, (x[:, :1] - 0.5 * x[:, 1:2] + rng.normal(0, 0.3, (n, 1)) + 2), rng
 
 
-def test_left_out_answers_are_those_of_a_model_without_the_person():
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_left_out_answers_are_those_of_a_model_without_the_person(sessions):
     x, y, _ = people_and_columns()
-    people = [f"sub-{n // 2}" for n in range(len(x))]  # two sessions each
+    people = [f"sub-{n // sessions}" for n in range(len(x))]
     fit = fit_ridge(x, y, people)
     kernel = (x - x.mean(0)) @ (x - x.mean(0)).T
     scale = np.trace(kernel) / len(x)
