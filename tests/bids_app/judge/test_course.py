@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from bids_app.bundle.bundle import load_bundle
-from bids_app.judge.course import functional_evaluations, judge, scans_of
+from bids_app.judge.beside import functional_evaluations, scans_of
+from bids_app.judge.course import judge
 from bids_app.train.fold import run_fold
 from tests.workflows.small_cohort import small_recipe, write_small_cohort
 from tests.workflows.test_training import settings_of
@@ -36,7 +37,7 @@ def test_five_people_are_one_fold_each(tmp_path, monkeypatch):
         run_fold(task)
     asked = {}
     doubt = lambda own, baselines, *_, **__: asked.update(baselines) or ["It is too good."]  # noqa: E731
-    monkeypatch.setattr("bids_app.judge.course.suspicions", doubt)
+    monkeypatch.setattr("bids_app.judge.beside.suspicions", doubt)
     told = judge(settings, course, [])
     found = json.loads((course.folder / "results.json").read_text())
     card = course.folder / "bundle" / "MODEL_CARD.md"
