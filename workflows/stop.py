@@ -21,6 +21,7 @@ GRACE_SECONDS = 2.0
 #: Tells a process which one started it.
 PARENT = "TANDEM_PARENT"
 LOOK_SECONDS = 0.05
+MOMENT_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -44,6 +45,16 @@ class Stop:
         """
         if self.number is not None:
             raise Stopped(self.number)
+
+    def comes(self) -> bool:
+        """Whether the run was asked to stop, now or within `MOMENT_SECONDS`.
+
+        A signal to the whole group may end a process that was just starting before this one has heard of it.
+        """
+        ends = time.monotonic() + MOMENT_SECONDS
+        while self.number is None and time.monotonic() < ends:
+            time.sleep(LOOK_SECONDS)
+        return self.number is not None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

@@ -58,7 +58,8 @@ def session_rows(settings: Settings, unit: Any, recipes: list, known: dict[tuple
             row["taken_as"] = texts
         others = [name for name in chosen.used() if name != group.reference]
         computed = [one.sequence for one in chosen.sequences if one.computed]
-        alike = (*(recipe.name for recipe in group.recipes), "with", *others, "of", *computed)
+        # a recipe as it was settled for these images: of one name, crops and whole heads go other ways
+        alike = (*(recipe.model_dump_json() for recipe in group.recipes), "with", *others, "of", *computed)
         if alike not in known:
             known[alike] = steps(settings, group.recipes, others, computed)
         row["steps"] = known[alike]

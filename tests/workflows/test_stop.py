@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.workflows.prepared import command, outputs, prepared_dataset
 from workflows.alone import run_alone
 from workflows.failure import failure_of, record_death
 from workflows.scratch import lock_of, run_folder
+from workflows.stop import Stop
 
 pytestmark = pytest.mark.faults
 
@@ -157,3 +159,10 @@ def test_a_session_that_an_interrupt_ended_before_it_could_say_so_is_interrupted
     status = read_status(settings.output_dir, "sub-01")
     assert (status.state, status.exit_code) == ("failed", ended)
     assert read_session(settings.output_dir, "sub-01").exit_code == ended
+
+
+def test_a_signal_that_is_heard_a_moment_later_counts_as_one():
+    stop = Stop()
+    assert not stop.comes()
+    threading.Timer(0.1, lambda: setattr(stop, "number", int(signal.SIGINT))).start()
+    assert stop.comes()

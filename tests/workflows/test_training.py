@@ -62,7 +62,8 @@ def test_the_comparison_says_what_was_shown_and_judges_its_control(trained):
     assert found["controls"] is not None
     compared = {row["arm"] for row in found["comparison"]["folds"]["rows"]}
     assert {"segmentation-only", "target-only", "frozen-encoder", "lesion-places"} <= compared
-    assert set(found["baselines"]) == {"volumes", "covariates", "volumes-and-covariates", "lesion-places"}
+    beside = {"volumes", "covariates", "volumes-and-covariates", "lesion-places", "age-sex-site"}
+    assert set(found["baselines"]) == beside
     assert "no site was left out" in " ".join(found["sentences"])
 
 
