@@ -46,15 +46,15 @@ class Stop:
         if self.number is not None:
             raise Stopped(self.number)
 
-    def comes(self) -> bool:
-        """Whether the run was asked to stop, now or within `MOMENT_SECONDS`.
+    def comes(self) -> int | None:
+        """The signal that asked the run to stop, now or within `MOMENT_SECONDS`; None where none came.
 
         A signal to the whole group may end a process that was just starting before this one has heard of it.
         """
         ends = time.monotonic() + MOMENT_SECONDS
         while self.number is None and time.monotonic() < ends:
             time.sleep(LOOK_SECONDS)
-        return self.number is not None
+        return self.number
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

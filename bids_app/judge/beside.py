@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,27 @@ def first_folds(split: Split) -> list[str]:
     return [fold.name for fold in split.folds if repeat_of(fold.name) == first]
 
 
+def first_split(split: Split) -> Split:
+    """The folds that together test everybody once, as a split."""
+    return Split(tuple(fold for fold in split.folds if fold.name in first_folds(split)), split.how)
+
+
 def first_repeat(tasks: Sequence[FoldTask], split: Split) -> list[FoldTask]:
     """Folds that together test everybody once."""
     names = set(first_folds(split))
     return [task for task in tasks if task.fold["name"] in names]
 
 
-def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Evaluation]:
+def answered(
+    course: Course, recipe: Any, split: str, baseline: str, scans: Sequence[Scan], answer: Callable[[Path], list[Path]]
+) -> Evaluation:
+    """What a baseline answers, in a folder of its own that is made anew, and how good that is."""
+    folder = course.folder / "baselines" / split / baseline
+    shutil.rmtree(folder, ignore_errors=True)
+    return evaluate_answers(scans, answer(folder), recipe)
+
+
+def baseline_evaluations(course: Course, recipe: Any, name: str, scans: Sequence[Scan]) -> dict[str, Evaluation]:
     """What volumes and covariates alone would answer, on the same folds; of lesions also where they lie; and where
     there are resting-state series, connectivity, and age, sex and motion alone.
 
@@ -57,23 +72,19 @@ def baseline_evaluations(course: Course, recipe: Any, name: str) -> dict[str, Ev
     in its other folds the targets of those it is tested on.
     """
     split = course.splits[name]
-    folds = Split(tuple(fold for fold in split.folds if fold.name in first_folds(split)), split.how)
-    scans, found, volumes = list(scans_of(course)), {}, None
+    folds, found, volumes = first_split(split), {}, None
     segmenting = [arm.name for arm in course.arms if arm.segmentation and not arm.permuted]
     if recipe.regions and segmenting:
         arm = SEGMENTATION_ONLY if SEGMENTATION_ONLY in segmenting else segmenting[0]
         answers = [Path(task.out) / FULL for task in first_repeat(done(course.tasks_of(name, arm)), split)]
         volumes = measured_volumes(scans, answers, recipe)
         if recipe.lesions_only and recipe.targets:
-            places, folder = measured_places(scans, answers, recipe), course.folder / "baselines" / name / LESION_PLACES
-            shutil.rmtree(folder, ignore_errors=True)
-            placed = answer_places(scans, folds, recipe, folder, places=places, volumes=volumes)
-            found[LESION_PLACES] = evaluate_answers(scans, placed, recipe)
+            places = measured_places(scans, answers, recipe)
+            answer = partial(answer_places, scans, folds, recipe, places=places, volumes=volumes)
+            found[LESION_PLACES] = answered(course, recipe, name, LESION_PLACES, scans, answer)
     for baseline in baselines_of(recipe):
-        folder = course.folder / "baselines" / name / baseline
-        shutil.rmtree(folder, ignore_errors=True)
-        folders = answer_baseline(baseline, scans, folds, recipe, folder, volumes=volumes)
-        found[baseline] = evaluate_answers(scans, folders, recipe)
+        answer = partial(answer_baseline, baseline, scans, folds, recipe, volumes=volumes)
+        found[baseline] = answered(course, recipe, name, baseline, scans, answer)
     return found | functional_evaluations(course, recipe, name, folds, scans)
 
 
@@ -81,6 +92,7 @@ def doubted(
     course: Course,
     recipe: Any,
     name: str,
+    scans: Sequence[Scan],
     evaluations: dict[str, Evaluation],
     baselines: dict[str, Evaluation],
     seed: int,
@@ -90,11 +102,8 @@ def doubted(
     own = evaluations.get(course.arms[0].name)
     if own is None or not own.targets:
         return []
-    split = course.splits[name]
-    folds = Split(tuple(fold for fold in split.folds if fold.name in first_folds(split)), split.how)
-    scans, folder = list(scans_of(course)), course.folder / "baselines" / name / CONFOUNDS
-    shutil.rmtree(folder, ignore_errors=True)
-    baselines[CONFOUNDS] = evaluate_answers(scans, answer_confounds(scans, folds, recipe, folder), recipe)
+    answer = partial(answer_confounds, scans, first_split(course.splits[name]), recipe)
+    baselines[CONFOUNDS] = answered(course, recipe, name, CONFOUNDS, scans, answer)
     return suspicions(own, baselines, recipe, seed)
 
 
@@ -106,10 +115,8 @@ def functional_evaluations(
     try:
         evidence = evidence_of(course.cohort.sessions)
         for baseline in functional_baselines(recipe, evidence):
-            folder = course.folder / "baselines" / name / baseline
-            shutil.rmtree(folder, ignore_errors=True)
-            folders = answer_functional(baseline, scans, folds, recipe, folder, evidence)
-            found[baseline] = evaluate_answers(scans, folders, recipe)
+            answer = partial(answer_functional, baseline, scans, folds, recipe, evidence=evidence)
+            found[baseline] = answered(course, recipe, name, baseline, scans, answer)
     except DataError as error:
         course.cohort.notes.append(f"baselines of resting-state series are left out: {error}")
     return found

@@ -81,8 +81,9 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
                     course, recipe, done(course.tasks_of(name, arm.name)), settings.random_seed
                 ),
             }
-        baselines[name] = baseline_evaluations(course, recipe, name)
-        doubts[name] = doubted(course, recipe, name, evaluations, baselines[name], settings.random_seed)
+        scans = list(scans_of(course))
+        baselines[name] = baseline_evaluations(course, recipe, name, scans)
+        doubts[name] = doubted(course, recipe, name, scans, evaluations, baselines[name], settings.random_seed)
         beside = {known: one for known, one in baselines[name].items() if known != CONFOUNDS}
         comparisons[name] = compared(course, recipe, {**evaluations, **beside}, settings.random_seed)
     results = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -82,9 +81,9 @@ class SessionProcess(SimpleInterface):
         status = read_status(settings.output_dir, session_key(participant, session))
         if status is not None and status.finished is not None and status.finished >= started:
             return
-        if STOP.comes():  # no time for a page: the same command goes on
+        if (number := STOP.comes()) is not None:  # no time for a page: the same command goes on
             status = status or start_status(participant, session, started=started)
-            stopped = Stopped(STOP.number or signal.SIGTERM)
+            stopped = Stopped(number)
             write_status(settings.output_dir, status.finish("failed", str(stopped), stopped.exit_code))
             return
         limit = self.inputs.memory_gb

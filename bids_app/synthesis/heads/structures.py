@@ -68,6 +68,7 @@ EFFECTS: dict[str, dict[str, float]] = {
 #: Below this height in MNI space, mm, and this near to the middle, fluid of the ventricles is the third one.
 THIRD_VENTRICLE_MM = (12.0, 5.0)
 SIDES = ("left", "right")
+FLUID, THIRD = "fluid around the brain", "third ventricle"
 PAIRS = {
     "lateral ventricle": (4, 43),
     "cerebral cortex": (3, 42),
@@ -164,18 +165,16 @@ def labelled_parts(varied: VariedBrain) -> tuple[tuple[int, ...], tuple[str, ...
     left = frame[..., 0] < 0
     parts = {name: torch.stack([share * left, share * ~left]) for name, share in whole.items()}
     parts |= {"hippocampus": varied.hippocampi, **varied.structures}
-    pairs = PAIRS | {name: solid.numbers for name, solid in SOLIDS.items()}
-    rows = [(24, "fluid around the brain", fluid - ventricle), (14, "third ventricle", ventricle * third)]
-    for name, shares in parts.items():
-        rows += [(pairs[name][k], f"{side} {name}", shares[k]) for k, side in enumerate(SIDES)]
-    numbers, names, shares = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
-    return numbers, names, torch.stack(shares).clamp(0, 1)
+    by_name = {FLUID: fluid - ventricle, THIRD: ventricle * third}
+    by_name |= {f"{side} {name}": pair[k] for name, pair in parts.items() for k, side in enumerate(SIDES)}
+    names = part_names(tuple(varied.structures))
+    return tuple(names), tuple(names.values()), torch.stack([by_name[name] for name in names.values()]).clamp(0, 1)
 
 
 def part_names(structures: Sequence[str]) -> dict[int, str]:
     """Number and name of every label of `labelled_parts` for a cohort with these structures."""
     pairs = PAIRS | {name: SOLIDS[name].numbers for name in structures}
-    named = {24: "fluid around the brain", 14: "third ventricle"}
+    named = {24: FLUID, 14: THIRD}
     named |= {
         number: f"{side} {name}" for name, both in pairs.items() for number, side in zip(both, SIDES, strict=True)
     }
