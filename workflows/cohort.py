@@ -169,8 +169,18 @@ def choose_plugin(settings: Settings, shared: Resources) -> tuple[str, dict[str,
     name, arguments = _plugin_file(settings.use_plugin)
     if name in ("MultiProc", "LegacyMultiProc"):
         return SIDE_BY_SIDE, own | arguments
+    if name not in (known := _plugin_names()):
+        raise UsageError(f"{settings.use_plugin}: there is no Nipype plugin {name!r}; there are {', '.join(known)}")
     os.environ.setdefault("LOGNAME", _user())  # Nipype names a cluster's jobs by it; cron and containers leave it out
     return name, arguments
+
+
+def _plugin_names() -> list[str]:
+    """Names that `Workflow.run` finds a plugin by."""
+    from nipype.pipeline import plugins
+
+    names = (name.removesuffix("Plugin") for name in dir(plugins) if name.endswith("Plugin"))
+    return sorted(names)
 
 
 def _user() -> str:

@@ -3,7 +3,9 @@
 import pytest
 
 from bids_app.errors import UsageError
-from workflows.cohort import _plugin_file
+from bids_app.settings import Settings
+from workflows.cohort import _plugin_file, choose_plugin
+from workflows.resources import Resources
 
 pytestmark = pytest.mark.faults
 
@@ -34,3 +36,12 @@ def test_anything_else_ends_in_a_sentence(tmp_path, text):
     with pytest.raises(UsageError, match=r"p\.yml") as caught:
         _plugin_file(tmp_path / "p.yml")
     assert caught.value.exit_code == 64
+
+
+def test_a_plugin_that_nipype_does_not_have_is_refused_by_name(tmp_path):
+    (tmp_path / "p.yml").write_text("plugin: Slurm\n")
+    settings = Settings(tmp_path, tmp_path / "out", use_plugin=tmp_path / "p.yml")
+    with pytest.raises(UsageError, match=r"p\.yml: there is no Nipype plugin 'Slurm'; there are .*SLURM"):
+        choose_plugin(settings, Resources(2, 8.0, 1, 2, 4.0, ""))
+    (tmp_path / "p.yml").write_text("plugin: SLURM\n")
+    assert choose_plugin(settings, Resources(2, 8.0, 1, 2, 4.0, "")) == ("SLURM", {})
