@@ -135,9 +135,13 @@ MORE = ("minutes", "steps", "threads", "start", "leave_out", "beside")
 
 
 def train_bundle(argv: list[str]) -> int:
-    """Train a bundle that ships, again, from its data."""
-    parser = _parser("train-bundle", "Train a shipped bundle again: the same command that made it.")
-    parser.add_argument("name", help="a recipe, for example habenula")
+    """Train a bundle from drawn scans: one that ships, again, or that of a recipe of one's own."""
+    parser = _parser(
+        "train-bundle",
+        "Train a bundle from drawn scans, as the recipe's table [lesson] says: one that ships, by the command that "
+        "made it, or that of a recipe of your own.",
+    )
+    parser.add_argument("name", help="a recipe with a table [lesson], for example habenula, or a TOML file")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with labelmaps/, habenula_atlas/ and real scans"
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.lessons.judge import Truth
-from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, offset_of
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, offset_of, taught_by
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import standardise
 from bids_app.recipes.recipe import Recipe
@@ -104,8 +104,8 @@ class AnatomyLesson(Lesson):
     @classmethod
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> AnatomyLesson:
         """The label maps that train, or those that were held out; with the insula where ``data_root`` has an atlas."""
-        folder = data_root / "labelmaps"
-        maps = load_label_maps(folder, label_map_names(folder, held_out=held_out))
+        spec = taught_by(recipe)
+        maps = load_label_maps(data_root / spec.label_maps, label_map_names(data_root, spec, held_out=held_out))
         if (atlas := load_insula(data_root)) is not None:
             maps = [with_insula(one, atlas) for one in maps]
         return cls(recipe, maps, seed, data_root=data_root)

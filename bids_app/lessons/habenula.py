@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_app.errors import UsageError
-from bids_app.lessons.lesson import DrawPlan, Lesson
+from bids_app.lessons.lesson import DrawPlan, Lesson, taught_by
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.habenula.sources import HELD_OUT
 
@@ -28,8 +28,6 @@ SPARSE = {
     "nilearn": 0.5,
     "ms/sub-26_ce-gadolinium": 0.5,
 }
-#: Share of scans that are changed real brains, where both kinds are there.
-REAL = 0.5
 #: Weight of the cross-entropy in the first and in the second half. Dice finds the region fast but makes it too large
 #: where the border is uncertain; cross-entropy makes probabilities add up to volumes.
 CROSS_ENTROPY = (10.0, 100.0)
@@ -52,11 +50,12 @@ class HabenulaLesson(Lesson):
     seed: int = 1
     plan: DrawPlan = PLAN
     data_root: Path | None = None
-    real: float = REAL
     cross_entropy: tuple[float, float] = CROSS_ENTROPY
     members: dict[str, list[int]] = field(init=False)
+    real: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.real = taught_by(self.recipe).real_share
         kinds = {
             kind: [i for i in self.sources.only(kind) if self.sources.names[i] not in HELD_OUT]
             for kind in ("labels", "t1w")

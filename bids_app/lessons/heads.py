@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bids_app.errors import UsageError
 from bids_app.lessons.anatomy import RANGES, AnatomyLesson
-from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, number_seed
-from bids_app.lessons.real_heads import LICENCE, RealHead, files_of, head_names, load_heads
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, number_seed, taught_by
+from bids_app.lessons.real_heads import RealHead, files_of, head_names, heads_of, load_heads
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.heads.labelmaps import OUTER_FLUID, POSITION
 from bids_app.synthesis.scanner.real_changes import Changes, draw_real
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Of every so many scans: real T1w, real heads painted in another contrast, drawn from label maps of other people.
-RATIO = (9, 4, 3)
 #: One head a step: it is as good as two, for half the time. Real heads are cheap to change, so few uses of each.
 HEADS_PLAN = DrawPlan(batch=1, pool=24, schedule=replace(SCHEDULE, rate=1e-3, warm_up=40, average=0.998))
 #: Every fifth of them comes stripped, slices are thick less often than in drawn scans, and three in ten show more neck
@@ -29,8 +27,7 @@ REAL_RANGES = replace(RANGES, stripped=0.2, near_brain=0.7, scale=0.12, bend_mm=
 CHANGES = Changes()
 HEADS_LICENSE = """
 Real heads trained beside them: {heads}.
-No image and no map of them is in this bundle. Because images under CC BY-SA 3.0 taught them, whoever passes the weights
-on should name the IXI data set (brain-development.org) and keep to that licence's terms.
+No image and no map of them is in this bundle.
 """
 
 
@@ -51,16 +48,24 @@ class HeadsLesson(AnatomyLesson):
     def load(cls, recipe: Recipe, data_root: Path, seed: int, *, held_out: bool = False) -> HeadsLesson:
         """The label maps as for `AnatomyLesson`, and real people who train (or, ``held_out``, those who judge)."""
         drawn = AnatomyLesson.load(recipe, data_root, seed, held_out=held_out)
-        heads = load_heads(data_root, head_names(data_root, held_out=held_out), recipe.needed_grid.spacing_mm)
+        dataset = heads_of(recipe)
+        names = head_names(data_root, held_out=held_out, dataset=dataset)
+        heads = load_heads(data_root, names, recipe.needed_grid.spacing_mm, dataset)
         return cls(recipe, drawn.maps, seed, data_root=data_root, heads=heads)
 
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Parts of the scans: real, real heads painted in another contrast, drawn from label maps of other people."""
+        spec = taught_by(self.recipe)
+        return spec.real_share, spec.painted_share, 1 - spec.real_share - spec.painted_share
+
     def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The ``number``-th scan, real or drawn by `RATIO`."""
+        """The ``number``-th scan, real, painted or drawn by `shares`."""
         import torch
 
         seed = number_seed(self.seed, number)
         generator = torch.Generator().manual_seed(seed ^ 2)
-        kind = int(torch.multinomial(torch.tensor(RATIO, dtype=torch.float), 1, generator=generator))
+        kind = int(torch.multinomial(torch.tensor(self.shares), 1, generator=generator))
         if kind == 2:
             return super().draw(number + 1_000_000)  # none of the easy scans that a training from nothing begins with
         head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
@@ -79,12 +84,14 @@ class HeadsLesson(AnatomyLesson):
         """
         if self.data_root is None:
             raise UsageError("where the heads lie is not known: load the lesson from its folder")
-        real = {name: list(files_of(self.data_root, name)) for name in head_names(self.data_root, held_out=False)}
-        names = [*held_out, *head_names(self.data_root, held_out=True)]
+        dataset = heads_of(self.recipe)
+        train, judge = (head_names(self.data_root, held_out=out, dataset=dataset) for out in (False, True))
+        real = {name: list(files_of(self.data_root, name, dataset)) for name in train}
+        names = [*held_out, *judge]
         return {
             **super().sources(names),
             "real": real,
-            "real_licence": HEADS_LICENSE.format(heads=LICENCE),
+            "real_licence": HEADS_LICENSE.format(heads="; ".join(one.licence for one in taught_by(self.recipe).real)),
             "calibrate_on": self.truth,
         }
 

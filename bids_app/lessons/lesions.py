@@ -12,16 +12,19 @@ import numpy as np
 
 from bids_app.errors import UsageError
 from bids_app.lessons.judge import Truth
-from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed
+from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, taught_by
 from bids_app.lessons.real import RealPatches, images_of, licence_of, load_real
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
+from bids_app.recipes.lesson import LessonSpec
 from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.heads.labelmaps import load_label_maps
 from bids_app.synthesis.heads.placed import PlacedMap, around, from_mni, place_map
 from bids_app.synthesis.pathology.compartments import Pathology
 from bids_app.synthesis.pathology.painting import PathologyPainter, left_out, region_classes
+from bids_app.synthesis.pathology.pathology import KINDS, REGIONS
 from bids_app.synthesis.scanner.generator import Ranges, draw_scans, jittered
+from bids_app.synthesis.scanner.physics import SEQUENCES
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +32,8 @@ if TYPE_CHECKING:
     from bids_app.networks.multitask import MultiTaskNet
     from bids_app.train.state import State
 
-#: Pathology that each recipe learns.
-KIND = {"ms": "ms", "stroke": "stroke", "tbi": "tbi", "schwannoma": "schwannoma", "tumour": "glioma"}
 #: Mean and spread that an ADC map is normalised by, 1e-3 mm²/s: healthy tissue and some fluid, round numbers of ours.
 ADC_NORMAL = {"kind": "cohort", "mean": 1.0, "sd": 0.6}
-#: Share of the patches that are real ones, where there are any.
-REAL_SHARE = 0.4
 #: Sides of a training patch, voxels, of recipes for the whole brain.
 PATCH = (80, 96, 80)
 #: Share of the scans of a region, which no mask is laid over, that show what is outside the brain.
@@ -59,7 +58,6 @@ class LesionLesson(Lesson):
     Attributes:
         recipe: its sequences are named as `physics.pulse_sequence` names them.
         placed: label maps that train.
-        kind: of `pathology.KINDS`.
         shapes: masks of real strokes, for ``stroke``.
         real: real scans that are mixed among the drawn ones; None for none.
         data_root: where the label maps came from; None where nothing is exported.
@@ -69,7 +67,6 @@ class LesionLesson(Lesson):
 
     recipe: Recipe
     placed: list[PlacedMap]
-    kind: str
     seed: int = 1
     shapes: list[torch.Tensor] | None = None
     plan: DrawPlan = PLAN
@@ -97,22 +94,28 @@ class LesionLesson(Lesson):
         Where real scans with masks lie there (see `real.DATASETS`), they train too, but those in ``leave_out``.
 
         Raises:
-            UsageError: the recipe has no pathology that can be drawn, or somebody is left out who is not there.
+            UsageError: the recipe's table ``[lesson]`` has no pathology that can be drawn, or its regions are not that
+                pathology's; or somebody is left out who is not there.
         """
-        if recipe.name not in KIND:
-            raise UsageError(f"there is no pathology for the recipe {recipe.name!r}; there is for {', '.join(KIND)}")
-        kind, folder = KIND[recipe.name], data_root / "labelmaps"
-        placed = [place_map(one) for one in load_label_maps(folder, label_map_names(folder, held_out=held_out))]
+        spec = taught_by(recipe)
+        check_pathology(recipe, spec)
+        names = label_map_names(data_root, spec, held_out=held_out)
+        placed = [place_map(one) for one in load_label_maps(data_root / spec.label_maps, names)]
         shapes = None
-        if kind == "stroke":
+        if spec.pathology == "stroke":
             from bids_app.synthesis.pathology.shapes import load
 
             every = load(data_root)
             shapes = every[::5] if held_out else [shape for n, shape in enumerate(every) if n % 5]
-        lesson = cls(recipe, placed, kind, seed, shapes, data_root=data_root)
+        lesson = cls(recipe, placed, seed, shapes, data_root=data_root)
         if not held_out and (scans := load_real(recipe, data_root, leave_out)):
             lesson.real = RealPatches(scans, recipe, lesson.patch, lesson.normalisation, seed)
         return lesson
+
+    @property
+    def spec(self) -> LessonSpec:
+        """The recipe's table ``[lesson]``."""
+        return taught_by(self.recipe)
 
     @property
     def normalisation(self) -> list[dict[str, Any]]:
@@ -127,15 +130,17 @@ class LesionLesson(Lesson):
         generator = torch.Generator().manual_seed(seed ^ 1)
         placed = self.placed[int(torch.randint(len(self.placed), (), generator=generator))]
         names = tuple(sequence.name for sequence in self.recipe.sequences)
-        paint = PathologyPainter(placed, self.kind, names, self.recipe.needed_grid.spacing_mm, self.shapes)
         grid = self.recipe.needed_grid
+        paint = PathologyPainter(
+            placed, self.spec.pathology, names, grid.spacing_mm, self.shapes, mimics=self.spec.mimics
+        )
         label_map = around(placed, from_mni(grid.region_centre_mm)) if grid.kind == "region" else placed.label_map
         units = [sequence.quantitative for sequence in self.recipe.sequences]
         drawn = draw_scans(
             [label_map],
             [seed],
             shape=self.patch,
-            spacing=self.recipe.needed_grid.spacing_mm,
+            spacing=grid.spacing_mm,
             sequences=len(names),
             how=self.how,
             paint=paint,
@@ -149,7 +154,7 @@ class LesionLesson(Lesson):
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        if self.real is not None and np.random.default_rng([self.seed, number]).random() < REAL_SHARE:
+        if self.real is not None and np.random.default_rng([self.seed, number]).random() < self.spec.real_share:
             return self.real[number]
         images, there, classes = self.draw(number)
         images = normalise(images, self.normalisation)
@@ -220,3 +225,25 @@ class LesionLesson(Lesson):
         """Every voxel counts: with one of each folded block a step, answers kept a pattern of the block's size."""
         logits = network.decode(network.encode(images))[0]
         return sparse_dice_ce(logits, targets.long(), absent=True)
+
+
+def check_pathology(recipe: Recipe, spec: LessonSpec) -> None:
+    """Whether a recipe's pathology can be drawn on its sequences, for its regions.
+
+    Raises:
+        UsageError: naming what is not known, and what is.
+    """
+    where = f"the recipe {recipe.name}, table [lesson]"
+    kinds = [kind for kind in KINDS if REGIONS[kind]]
+    if spec.pathology not in kinds:
+        raise UsageError(f"{where}: there is no pathology {spec.pathology!r}; there are {', '.join(kinds)}")
+    drawn = REGIONS[spec.pathology]
+    if len(recipe.regions) > len(drawn):
+        raise UsageError(
+            f"{where}: {spec.pathology} is drawn with {len(drawn)} region{'s' * (len(drawn) > 1)} "
+            f"({', '.join(drawn)}), and the recipe has {len(recipe.regions)}"
+        )
+    if unknown := [one.name for one in recipe.sequences if one.name not in SEQUENCES]:
+        raise UsageError(
+            f"{where}: there is no signal equation for the sequence {unknown[0]!r}; there are {', '.join(SEQUENCES)}"
+        )

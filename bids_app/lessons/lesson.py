@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bids_app.recipes.recipe import Recipe
+from bids_app.errors import UsageError
+from bids_app.recipes.lesson import LessonSpec
+from bids_app.recipes.recipe import Recipe, list_recipes, load_recipe
 from bids_app.train.loop import Schedule
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from bids_app.train.state import State
 
 
-#: Label maps that never train: they judge.
+#: Label maps that never train, but judge, where a recipe names none.
 HELD_OUT = ("training_seg_05", "training_seg_10", "training_seg_15", "training_seg_20")
 
 
@@ -91,7 +93,30 @@ def number_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def label_map_names(folder: Path, *, held_out: bool) -> list[str]:
-    """Label maps that train, or those that judge; all of them where the folder holds no other kind."""
+def taught_by(recipe: Recipe) -> LessonSpec:
+    """The recipe's table ``[lesson]``.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if recipe.lesson is None:
+        others = [name for name in list_recipes() if load_recipe(name).lesson is not None]
+        raise UsageError(
+            f"the recipe {recipe.name!r} has no table [lesson], so that there is no generator of training scans for "
+            f"it; these have one: {', '.join(others)}"
+        )
+    return recipe.lesson
+
+
+def label_map_names(data_root: Path, spec: LessonSpec, *, held_out: bool) -> list[str]:
+    """Label maps that train, or those that judge; all of them where there is only one, or no other kind.
+
+    Raises:
+        UsageError: the recipe holds out a label map that is not there.
+    """
+    folder = Path(data_root) / spec.label_maps
     names = sorted(path.name.split(".")[0] for path in folder.glob("*.nii*"))
-    return [name for name in names if (name in HELD_OUT) == held_out] or names
+    if gone := sorted(set(spec.held_out) - set(names)):
+        raise UsageError(f"{folder} lacks {', '.join(gone)}, which the recipe's table [lesson] holds out")
+    judges = set(spec.held_out or set(HELD_OUT) & set(names) or names[4::5] or names[-1:])
+    return [name for name in names if (name in judges) == held_out] or names

@@ -14,7 +14,7 @@ from bids_app.errors import DataError, UsageError
 from bids_app.lessons.anatomy import LOOK_STEP, AnatomyLesson
 from bids_app.lessons.heads import HeadsLesson
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan, offset_of
-from bids_app.lessons.real_heads import HEADS, RealHead, head_names, load_heads
+from bids_app.lessons.real_heads import RealHead, head_names, heads_of, load_heads
 from bids_app.networks.standardise import standardise
 from bids_app.predict.anatomy import view_around
 from bids_app.recipes.recipe import Recipe
@@ -69,9 +69,10 @@ def load_people(recipe: Recipe, data_root: Path, lesson: HeadsLesson, names: Seq
     import torch
 
     keys = [(name.removeprefix("sub-"), None) for name in names]
-    coded = code_all(recipe, read_tables(Path(data_root) / HEADS, keys, named_levels(recipe)), keys)
+    folder = Path(data_root) / heads_of(recipe)
+    coded = code_all(recipe, read_tables(folder, keys, named_levels(recipe)), keys)
     if coded.wrong:
-        raise DataError(f"{Path(data_root) / HEADS}/participants.tsv: " + "; ".join(coded.wrong))
+        raise DataError(f"{folder}/participants.tsv: " + "; ".join(coded.wrong))
     views = [torch.from_numpy(head_view(head, head.image, lesson.patch)) for head in lesson.heads]
     scalings = {}
     for column, target in enumerate(recipe.targets):
@@ -108,12 +109,13 @@ class PeopleLesson(HeadsLesson):
         Raises:
             UsageError: somebody is left out who is not there.
         """
-        every = sorted(head_names(data_root, held_out=False) + head_names(data_root, held_out=True))
+        dataset = heads_of(recipe)
+        every = sorted(name for out in (False, True) for name in head_names(data_root, held_out=out, dataset=dataset))
         if gone := sorted(set(leave_out) - set(every)):
-            raise UsageError(f"{', '.join(gone)} cannot be left out: they are not in {Path(data_root) / HEADS}")
+            raise UsageError(f"{', '.join(gone)} cannot be left out: they are not in {Path(data_root) / dataset}")
         names = [name for name in every if name not in leave_out]
         drawn = AnatomyLesson.load(recipe, data_root, seed, held_out=held_out)
-        heads = load_heads(data_root, names, recipe.needed_grid.spacing_mm)
+        heads = load_heads(data_root, names, recipe.needed_grid.spacing_mm, dataset)
         lesson = cls(recipe, drawn.maps, seed, data_root=data_root, heads=heads)
         lesson.people = load_people(recipe, data_root, lesson, names)
         return lesson
@@ -191,7 +193,7 @@ class PeopleLesson(HeadsLesson):
         if self.data_root is None:
             raise UsageError("where the heads lie is not known: load the lesson from its folder")
         names = self.known.names
-        real = {name: list(files_of(self.data_root, name)) for name in names}
+        real = {name: list(files_of(self.data_root, name, heads_of(self.recipe))) for name in names}
         apart = [name for name in held_out if not name.startswith("sub-") or name not in names]
         return {**super().sources(apart), "held_out": apart, "real": real, "answers": self.answers}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_app.errors import UsageError
+from bids_app.lessons.lesson import taught_by
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.lay import lay, lay_labels
@@ -21,15 +22,6 @@ from bids_app.train.batches import Patches
 if TYPE_CHECKING:
     import torch
 
-#: Datasets with masks below the data folder, by recipe: images that lie on one another and show no skull; and what a
-#: licence says of each.
-DATASETS = {
-    "ms": {
-        "ms": "T1w, T2w and FLAIR of the Ljubljana multiple-sclerosis data set (Lesjak et al. 2018), CC BY 4.0",
-        "wml": "T1w, T2w and FLAIR with hand-drawn white-matter lesions (SBIA software licence, University of "
-        "Pennsylvania)",
-    }
-}
 #: How often each change is made: there are few of these scans.
 CHANGED = 0.4
 REAL_LICENSE = """
@@ -59,14 +51,16 @@ def images_of(recipe: Recipe, data_root: Path, participant: str) -> tuple[dict[s
 
 
 def folders_of(recipe: Recipe, data_root: Path) -> dict[str, Path]:
-    """The dataset's folder of every participant with a manual mask that the recipe can learn from.
+    """The folder of every participant whom the recipe can learn from: of the datasets that its lesson names.
+
+    Their images lie on one another and show no skull; a mask of each lies in ``derivatives/manual``.
 
     Raises:
         UsageError: two datasets have a participant of the same name.
     """
     found: dict[str, Path] = {}
-    for name in DATASETS.get(recipe.name, {}):
-        for path in sorted((Path(data_root) / name).glob("sub-*")):
+    for dataset in recipe.lesson.real if recipe.lesson else ():
+        for path in sorted((Path(data_root) / dataset.folder).glob("sub-*")):
             if path.name in found:
                 raise UsageError(f"{path} and {found[path.name]} both have a {path.name}: rename one of them")
             if path.is_dir():
@@ -78,7 +72,7 @@ def licence_of(recipe: Recipe, data_root: Path, participants: Sequence[str]) -> 
     """What the licence of a bundle says of the real scans that taught it."""
     folders = folders_of(recipe, data_root)
     used = {folders[name].name for name in participants}
-    return REAL_LICENSE.format(real="; ".join(text for name, text in DATASETS[recipe.name].items() if name in used))
+    return REAL_LICENSE.format(real="; ".join(one.licence for one in taught_by(recipe).real if one.folder in used))
 
 
 def load_real(recipe: Recipe, data_root: Path, leave_out: Sequence[str] = ()) -> list[Scan]:
@@ -86,7 +80,7 @@ def load_real(recipe: Recipe, data_root: Path, leave_out: Sequence[str] = ()) ->
 
     Args:
         recipe: of kind ``whole``.
-        data_root: holds the datasets that `DATASETS` names.
+        data_root: holds the datasets that the recipe's lesson names.
         leave_out: participants that must not train.
 
     Raises:

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_app.errors import DataError, InputMissing
+from bids_app.recipes.recipe import Recipe
 from bids_app.synthesis.heads.labelmaps import OUTER_FLUID, POSITION, LabelMap
 
 if TYPE_CHECKING:
     import torch
 
-#: Dataset below the data folder: T1w images, and maps in ``derivatives/regions`` whose labels above 0 fill the skull.
+#: Dataset below the data folder where a recipe names no other: T1w images, and maps in ``derivatives/regions`` whose
+#: labels above 0 fill the skull.
 HEADS = "ixi"
-LICENCE = (
-    "T1w heads of the IXI data set (CC BY-SA 3.0) with automatic maps of 145 regions (MUSE atlases; SBIA software "
-    "licence, University of Pennsylvania)"
-)
 #: Every so many-th person, in the order of their names, trains nothing and judges: the third, the sixth, ...
 HELD_OUT_EVERY = 3
 #: FreeSurfer's numbers, left and right, of the regions whose names begin so and end in ``_L`` or ``_R``.
@@ -71,19 +69,24 @@ class RealHead:
     fields: torch.Tensor
 
 
-def head_names(data_root: Path, *, held_out: bool) -> list[str]:
+def heads_of(recipe: Recipe) -> str:
+    """The dataset of real heads that a recipe's table ``[lesson]`` names."""
+    return recipe.lesson.real[0].folder if recipe.lesson is not None and recipe.lesson.real else HEADS
+
+
+def head_names(data_root: Path, *, held_out: bool, dataset: str = HEADS) -> list[str]:
     """People with an image and a map, those who train or those who judge; empty where there is no such dataset."""
-    names = sorted(path.name for path in (Path(data_root) / HEADS).glob("sub-*") if path.is_dir())
+    names = sorted(path.name for path in (Path(data_root) / dataset).glob("sub-*") if path.is_dir())
     return [name for place, name in enumerate(names, 1) if (place % HELD_OUT_EVERY == 0) == held_out]
 
 
-def files_of(data_root: Path, name: str) -> tuple[Path, Path]:
+def files_of(data_root: Path, name: str, dataset: str = HEADS) -> tuple[Path, Path]:
     """A person's T1w and map of regions.
 
     Raises:
         DataError: one of them is not there.
     """
-    folder = Path(data_root) / HEADS
+    folder = Path(data_root) / dataset
     image = folder / name / "anat" / f"{name}_T1w.nii.gz"
     found = sorted((folder / "derivatives/regions" / name / "anat").glob(f"{name}_*_dseg.nii.gz"))
     if not image.is_file() or len(found) != 1:
@@ -92,7 +95,7 @@ def files_of(data_root: Path, name: str) -> tuple[Path, Path]:
 
 
 @lru_cache(maxsize=4)
-def merging_table(data_root: Path) -> np.ndarray:
+def merging_table(data_root: Path, dataset: str = HEADS) -> np.ndarray:
     """FreeSurfer's number on the left and on the right for every index of the maps, int64, ``(indices, 2)``.
 
     Both are the same where the side is known, or where there is none; 0 for an index that names nothing.
@@ -100,7 +103,7 @@ def merging_table(data_root: Path) -> np.ndarray:
     Raises:
         InputMissing: the maps' table of names is not there.
     """
-    path = Path(data_root) / HEADS / "derivatives/regions/seg-muse_dseg.tsv"
+    path = Path(data_root) / dataset / "derivatives/regions/seg-muse_dseg.tsv"
     if not path.is_file():
         raise InputMissing(f"{path}, the names of the regions, does not exist")
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
@@ -148,14 +151,14 @@ def merge(regions: np.ndarray, table: np.ndarray) -> np.ndarray:
     return merged
 
 
-def load_heads(data_root: Path, names: list[str], spacing: float) -> list[RealHead]:
+def load_heads(data_root: Path, names: list[str], spacing: float, dataset: str = HEADS) -> list[RealHead]:
     """People on a grid of ``spacing`` mm, held in memory.
 
     Raises:
         DataError: as `files_of` and `merge`.
     """
-    table = merging_table(Path(data_root))
-    return [_head(name, *files_of(data_root, name), table, spacing) for name in names]
+    table = merging_table(Path(data_root), dataset)
+    return [_head(name, *files_of(data_root, name, dataset), table, spacing) for name in names]
 
 
 def _head(name: str, image_path: Path, map_path: Path, table: np.ndarray, spacing: float) -> RealHead:

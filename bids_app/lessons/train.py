@@ -1,4 +1,4 @@
-"""Train a shipped recipe on drawn scans and export it as a bundle: ``tandem train-bundle NAME``."""
+"""Train a recipe on drawn scans and export it as a bundle: ``tandem train-bundle NAME``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bids_app.errors import InputMissing, UsageError
 from bids_app.lessons.drawn import DrawnScans, LessonStep
-from bids_app.lessons.lesson import DrawPlan, Lesson
+from bids_app.lessons.lesson import DrawPlan, Lesson, taught_by
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.train.loop import fit
 from bids_app.train.state import State
@@ -88,22 +88,23 @@ def answered(regions: Sequence[str], sided: bool) -> list[str]:
     return ["background", *dict.fromkeys(name.removeprefix("left ").removeprefix("right ") for name in regions), "side"]
 
 
-def load_lesson(name: str, data_root: Path, out_dir: Path, seed: int, *, leave_out: Sequence[str] = ()) -> Lesson:
-    """The lesson of a recipe that ships, without the real participants in ``leave_out``.
+def load_lesson(
+    name: str | Path, data_root: Path, out_dir: Path, seed: int, *, leave_out: Sequence[str] = ()
+) -> Lesson:
+    """The lesson of a recipe (a name, or a TOML file), without the real participants in ``leave_out``.
 
     Raises:
         UsageError: a recipe that has none, or whose lesson has no real participant of that name.
+        RecipeError: there is no such recipe, or it is wrong.
         InputMissing: nothing to draw scans from.
     """
-    if name not in LESSONS:
-        raise UsageError(
-            f"there is no generator of training scans for the recipe {name!r}; there is one for {', '.join(LESSONS)}"
-        )
+    recipe = load_recipe(name)
+    spec = taught_by(recipe)
     if not Path(data_root).is_dir():
-        raise InputMissing(f"{data_root} is no folder; give the folder that holds labelmaps and habenula_atlas")
-    if LESSONS[name] not in (_lesions, _people) and leave_out:
-        raise UsageError(f"nobody can be left out of the training of {name}")
-    return LESSONS[name](load_recipe(name), Path(data_root), seed, out_dir, leave_out)
+        raise InputMissing(f"{data_root} is no folder; give the folder that holds {spec.label_maps}")
+    if leave_out and not spec.can_leave_out:
+        raise UsageError(f"nobody can be left out of the training of {recipe.name}")
+    return LESSONS[spec.kind](recipe, Path(data_root), seed, out_dir, leave_out)
 
 
 def _habenula(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
@@ -115,9 +116,10 @@ def _habenula(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequ
 def _anatomy(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, _: Sequence[str]) -> Lesson:
     from bids_app.lessons.anatomy import AnatomyLesson
     from bids_app.lessons.heads import HeadsLesson
-    from bids_app.lessons.real_heads import head_names
+    from bids_app.lessons.real_heads import head_names, heads_of
 
-    return (HeadsLesson if head_names(data_root, held_out=False) else AnatomyLesson).load(recipe, data_root, seed)
+    real = head_names(data_root, held_out=False, dataset=heads_of(recipe))
+    return (HeadsLesson if real else AnatomyLesson).load(recipe, data_root, seed)
 
 
 def _lesions(recipe: Recipe, data_root: Path, seed: int, out_dir: Path, leave_out: Sequence[str]) -> Lesson:
@@ -132,20 +134,12 @@ def _people(recipe: Recipe, data_root: Path, seed: int, _: Path, leave_out: Sequ
     return PeopleLesson.load(recipe, data_root, seed, leave_out=leave_out)
 
 
-LESSONS = {
-    "habenula": _habenula,
-    "anatomy": _anatomy,
-    "healthy": _people,
-    "ms": _lesions,
-    "stroke": _lesions,
-    "tbi": _lesions,
-    "schwannoma": _lesions,
-    "tumour": _lesions,
-}
+#: By the ``kind`` of a recipe's table ``[lesson]``.
+LESSONS = {"habenula": _habenula, "structures": _anatomy, "people": _people, "lesions": _lesions}
 
 
 def train_bundle(
-    name: str,
+    name: str | Path,
     data_root: Path,
     out_dir: Path,
     *,
@@ -161,7 +155,7 @@ def train_bundle(
     """Train the recipe ``name`` and export the bundle to ``out_dir/bundle``.
 
     Args:
-        name: a recipe with a lesson.
+        name: a recipe with a table ``[lesson]``: its name, or a TOML file.
         data_root: holds ``labelmaps``, ``habenula_atlas`` and real brains, as the lesson wants them.
         out_dir: sources, checkpoint and log are kept here; a second call goes on from them where ``resume``.
         minutes: time for learning (without the sources); or

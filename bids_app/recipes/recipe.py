@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bids_app.errors import RecipeError
 from bids_app.recipes.grid import GridSpec, Locate, Part
+from bids_app.recipes.lesson import LessonSpec
 from bids_app.targets.kind import TargetKind
 from bids_app.targets.kinds import kind_names, kind_of
 from bids_app.text import TextError, read_toml
@@ -194,6 +195,7 @@ class Recipe(Part):
     learning: Learning = Learning()
     network: NetworkSpec = NetworkSpec()
     preprocessing: Preprocessing = Preprocessing()
+    lesson: LessonSpec | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Recipe:
@@ -225,6 +227,10 @@ class Recipe(Part):
             raise ValueError("sequences: an alternative must be no other sequence's suffix or alternative")
         if self.grid is not None and self.grid.kind == "head" and (len(names) > 1 or not self.regions):
             raise ValueError("grid: one of kind 'head' takes one sequence, and has regions")
+        if self.lesson is not None and (
+            trouble := self.lesson.trouble(self.grid, len(names), self.regions, self.targets)
+        ):
+            raise ValueError(trouble)
         partners = {region.index: region.partner for region in self.regions}
         if len(partners) != len(self.regions):
             raise ValueError("regions: an index occurs twice")

@@ -14,13 +14,23 @@ def recipe_to_toml(recipe: Recipe) -> str:
     top, tables = [], []
     for name, value in plain.items():
         if isinstance(value, dict):
-            tables += [f"\n[{name}]", *_lines(value)]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for one in value:
-                tables += [f"\n[[{name}]]", *_lines(one)]
+            lists = {key: one for key, one in value.items() if _is_tables(one)}
+            tables += [f"\n[{name}]", *_lines({key: one for key, one in value.items() if key not in lists})]
+            tables += [line for key, one in lists.items() for line in _tables(f"{name}.{key}", one)]
+        elif _is_tables(value):
+            tables += _tables(name, value)
         else:
             top.append(f"{name} = {_value(value)}")
     return "\n".join([*top, *tables]) + "\n"
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _tables(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    """An array of tables."""
+    return [line for row in rows for line in (f"\n[[{name}]]", *_lines(row))]
 
 
 def _lines(table: dict[str, Any]) -> list[str]:

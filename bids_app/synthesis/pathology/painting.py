@@ -83,6 +83,7 @@ class PathologyPainter:
         spacing: of the scans, mm.
         shapes: masks of real strokes, or None.
         core: somebody's own infarct, see `draw_pathology`, or None.
+        mimics: how much is painted of what is mistaken for lesions; 1: as much as is usual.
         drawn: of the last call, what was painted.
     """
 
@@ -92,13 +93,16 @@ class PathologyPainter:
     spacing: float
     shapes: Sequence[torch.Tensor] | None = None
     core: Core | None = None
+    mimics: float = 1.0
     drawn: Pathology | None = None
 
     def __call__(self, labels: torch.Tensor, at: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         field = FIELDS[int(torch.randint(len(FIELDS), (), generator=generator))]
         numbers = torch.tensor(LABELS)[labels.long()]
         tissue = tissue_of_labels(numbers, self.spacing, self.placed.places(at))
-        self.drawn = draw_pathology(self.kind, tissue, generator, field_tesla=field, shapes=self.shapes, core=self.core)
+        self.drawn = draw_pathology(
+            self.kind, tissue, generator, field_tesla=field, shapes=self.shapes, core=self.core, mimics=self.mimics
+        )
         person = draw_relaxation(field, generator)
         images = []
         for name in self.sequences:

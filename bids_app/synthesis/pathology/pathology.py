@@ -49,6 +49,7 @@ def draw_pathology(
     field_tesla: float = 3.0,
     shapes: Sequence[torch.Tensor] | None = None,
     core: Core | None = None,
+    mimics: float = 1.0,
 ) -> Pathology:
     """Draw what one participant has.
 
@@ -59,6 +60,7 @@ def draw_pathology(
         field_tesla: of the scanner; what is drawn does not depend on it, `Compartment.relaxation` does.
         shapes: masks of real strokes (`shapes.load`), of which a stroke takes one half of the time.
         core: of a stroke, the infarct that it has, in place of one that is drawn.
+        mimics: how much is drawn of what is mistaken for lesions; 1: as much as is usual.
 
     Raises:
         UsageError: no such kind or field, a core of what is no stroke, or tissue whose parts do not fit.
@@ -76,7 +78,7 @@ def draw_pathology(
             f"are {tuple(placed.tissue.shape)}, {shape}, {tuple(placed.at.shape)} and {placed.spacing:g} mm"
         )
     given = {} if core is None else {"core": core}
-    parts, latents = _DRAW[kind](Canvas(placed, generator), shapes=shapes, **given)
+    parts, latents = _DRAW[kind](Canvas(placed, generator, mimics), shapes=shapes, **given)
     parts = [part for part in parts if float(part.share.amax()) > 0.01]
     drawn = Pathology(tuple(parts), {}, shape)
     volume = float(drawn.labelled().sum()) * placed.spacing**3 / 1000 if REGIONS[kind] else 0.0

@@ -68,7 +68,7 @@ def draw_healthy(canvas: Canvas, *, shapes: Sequence[torch.Tensor] | None = None
 
 
 def draw_mimics(canvas: Canvas, *, spaces: float, caps: float, flow: float) -> list[Compartment]:
-    """What is no lesion.
+    """What is no lesion, ``canvas.mimics`` times as much as is said here.
 
     Args:
         canvas: where.
@@ -77,8 +77,11 @@ def draw_mimics(canvas: Canvas, *, spaces: float, caps: float, flow: float) -> l
         flow: how likely there is fluid that a FLAIR does not null, in and around the ventricles and cisterns.
     """
     g = canvas.generator
+    if not canvas.mimics:
+        return []
+    spaces, caps, flow = (canvas.mimics * usual for usual in (spaces, caps, flow))
     parts = []
-    strength = float(uniform(g, 0.0, caps))
+    strength = float(uniform(g, 0.0, min(caps, 1.0)))
     rim = upsampled(canvas, (blur(canvas.ventricle, [4.0 / canvas.coarse_mm] * 3) * 3).clamp(0, 1) * strength)
     parts.append(Compartment("cap", rim.mul_(canvas.placed.tissue[2]), 0, drawn("cap", g)))
     count = int(torch.poisson(torch.tensor(spaces), generator=g))

@@ -130,11 +130,12 @@ class Canvas:
 
     Attributes:
         placed, generator: as given.
+        mimics: how much is drawn of what is no lesion; 1: as much as is usual.
         step: voxels of the head along a coarse cell's side.
     """
 
-    def __init__(self, placed: PlacedTissue, generator: torch.Generator) -> None:
-        self.placed, self.generator = placed, generator
+    def __init__(self, placed: PlacedTissue, generator: torch.Generator, mimics: float = 1.0) -> None:
+        self.placed, self.generator, self.mimics = placed, generator, mimics
         self.shape = tuple(placed.ventricle.shape)
         self.step = max(1, min(round(COARSE_MM / placed.spacing), *self.shape))
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app.errors import InputMissing
+from bids_app.errors import InputMissing, UsageError
 from bids_app.lessons.anatomy import (
     AnatomyLesson,
 )
 from bids_app.lessons.lesson import HELD_OUT, SCHEDULE, DrawPlan, label_map_names, offset_of
 from bids_app.lessons.train import fit_lesson, new_state
+from bids_app.recipes.lesson import LessonSpec
 from bids_app.recipes.recipe import NetworkSpec, Recipe, load_recipe
 from bids_app.synthesis.heads.labelmaps import OUTER_FLUID, POSITION, load_label_map, mirror_table
 from bids_app.synthesis.scanner.generator import Ranges
@@ -135,10 +136,27 @@ def test_the_network_is_judged_at_the_voxel_that_its_offset_names(recipe, lesson
 
 
 def test_maps_that_judge_do_not_train(tmp_path):
+    spec = LessonSpec(kind="structures")
+    (tmp_path / "labelmaps").mkdir()
     for name in ("training_seg_01", "training_seg_02", *HELD_OUT):
-        (tmp_path / f"{name}.nii.gz").touch()
-    assert label_map_names(tmp_path, held_out=False) == ["training_seg_01", "training_seg_02"]
-    assert label_map_names(tmp_path, held_out=True) == sorted(HELD_OUT)
+        (tmp_path / "labelmaps" / f"{name}.nii.gz").touch()
+    assert label_map_names(tmp_path, spec, held_out=False) == ["training_seg_01", "training_seg_02"]
+    assert label_map_names(tmp_path, spec, held_out=True) == sorted(HELD_OUT)
+
+
+@pytest.mark.parametrize(("count", "judges"), [(1, ["a"]), (3, ["c"]), (11, ["e", "j"])])
+def test_of_somebody_elses_label_maps_every_fifth_judges(tmp_path, count, judges):
+    spec, names = LessonSpec(kind="structures", label_maps="mine"), list("abcdefghijk"[:count])
+    (tmp_path / "mine").mkdir()
+    for name in names:
+        (tmp_path / "mine" / f"{name}.nii.gz").touch()
+    train, judge = (label_map_names(tmp_path, spec, held_out=held_out) for held_out in (False, True))
+    assert judge == judges
+    assert train == ([name for name in names if name not in judges] or names)
+    own = LessonSpec(kind="structures", label_maps="mine", held_out=("a",))
+    assert label_map_names(tmp_path, own, held_out=True) == ["a"]
+    with pytest.raises(UsageError, match="lacks zz"):
+        label_map_names(tmp_path, LessonSpec(kind="structures", label_maps="mine", held_out=("zz",)), held_out=True)
 
 
 @pytest.mark.faults

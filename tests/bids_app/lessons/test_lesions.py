@@ -11,7 +11,7 @@ from bids_app.bundle.bundle import load_bundle
 from bids_app.errors import UsageError
 from bids_app.lessons.export import export_drawn
 from bids_app.lessons.judge import Truth, calibrate_drawn, judge_lesions
-from bids_app.lessons.lesions import ADC_NORMAL, KIND, LesionLesson
+from bids_app.lessons.lesions import ADC_NORMAL, LesionLesson
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan
 from bids_app.lessons.train import fit_lesson, new_state
 from bids_app.recipes.recipe import NetworkSpec, load_recipe
@@ -23,6 +23,7 @@ from tests.bids_app.synthesis.small_heads import head_labels, save_labels
 PATCH = (32, 32, 32)
 SMALL = NetworkSpec(filters=8, blocks=(1, 1), fold=2, deep_supervision=1)
 SPACING = 3.5
+LESION_RECIPES = ("ms", "schwannoma", "stroke", "tbi", "tumour")
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,12 @@ def placed(tmp_path_factory) -> list[PlacedMap]:
 def lesson_of(name: str, placed: list[PlacedMap], network: NetworkSpec = SMALL) -> LesionLesson:
     recipe = load_recipe(name)
     grid = recipe.grid.model_copy(update={"spacing_mm": SPACING})
-    lesson = LesionLesson(recipe.model_copy(update={"network": network, "grid": grid}), placed, KIND[name], 1)
+    lesson = LesionLesson(recipe.model_copy(update={"network": network, "grid": grid}), placed, 1)
     lesson.patch = PATCH
     return lesson
 
 
-@pytest.mark.parametrize("name", sorted(KIND))
+@pytest.mark.parametrize("name", LESION_RECIPES)
 def test_every_lesion_recipe_draws_scans(name, placed):
     lesson = lesson_of(name, placed)
     images, target = lesson[5]
@@ -100,8 +101,8 @@ def test_sequences_show_one_lesion_with_their_own_signs(placed):
 
 
 def test_a_recipe_without_a_pathology_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no pathology"):
-        LesionLesson.load(load_recipe("habenula"), tmp_path, 1)
+    with pytest.raises(UsageError, match=r"no table \[lesson\]"):
+        LesionLesson.load(load_recipe("alzheimer"), tmp_path, 1)
 
 
 def planted(number: int) -> Truth:

@@ -10,7 +10,7 @@ from bids_app.bids.digest import sha256_of
 from bids_app.bundle.bundle import load_bundle
 from bids_app.bundle.manifest import was_trained_on
 from bids_app.errors import UsageError
-from bids_app.lessons.lesions import KIND, LesionLesson
+from bids_app.lessons.lesions import LesionLesson
 from bids_app.lessons.real import RealPatches, images_of, licence_of, load_real
 from bids_app.lessons.train import load_lesson, new_state
 from bids_app.recipes.recipe import load_recipe
@@ -115,7 +115,7 @@ def test_a_lesson_mixes_them_and_its_bundle_knows_who_trained(root, tmp_path, mo
     recipe = recipe.model_copy(update={"network": SMALL})
     monkeypatch.setattr(lesson_lesions, "PATCH", PATCH)
     lesson = LesionLesson.load(recipe, root, 1, leave_out=["sub-002"])
-    assert lesson.kind == KIND["ms"]
+    assert lesson.spec.pathology == "ms"
     assert lesson.real.participants == ["sub-01"]
     lesson.patch = PATCH
     lesson.real = RealPatches(load_real(recipe, root, ["sub-002"]), recipe, PATCH, lesson.normalisation, 1)
