@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_app import __version__
 from bids_app.bundle.manifest import hashed_images
-from bids_app.bundle.write import write_bundle
-from bids_app.lessons.calibrate import trial_bundle
+from bids_app.bundle.trial import trial_bundle
 from bids_app.lessons.judge import CALIBRATE, JUDGE, Source, calibrate_drawn, judge_lesions, judge_structures
+from bids_app.lessons.keep import voters, write_lesson
 from bids_app.lessons.lesson import Lesson
 from bids_app.synthesis.heads.labelmaps import LABELS, brain_table
 
@@ -72,17 +71,12 @@ def export_drawn(
         beside: networks of the same shape that vote with the one of this training.
         answers: what a lesson with targets adds to ``plan``, ``calibration`` and ``metrics``.
     """
-    import torch
-
-    answers = answers or {}
-
-    recipe = lesson.recipe
-    state.mean.load_state_dict({name: value.half().float() for name, value in state.mean.state_dict().items()})
+    recipe, answers = lesson.recipe, answers or {}
     plan: dict[str, Any] = {"patch": list(patch)}
     if normalisation is not None:
         plan["normalisation"] = dict(normalisation)
     plan |= answers.get("plan", {})
-    members = [*beside, state.mean]
+    members = voters(state, beside)
     trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
     known = calibrate_on or truth
     calibration = calibrate_drawn(trial, (known(CALIBRATE + n) for n in range(counts[0])))
@@ -90,32 +84,24 @@ def export_drawn(
     metrics = {"simulator_held_out": _judged(trial, truth, counts[1]), **answers.get("metrics", {})}
     for name, source in (subsets or {}).items():
         metrics.setdefault("simulator_subsets", {})[name] = _judged(trial, source, counts[1])
-    minutes = state.seconds / 60
-    manifest = {
-        "name": recipe.name,
-        "tandem": __version__,
-        "torch": torch.__version__.split("+")[0],
-        "seed": seed,
-        "steps": state.step,
-        "scans_drawn": state.drawn,
-        "minutes": round(minutes, 1),
-        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --steps {state.step} --seed {seed}",
+    trained = {
         "labels": "drawn: the truth of a scan is the label map that it was made from",
         "real_images": sorted(real or ()),
         **hashed_images(path for paths in (real or {}).values() for path in paths),
         "held_out": sorted(held_out),
-        "note": note,
     }
-    return write_bundle(
+    return write_lesson(
         out_dir,
-        recipe=recipe,
-        shape=state.mean.shape,
-        states=[one.state_dict() for one in members],
+        state,
+        recipe,
+        members,
+        seed=seed,
+        note=note,
+        trained=trained,
         plan=plan,
         calibration={**calibration, **answers.get("calibration", {})},
-        manifest=manifest,
         metrics=metrics,
-        card=CARD.read_text(encoding="utf-8"),
+        card=CARD,
         licence=LICENSE.format(more=more) + (real_licence or NOBODY),
     )
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_app import __version__
 from bids_app.bids.digest import sha256_of
 from bids_app.bundle.manifest import salted
-from bids_app.bundle.write import write_bundle
+from bids_app.bundle.trial import trial_bundle
+from bids_app.lessons.keep import voters, write_lesson
 from bids_app.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -58,42 +58,32 @@ def export_bundle(
     Returns:
         ``out_dir``, loaded once to see that it can be.
     """
-    import torch
-
-    from bids_app.lessons.calibrate import calibrate, dice_by_voxel, draw_pairs, trial_bundle
+    from bids_app.lessons.calibrate_habenula import calibrate, dice_by_voxel, draw_pairs
     from bids_app.synthesis.habenula.sources import HELD_OUT
 
-    state.mean.load_state_dict({name: value.half().float() for name, value in state.mean.state_dict().items()})
     held_out = [i for i, name in enumerate(sources.names) if name in HELD_OUT] or list(range(len(sources.names)))
-    members = [*beside, state.mean]
+    members = voters(state, beside)
     calibration, figures = calibrate(recipe, members, draw_pairs(sources, held_out, PAIRS, PAIRS_SEED))
     by_voxel = dice_by_voxel(trial_bundle(recipe, members, calibration), sources, held_out)
-    trained, minutes = [name for name in sources.names if name not in HELD_OUT], state.seconds / 60
-    manifest = {
-        "name": recipe.name,
-        "tandem": __version__,
-        "torch": torch.__version__.split("+")[0],
-        "seed": seed,
-        "steps": state.step,
-        "scans_drawn": state.drawn,
-        "minutes": round(minutes, 1),
-        "command": f"tandem train-bundle {recipe.name} --data DIR --out DIR --minutes {minutes:.0f} --seed {seed}",
-        "label_maps": sum(sources.kinds[sources.names.index(name)] == "labels" for name in trained),
-        "real_images": [name for name in trained if sources.kinds[sources.names.index(name)] == "t1w"],
-        "note": note,
-        **_trained_on(trained, data_root),
+    names = [name for name in sources.names if name not in HELD_OUT]
+    trained = {
+        "label_maps": sum(sources.kinds[sources.names.index(name)] == "labels" for name in names),
+        "real_images": [name for name in names if sources.kinds[sources.names.index(name)] == "t1w"],
+        **_trained_on(names, data_root),
         "held_out": sorted(HELD_OUT & set(sources.names)),
     }
-    return write_bundle(
+    return write_lesson(
         out_dir,
-        recipe=recipe,
-        shape=state.mean.shape,
-        states=[one.state_dict() for one in members],
+        state,
+        recipe,
+        members,
+        seed=seed,
+        note=note,
+        trained=trained,
         plan=None,
         calibration=calibration,
-        manifest=manifest,
         metrics={"simulator_held_out": {**figures, "dice_by_voxel_mm": by_voxel}},
-        card=CARD.read_text(encoding="utf-8"),
+        card=CARD,
         licence=LICENSE,
     )
 

@@ -5,14 +5,14 @@ Two sets of seeds: on one temperature, thresholds and volume gain are fitted, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bids_app.bundle.bundle import Bundle
-from bids_app.lessons.calibrate import TEMPERATURES
+from bids_app.lessons.temperature import best_temperature
 from bids_app.measure.calibration import scaled_by_temperature
 from bids_app.measure.lesions import Counts, detect
 from bids_app.measure.overlap import dice
@@ -51,39 +51,35 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
         trial: with temperature 1.
         scans: that neither trained nor judge.
     """
-    scans = list(scans)
-    recipe = trial.recipe
+    scans, recipe = list(scans), trial.recipe
     lesions = [n for n, region in enumerate(recipe.regions) if region.kind == "lesion"]
-    cross = np.zeros(len(TEMPERATURES))
-    scores = np.zeros((len(lesions), len(TEMPERATURES), len(THRESHOLDS)))
-    answers = []
-    for scan in scans:
-        answer = predict(trial, scan.stack, scan.present)
-        if lesions:  # of many structures they would fill the memory
-            answers.append(answer)
-        for t, temperature in enumerate(TEMPERATURES):
-            p = answer if temperature == 1.0 else scaled_by_temperature(answer, temperature)
-            own = np.where(
-                scan.classes > 0, np.take_along_axis(p, np.maximum(scan.classes, 1)[None] - 1, 0)[0], 1 - p.sum(0)
-            )
-            cross[t] -= np.log(np.clip(own, 1e-6, 1)).mean()
-            for k, n in enumerate(lesions):
-                truth = scan.classes == n + 1
-                if truth.any():
-                    scores[k, t] += [dice(p[n] >= threshold, truth) for threshold in THRESHOLDS]
-    best = int(cross.argmin())
-    calibration: dict[str, Any] = {"temperature": TEMPERATURES[best], "threshold": 0.5}
-    if lesions:
-        levels = THRESHOLDS[scores[:, best].argmax(1)]
-        calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
-        if len(lesions) == 1:
-            calibration["threshold"] = float(levels[0])
-        same = calibration["temperature"] == trial.calibration.get("temperature", 1.0)
-        answers = [answer if same else scaled_by_temperature(answer, calibration["temperature"]) for answer in answers]
-        least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), scans, answers)
-        if least:
-            calibration["least_mm3"] = least
-    return calibration
+    answers: list[np.ndarray] = []
+
+    def answered() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for scan in scans:
+            answer = predict(trial, scan.stack, scan.present)
+            if lesions:  # of many structures they would fill the memory
+                answers.append(answer)
+            yield answer, scan.classes
+
+    best = best_temperature(answered())
+    calibration: dict[str, Any] = {"temperature": best, "threshold": 0.5}
+    if not lesions:
+        return calibration
+    if best != trial.calibration.get("temperature", 1.0):
+        answers = [scaled_by_temperature(answer, best) for answer in answers]
+    scores = np.zeros((len(lesions), len(THRESHOLDS)))
+    for answer, scan in zip(answers, scans, strict=True):
+        for k, n in enumerate(lesions):
+            truth = scan.classes == n + 1
+            if truth.any():
+                scores[k] += [dice(answer[n] >= threshold, truth) for threshold in THRESHOLDS]
+    levels = THRESHOLDS[scores.argmax(1)]
+    calibration["thresholds"] = {recipe.regions[n].name: float(h) for n, h in zip(lesions, levels, strict=True)}
+    if len(lesions) == 1:
+        calibration["threshold"] = float(levels[0])
+    least = _least_mm3(replace(trial, calibration={**trial.calibration, **calibration}), scans, answers)
+    return {**calibration, "least_mm3": least} if least else calibration
 
 
 def _least_mm3(fitted: Bundle, scans: Sequence[Truth], answers: Sequence[np.ndarray]) -> float:

@@ -58,7 +58,7 @@ seconds, processor = min(rounds)
 print(json.dumps({"seconds": seconds, "CPU seconds": processor, "passes": len(passes), "voxels seen": voxels}))
 """
 OURS = """
-from bids_app.lessons.calibrate import trial_bundle
+from bids_app.bundle.trial import trial_bundle
 from bids_app.predict.predict import predict
 from bids_app.recipes.recipe import Recipe
 recipe = Recipe.model_validate(how["recipe"])

@@ -140,7 +140,7 @@ def test_a_step_teaches_every_voxel_of_a_folded_block(placed):
 
 
 def test_thresholds_are_fitted_and_false_volume_is_told_apart():
-    from bids_app.lessons.calibrate import trial_bundle
+    from bids_app.bundle.trial import trial_bundle
 
     recipe = load_recipe("ms")
     recipe = recipe.model_copy(update={"sequences": recipe.sequences[:1]})
@@ -159,7 +159,7 @@ def test_thresholds_are_fitted_and_false_volume_is_told_apart():
 
 def test_a_threshold_is_the_best_of_scans_and_not_of_the_largest_lesion(monkeypatch):
     """One large lesion is best at 0.7, three small ones at 0.3: each scan counts once."""
-    from bids_app.lessons.calibrate import trial_bundle
+    from bids_app.bundle.trial import trial_bundle
 
     recipe = load_recipe("ms")
     trial = trial_bundle(recipe, _Bright(), {"threshold": 0.5, "temperature": 1.0})
@@ -174,12 +174,12 @@ def test_a_threshold_is_the_best_of_scans_and_not_of_the_largest_lesion(monkeypa
         answers.append(probability)
     said = iter(answers)
     monkeypatch.setattr("bids_app.lessons.judge.predict", lambda *_: next(said))
-    monkeypatch.setattr("bids_app.lessons.judge.TEMPERATURES", (1.0,))
+    monkeypatch.setattr("bids_app.lessons.temperature.TEMPERATURES", (1.0,))
     assert 0.2 <= calibrate_drawn(trial, scans)["threshold"] <= 0.35
 
 
 def test_specks_are_dropped_and_lesions_stay():
-    from bids_app.lessons.calibrate import trial_bundle
+    from bids_app.bundle.trial import trial_bundle
     from bids_app.predict.regions import label_map, without_specks
 
     recipe = load_recipe("ms")

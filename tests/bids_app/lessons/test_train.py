@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bids_app.errors import BundleError, InputMissing, UsageError
-from bids_app.lessons.calibrate import calibrate, draw_pairs
+from bids_app.lessons.calibrate_habenula import calibrate, draw_pairs
 from bids_app.lessons.drawn import DrawnScans
 from bids_app.lessons.habenula import HabenulaLesson
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan

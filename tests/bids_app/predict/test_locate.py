@@ -8,9 +8,9 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
+from bids_app.bundle.trial import trial_bundle
 from bids_app.errors import ImageError
 from bids_app.imaging.stacking import Grid, to_grid, transform_points
-from bids_app.lessons.calibrate import trial_bundle
 from bids_app.networks.multitask import Answer
 from bids_app.predict.locate import both_sides, lattice_of, place_of, predict_sides
 from bids_app.predict.regions import label_map, measure_regions

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
+from bids_app.bundle.trial import trial_bundle
 from bids_app.errors import ImageError, UsageError
-from bids_app.lessons.calibrate import trial_bundle
 from bids_app.networks.multitask import Answer
 from bids_app.predict.predict import locate_and_predict, predict, resolve_device
 from bids_app.recipes.recipe import GridSpec, load_recipe

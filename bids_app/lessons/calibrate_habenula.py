@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bids_app.bundle.bundle import Bundle
+from bids_app.bundle.trial import trial_bundle
 from bids_app.imaging.stacking import Grid
+from bids_app.lessons.temperature import best_temperature
 from bids_app.measure.calibration import scaled_by_temperature
+from bids_app.measure.overlap import dice
 from bids_app.predict.predict import predict
 from bids_app.predict.regions import measure_regions
 from bids_app.recipes.recipe import Recipe
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from bids_app.synthesis.habenula.scans import Sources
 
 #: What calibration looks through.
-TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)
 THRESHOLDS = np.arange(0.25, 0.66, 0.05)
 #: Voxels at which the simulator's Dice is told apart, mm, scans at each, and the seed of the first.
 SHARPNESS, SHARPNESS_SCANS, SHARPNESS_SEED = (1.0, 0.7, 0.5), 24, 950_000_000
@@ -63,25 +64,9 @@ def dice_by_voxel(bundle: Bundle, sources: Sources, members: Sequence[int]) -> d
         for index in range(SHARPNESS_SCANS):
             image, target = draw_scan(sources, members[index % len(members)], SHARPNESS_SEED + index, how)
             answer = predict(bundle, image.numpy()) >= bundle.calibration["threshold"]
-            scores += [_dice(a, t >= 0.5) for a, t in zip(answer, target[1:].numpy(), strict=True)]
+            scores += [dice(a, t >= 0.5) for a, t in zip(answer, target[1:].numpy(), strict=True)]
         found[f"{size:g}"] = round(float(np.mean(scores)), 4)
     return found
-
-
-def trial_bundle(
-    recipe: Recipe,
-    networks: torch.nn.Module | Sequence[torch.nn.Module],
-    calibration: dict[str, Any],
-    plan: dict[str, Any] | None = None,
-) -> Bundle:
-    """A bundle in memory: to predict and measure with before anything is written; of several networks, one a member."""
-    from torch import nn
-
-    members = [networks] if isinstance(networks, nn.Module) else list(networks)
-    bundle = Bundle(recipe.name, Path(recipe.name), recipe, "", calibration, {}, {})
-    bundle.__dict__["networks"] = [network.eval() for network in members]  # where cached_property keeps it
-    bundle.__dict__["plans"] = [plan or {}] * len(members)
-    return bundle
 
 
 def calibrate(
@@ -95,7 +80,7 @@ def calibrate(
     scans = [(s, t) for pair in pairs for s, t in zip(pair.stacks, pair.truths, strict=True)]
     trial = trial_bundle(recipe, networks, {"threshold": 0.5, "temperature": 1.0})
     answers, truths = [predict(trial, stacked) for stacked, _ in scans], [truth for _, truth in scans]
-    best = min(TEMPERATURES, key=lambda heat: _cross_entropy(answers, truths, heat))
+    best = best_temperature(zip(answers, truths, strict=True))
     answers = [scaled_by_temperature(answer, best) for answer in answers]
     true = sum(float(truth.sum()) for truth in truths)
     threshold = min(THRESHOLDS, key=lambda level: abs(sum(float((p >= level).sum()) for p in answers) - true))
@@ -117,11 +102,11 @@ def calibrate(
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.log(soft[0::2] / soft[1::2])[both]
     calibration["repeat_cv"] = round(float(apart.std() / np.sqrt(2)), 4) if both.sum() > 1 else 0.5
-    dice = [_dice(p >= threshold, t >= 0.5) for p, t in zip(answers, truths, strict=True)]
+    overlaps = [dice(p >= threshold, t >= 0.5) for p, t in zip(answers, truths, strict=True)]
     figures = {
         "scans": len(scans),
         "found": float(found.mean()),
-        "dice": float(np.mean(dice)),
+        "dice": float(np.mean(overlaps)),
         "volume_error_percent": float(100 * np.abs(gain * soft / wanted - 1).mean()),
         "volume_correlation": float(np.corrcoef(soft.ravel(), wanted.ravel())[0, 1]),
         "repeat_difference_percent": float(100 * np.abs(apart).mean()) if both.any() else float("nan"),
@@ -134,19 +119,6 @@ def _with(bundle: Bundle, **changes: Any) -> Bundle:
     return trial_bundle(bundle.recipe, bundle.networks, {**bundle.calibration, **changes})
 
 
-def _cross_entropy(answers: Sequence[np.ndarray], truths: Sequence[np.ndarray], temperature: float) -> float:
-    total = 0.0
-    for answer, truth in zip(answers, truths, strict=True):
-        p = np.clip(scaled_by_temperature(answer, temperature), 1e-6, 1)
-        rest = np.clip(1 - p.sum(0), 1e-6, 1)
-        total -= float((truth * np.log(p)).sum() + ((1 - truth.sum(0)) * np.log(rest)).sum())
-    return total
-
-
 def _volumes(bundle: Bundle, probability: np.ndarray, spacing: float) -> list[float]:
     grid = Grid(probability.shape[1:], np.diag([spacing, spacing, spacing, 1.0]))
     return [row["soft_mm3"] for row in measure_regions(bundle, probability, grid).rows]
-
-
-def _dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
