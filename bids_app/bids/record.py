@@ -5,15 +5,18 @@ what these recipes share: the preprocessed images of each reference. A record of
 it is read (`bids_app.bids.record_file`).
 """
 
+# ruff: noqa: RUF012 (pydantic copies what a field begins with)
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bids_app.bids.naming import session_key
+from bids_app.bids.record_part import Part, Profile
 
 FORMAT: Literal[2] = 2
 #: Label of a preprocessed image whose intensity bias was corrected, and of one whose was not.
@@ -21,20 +24,14 @@ CORRECTED, UNCORRECTED = "preproc", "uncorrected"
 State = Literal["running", "done", "failed", "unknown"]
 
 
-class _Part(BaseModel):
-    """Strictly typed; fields of a later version with the same format are passed by."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class Rejected(_Part):
+class Rejected(Part):
     """A file that was looked at and not taken."""
 
     file: str
     reason: str = ""
 
 
-class SequenceChoice(_Part):
+class SequenceChoice(Part):
     """The raw file of a sequence, relative to the dataset; None where there is none."""
 
     sequence: str
@@ -44,7 +41,7 @@ class SequenceChoice(_Part):
     computed: bool = False
 
 
-class FileFacts(_Part):
+class FileFacts(Part):
     """What the checks before a run measured of a raw file; ``zooms`` in mm."""
 
     file: str
@@ -54,7 +51,7 @@ class FileFacts(_Part):
     warnings: list[str] = []
 
 
-class Chosen(_Part):
+class Chosen(Part):
     """What went in: sequences with the files taken for them."""
 
     reference: str | None = None
@@ -66,7 +63,7 @@ class Chosen(_Part):
         return [one.sequence for one in self.sequences if one.file]
 
 
-class Registration(_Part):
+class Registration(Part):
     """One registration; shift in mm, turn in degrees."""
 
     moving: str
@@ -79,7 +76,7 @@ class Registration(_Part):
     scales: list[float] | None = None
 
 
-class TemplateFacts(_Part):
+class TemplateFacts(Part):
     """The template that was used: its true name, where it comes from, and the name asked for."""
 
     name: str = ""
@@ -87,7 +84,7 @@ class TemplateFacts(_Part):
     asked: str = ""
 
 
-class Preprocessing(_Part):
+class Preprocessing(Part):
     """What was found on the way to the preprocessed images of one reference.
 
     ``to_template``: reference world to template world, 4 x 4. ``bias``, ``diffusion``, ``functional``,
@@ -112,7 +109,7 @@ class Preprocessing(_Part):
     cost_function_masked: bool = False
 
 
-class ImageFiles(_Part):
+class ImageFiles(Part):
     """Derivatives that recipes share, relative to the output folder; by way of preprocessing where ways differ.
 
     ``courses``: table of the mean courses of parcels of a resting-state series; ``carpet``: picture of all of it.
@@ -129,14 +126,14 @@ class ImageFiles(_Part):
     from_template: str | None = None
 
 
-class Sentence(_Part):
+class Sentence(Part):
     """What a step did, for the methods text; ``[@key]`` cites an entry of `bids_app.report.references`."""
 
     step: str
     text: str
 
 
-class Images(_Part):
+class Images(Part):
     """The preprocessed images of one reference, which recipes share.
 
     ``options``: the settings that they depend on; empty where these are not known.
@@ -184,7 +181,7 @@ class Images(_Part):
         return found | self.files.sequences.get(way, {})
 
 
-class Region(_Part):
+class Region(Part):
     """One measured region; volumes in mm³, the centre in mm of the reference's world."""
 
     name: str
@@ -201,7 +198,7 @@ class Region(_Part):
     centre_mm: list[float] | None = None
 
 
-class Lesion(_Part):
+class Lesion(Part):
     """One lesion; see `bids_app.measure.lesion_table.lesion_rows`."""
 
     index: int
@@ -214,12 +211,12 @@ class Lesion(_Part):
     contains: list[str] = []
 
 
-class PredictionGrid(_Part):
+class PredictionGrid(Part):
     shape: list[int] = []
     spacing: float | list[float] | None = None
 
 
-class Prediction(_Part):
+class Prediction(Part):
     """A recipe's regions, and what measured them.
 
     ``threshold`` is None where the likeliest region was taken, ``lesions`` where the recipe has no lesion regions.
@@ -243,7 +240,7 @@ class Prediction(_Part):
     warnings: list[str] = []
 
 
-class Scores(_Part):
+class Scores(Part):
     """A recipe's targets with their answers (see `bids_app.predict.targets`), and what made them."""
 
     recipe: str
@@ -257,7 +254,7 @@ class Scores(_Part):
     targets: dict[str, dict[str, Any]] = {}
 
 
-class RecipeFiles(_Part):
+class RecipeFiles(Part):
     """Derivatives of one recipe, relative to the output folder."""
 
     dseg: str | None = None
@@ -269,7 +266,7 @@ class RecipeFiles(_Part):
     template_space: str | None = None
 
 
-class RecipePart(_Part):
+class RecipePart(Part):
     """What became of one recipe on a session.
 
     ``reference`` and ``way`` name the images of the record that it was made from. ``settings_hash``, ``inputs`` and
@@ -303,47 +300,20 @@ class RecipePart(_Part):
         self.state, self.reason, self.exit_code, self.crash = "failed", reason, exit_code, crash
 
 
-class StageTime(_Part):
+class StageTime(Part):
     name: str
     seconds: float | None = None
     peak_rss_mb: float | None = None
 
 
-class OldMethods(_Part):
+class OldMethods(Part):
     """The methods text of a record of an earlier version, with its references."""
 
     paragraphs: list[str] = []
     references: list[str] = []
 
 
-class Deviation(_Part):
-    """One number of a session among people of the same age, sex and site, by a normative model."""
-
-    measure: str
-    recipe: str = ""
-    region: str = ""
-    unit: str = ""
-    value: float
-    expected: float
-    deviation: float
-    z: float
-    centile: float
-
-
-class Profile(_Part):
-    """Every number of a session that a normative model knows.
-
-    ``fitted_on``: whom the model was fitted on; ``ages``: their least and greatest; ``note``: what to know of it.
-    """
-
-    fitted_on: str
-    ages: list[float]
-    file: str = ""
-    note: str = ""
-    rows: list[Deviation] = []
-
-
-class SessionRecord(_Part):
+class SessionRecord(Part):
     """One session: what its recipes share, and a part for each of them.
 
     ``state``, ``reason``, ``stages`` and ``crash`` are those of the last run.

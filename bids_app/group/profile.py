@@ -10,7 +10,8 @@ import pandas as pd
 
 from bids_app.bids.files import write_text
 from bids_app.bids.naming import derivative_path
-from bids_app.bids.record import Deviation, Profile, SessionRecord
+from bids_app.bids.record import SessionRecord
+from bids_app.bids.record_part import Deviation, Profile
 from bids_app.errors import DataError
 from bids_app.group.collect import identity_of
 from bids_app.group.names import UNITS

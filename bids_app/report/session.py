@@ -27,6 +27,7 @@ from bids_app.report.grey_matter import grey_matter_facts
 from bids_app.report.methods import record_methods
 from bids_app.report.planes import Volume, load_volume
 from bids_app.report.render import render, write_page
+from bids_app.report.values import as_matrix, flatten, is_point
 
 #: More regions than these are shown all together.
 MOST_ONE_BY_ONE = 12
@@ -107,7 +108,7 @@ def _provenance(record: SessionRecord) -> list[tuple[str, str]]:
     rows = []
     sources: list[Images | RecipePart] = [*record.images.values(), *record.done()]
     for source in sources:
-        rows += view.flatten(source.provenance)
+        rows += flatten(source.provenance)
     return list(dict.fromkeys(rows))
 
 
@@ -115,9 +116,9 @@ def _files(record: SessionRecord) -> list[tuple[str, str]]:
     """Every derivative, by what it is."""
     rows = []
     for images in record.images.values():
-        rows += view.flatten(images.files.model_dump(exclude_defaults=True), images.reference)
+        rows += flatten(images.files.model_dump(exclude_defaults=True), images.reference)
     for name, part in record.recipes.items():
-        rows += view.flatten(part.files.model_dump(exclude_defaults=True), name)
+        rows += flatten(part.files.model_dump(exclude_defaults=True), name)
     return rows
 
 
@@ -165,7 +166,7 @@ def _pictures(output_dir: Path, images: Images, way: str, problems: list[str]) -
     reference = _volume(output_dir, files.reference.get(way), "the reference image", problems)
     if reference is None:
         return None
-    matrix = view.as_matrix(done.to_template)
+    matrix = as_matrix(done.to_template)
     template, template_mask = _template(done, problems) if matrix is not None else (None, None)
     sequences = {}
     for sequence, path in files.sequences.get(way, {}).items():
@@ -251,7 +252,7 @@ def _region(region: Region, position: int, volume: Volume | None, level: float) 
         note = f"{region.soft_mm3:.1f} mm³" if region.soft_mm3 is not None else ""
     else:
         note = "not found: nothing reached the threshold"
-    usable = view.is_point(region.centre_mm)
+    usable = is_point(region.centre_mm)
     return {
         "name": region.name,
         "color": view.region_color(region, position),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
-
-import numpy as np
+from typing import Any
 
 from bids_app.bids.record import Images, Lesion, Prediction, RecipePart, Region, Scores, SessionRecord
+from bids_app.report.values import is_number, is_point
 from bids_app.scans.slices import slice_words
 
 PALETTE = ("#4da3ff", "#ff6b5e", "#ffd166", "#5ad19a", "#c58bff", "#ff9f43", "#7bdff2", "#f78fb3")
@@ -130,17 +129,17 @@ def score_text(name: str, answer: Mapping[str, Any]) -> tuple[str, str, str]:
     members = answer.get("members") or 1
     if "value" in answer:
         value, unit = answer.get("value"), f" {answer['unit']}" if answer.get("unit") else ""
-        text = f"{value:.3g}{unit}" if _is_number(value) else "–"
-        if _is_number(answer.get("low")) and _is_number(answer.get("high")):
+        text = f"{value:.3g}{unit}" if is_number(value) else "–"
+        if is_number(answer.get("low")) and is_number(answer.get("high")):
             text += f" ({answer['low']:.3g} to {answer['high']:.3g})"
         spread = answer.get("members_sd")
-        return name, text, f"SD {spread:.2g} of {members}" if members > 1 and _is_number(spread) else "one member"
+        return name, text, f"SD {spread:.2g} of {members}" if members > 1 and is_number(spread) else "one member"
     levels = answer.get("levels") or {}
-    text = ", ".join(f"{level} {p:.2f}" for level, p in levels.items() if _is_number(p))
-    if (may := answer.get("set")) and _is_number(answer.get("coverage")):
+    text = ", ".join(f"{level} {p:.2f}" for level, p in levels.items() if is_number(p))
+    if (may := answer.get("set")) and is_number(answer.get("coverage")):
         text += f"; {100 * answer['coverage']:.0f} % set: {' or '.join(map(str, may))}"
     shared = answer.get("mutual_information")
-    return name, text or "–", f"{shared:.3f} nats of {members}" if members > 1 and _is_number(shared) else "one member"
+    return name, text or "–", f"{shared:.3f} nats of {members}" if members > 1 and is_number(shared) else "one member"
 
 
 def score_tables(record: SessionRecord) -> list[dict[str, Any]]:
@@ -153,8 +152,8 @@ def _score_table(scores: Scores) -> dict[str, Any]:
     for item in score_items(scores):
         name, text, disagreement = score_text(*item)
         heat = item[1].get("temperature")
-        calibrated = f"temperature {heat:g}" if _is_number(heat) else "–"
-        if _is_number(item[1].get("coverage")):
+        calibrated = f"temperature {heat:g}" if is_number(heat) else "–"
+        if is_number(item[1].get("coverage")):
             told = f"{100 * item[1]['coverage']:.0f} % of participants"
             inside = f"{told} lay in the range out of fold"
             calibrated = f"{calibrated}; {told} had their level in the set" if "levels" in item[1] else inside
@@ -194,7 +193,7 @@ def volume_words(record: SessionRecord, most: int = 6) -> list[tuple[str, str, s
 def _volume_table(prediction: Prediction, reference: str | None, most: int | None = None) -> dict[str, Any]:
     """The first ``most`` rows, or all, on a scale that holds all."""
     single = [r for r in prediction.regions if r.kind != "total"]  # a sum would make all others small
-    values = [v for r in single for v in (r.soft_mm3, r.soft_high_mm3, r.hard_mm3) if _is_number(v)]
+    values = [v for r in single for v in (r.soft_mm3, r.soft_high_mm3, r.hard_mm3) if is_number(v)]
     top = max(values, default=0.0) * 1.08 or 1.0
     unit, factor, digits = ("ml", 1e-3, 2) if top > LONG_MM3 else ("mm³", 1.0, 1)
     return {
@@ -218,11 +217,11 @@ def _volume_row(region: Region, position: int, top: float, factor: float) -> dic
     return {
         "name": region.name,
         "color": region_color(region, position),
-        **{name: value * factor if _is_number(value) else None for name, value in numbers},
+        **{name: value * factor if is_number(value) else None for name, value in numbers},
         **({} if region.found else {"soft": None, "hard": None}),
         "centre": point_words(region.centre_mm),
         "found": region.found,
-        "at": {n: 100 * float(v) / top for n, v in numbers if _is_number(v) and region.kind != "total"},
+        "at": {n: 100 * float(v) / top for n, v in numbers if is_number(v) and region.kind != "total"},
     }
 
 
@@ -335,18 +334,8 @@ def diffusion_facts(images: Images) -> list[tuple[str, str]]:
     if pair:
         agree = pair.get("correlation")
         text = f"grids up to {pair.get('grids_apart_mm', 0):g} mm apart, {100 * pair.get('covered', 0):.0f} % covered"
-        facts.append(("ADC on trace", text + (f", correlation {agree:.2f}" if _is_number(agree) else "")))
+        facts.append(("ADC on trace", text + (f", correlation {agree:.2f}" if is_number(agree) else "")))
     return facts
-
-
-def as_matrix(value: Any) -> np.ndarray | None:
-    """A 4 × 4 invertible matrix, or None."""
-    try:
-        matrix = np.asarray(value, float)
-    except (TypeError, ValueError):
-        return None
-    usable = matrix.shape == (4, 4) and np.all(np.isfinite(matrix)) and abs(np.linalg.det(matrix)) > 1e-6
-    return matrix if usable else None
 
 
 def stage_rows(record: SessionRecord) -> list[dict[str, Any]]:
@@ -382,22 +371,3 @@ def duration_of(record: SessionRecord) -> str:
 
     memory = peak_memory(record)
     return duration(total_seconds(record)) + (f", {memory / 1024:.1f} GB at most" if memory else "")
-
-
-def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as (dotted name, text) pairs."""
-    if isinstance(value, Mapping):
-        return [pair for k, v in value.items() for pair in flatten(v, f"{prefix}.{k}" if prefix else str(k))]
-    if isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(v, Mapping) for v in value):
-        return [pair for i, v in enumerate(value) for pair in flatten(v, f"{prefix}.{i}")]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [(prefix, ", ".join(str(v) for v in value))]
-    return [(prefix, "" if value is None else str(value))]
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
-
-def is_point(value: Any) -> TypeGuard[Sequence[float]]:
-    return isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(v) for v in value)

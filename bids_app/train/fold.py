@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
 import os
 from collections.abc import Sequence
@@ -22,9 +21,10 @@ from bids_app.scans.slices import channels_of
 from bids_app.text import read_json
 from bids_app.train.arms import Arm
 from bids_app.train.batches import Patches, permute
-from bids_app.train.loop import Schedule, Worker, keep_weights, mixed_seed
+from bids_app.train.loop import Schedule, keep_weights, mixed_seed
 from bids_app.train.memory import peak_gb
 from bids_app.train.plan import parse_plan, standardise
+from bids_app.train.ranks import join, leave
 from bids_app.train.state import State, read_weights
 from bids_app.train.task import (
     DONE,
@@ -373,30 +373,3 @@ def whole_probability(
             .cpu()
             .numpy()
         )
-
-
-def join(device: str) -> Worker:
-    """This process among those that ``torchrun`` started; alone where it did not."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes == 1:
-        return Worker(device)
-    import torch.distributed as dist
-
-    rank = int(os.environ["RANK"])
-    cuda = device.startswith("cuda")
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo")
-    return Worker(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device, rank, processes)
-
-
-def leave() -> None:
-    """Part from the other processes, where there are any.
-
-    A group that something still refers to (the wrapper of the network, in a circle of references) outlives its end, and
-    its threads abort the process when it exits; so what is no longer used is collected first.
-    """
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        gc.collect()
-        dist.destroy_process_group()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from bids_app.bids.record import CORRECTED, UNCORRECTED, Images, RecipePart, SessionRecord
 from bids_app.bids.record_file import read_record, read_session, record_path, session_keys, write_record
+from bids_app.bids.record_part import Profile
 from bids_app.bids.status import start_status, write_status
 from bids_app.errors import DataError, InputMissing
 from tests.bids_app.report.fake import write_session
@@ -126,3 +128,13 @@ def test_later_images_are_joined_with_those_of_other_recipes():
     assert both.selection.used() == ["T1w", "T2w"]
     assert both.preprocessing.brain_ml == 1300.0
     assert [one.moving for one in both.preprocessing.registrations] == ["T1w", "T2w"]
+
+
+def test_a_profile_is_kept_with_its_record_and_a_wrong_number_is_refused():
+    row = {"measure": "volume", "value": 1.0, "expected": 2.0, "deviation": -1.0, "z": -0.5, "centile": 31.0}
+    record = SessionRecord(key="sub-01", participant="01", profile=Profile(fitted_on="us", ages=[20, 80], rows=[row]))
+    again = SessionRecord.model_validate_json(record.model_dump_json())
+    assert again == record
+    assert again.profile.rows[0].z == -0.5
+    with pytest.raises(ValidationError, match="centile"):
+        Profile(fitted_on="us", ages=[20, 80], rows=[{**row, "centile": "high"}])

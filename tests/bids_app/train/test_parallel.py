@@ -9,8 +9,8 @@ import torch
 
 from bids_app.train import loop
 from bids_app.train.augment import Augmentation
-from bids_app.train.fold import leave
 from bids_app.train.loop import Schedule, Worker
+from bids_app.train.ranks import leave
 from bids_app.train.tasks import fit_tasks
 from tests.learned.small import small_losses, small_patches, small_scans, small_state
 
