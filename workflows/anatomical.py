@@ -64,17 +64,7 @@ def init_reference_wf(
     workflow.connect(workflow.get_node("conform"), "out_file", outputnode, "conformed")
     if prepared:
         return workflow
-    mask = Node(
-        BrainMask(
-            skull_strip=settings.skull_strip,
-            template=TEMPLATE,
-            seed=settings.random_seed,
-            sloppy=settings.sloppy,
-            method=settings.brain_mask,
-            **({"bundle": str(anatomy.path)} if anatomy else {}),
-        ),
-        name="mask",
-    )
+    mask = mask_node(settings, anatomy)
     workflow.connect(
         [
             (workflow.get_node("conform"), mask, [("out_file", "in_file")]),
@@ -92,6 +82,21 @@ def init_reference_wf(
             ]
         )
     return workflow
+
+
+def mask_node(settings: Settings, anatomy: Bundle | None) -> Node:
+    """The search for the brain, with a network that labels whole heads where there is one."""
+    return Node(
+        BrainMask(
+            skull_strip=settings.skull_strip,
+            template=TEMPLATE,
+            seed=settings.random_seed,
+            sloppy=settings.sloppy,
+            method=settings.brain_mask,
+            **({"bundle": str(anatomy.path)} if anatomy else {}),
+        ),
+        name="mask",
+    )
 
 
 def anatomy_node(bundle: Bundle, settings: Settings, *, sequence: str, wanted: bool, threads: int) -> Node:

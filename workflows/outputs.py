@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -69,10 +71,7 @@ def init_outputs_wf(
     in_template = {"template": template.name, "template_image": str(template.image)} if template else {}
     reference = Node(WriteReference(**shared, **in_template), name="reference")
     if series_of(selection) is not None:
-        node = Node(WriteSeries(**shared), name="series")
-        workflow.connect([(inputnode, node, [(f"series_{field}", field) for field in OF_SERIES])])
-        if template is not None:
-            workflow.connect(inputnode, "to_template", node, "to_template")
+        _write_series(workflow, inputnode, shared, template)
     workflow.connect([(inputnode, reference, [(field, field) for field in (*images, *OF_REFERENCE)])])
     if maps_grey_matter(settings, recipes, selection.reference):
         node = Node(WriteGreyMatter(**shared, template=template.name if template else ""), name="grey_matter")
@@ -81,13 +80,8 @@ def init_outputs_wf(
     sequences = {}
     for sequence in others:
         node = sequences[sequence] = Node(WriteSequence(sequence=sequence, **shared), name=f"sequence_{slug(sequence)}")
-        workflow.connect(
-            [
-                (inputnode, node, [(f"{field}_{slug(sequence)}", field) for field in (*images, "matrix")]),
-                (inputnode, node, [("stripped", "stripped")]),
-                (reference, node, [("files", "files")]),
-            ]
-        )
+        own = [(f"{field}_{slug(sequence)}", field) for field in (*images, "matrix")]
+        workflow.connect([(inputnode, node, [*own, ("stripped", "stripped")]), (reference, node, [("files", "files")])])
     for recipe in (one for one in recipes if one.predicts):
         used = {selection.name_of(one.name) for one in recipe.sequences}
         read = [sequence for sequence in others if sequence in used]
@@ -107,3 +101,11 @@ def init_outputs_wf(
         for sequence in read:
             workflow.connect(sequences[sequence], "files", node, f"files_{slug(sequence)}")
     return workflow
+
+
+def _write_series(workflow: Workflow, inputnode: Node, shared: dict[str, Any], template: Template | None) -> None:
+    """The node that writes a resting-state series, its parcels where there is a template."""
+    node = Node(WriteSeries(**shared), name="series")
+    workflow.connect([(inputnode, node, [(f"series_{field}", field) for field in OF_SERIES])])
+    if template is not None:
+        workflow.connect(inputnode, "to_template", node, "to_template")

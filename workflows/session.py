@@ -113,20 +113,26 @@ def init_group_wf(
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     connect_functional(workflow, selection, settings, reference_wf, others, outputs_wf, template_wf)
+    places = anatomy.path if anatomy and not prepared else None
+    key = (selection.participant, selection.session)
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:
-            places = anatomy.path if anatomy and not prepared else None
-            key = (selection.participant, selection.session)
             predicted_wf = init_prediction_wf(
                 recipe=recipe, settings=settings, threads=threads, key=key, reference=reference, anatomy=places
             )
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
-            if places and (has_lesions(recipe) or recipe.needed_grid.kind == "head"):
-                found = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
-                workflow.connect([(reference_wf, predicted_wf, found)])
+            if places:
+                _tell_structures(workflow, recipe, predicted_wf, reference_wf)
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
     return workflow
+
+
+def _tell_structures(workflow: Workflow, recipe: Recipe, predicted_wf: Workflow, reference_wf: Workflow) -> None:
+    """In which structure a lesion lies, or where a whole head's structures are: for recipes that ask."""
+    if has_lesions(recipe) or recipe.needed_grid.kind == "head":
+        found = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
+        workflow.connect([(reference_wf, predicted_wf, found)])
 
 
 def _map_grey_matter(

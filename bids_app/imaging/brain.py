@@ -135,16 +135,21 @@ def brain_mask(
         facts.update(found)
     if not mask.any():
         raise ImageError(f"no brain was found in {image_path}; give a stripped image, or one that shows a whole head")
-    facts["volume_ml"] = round(float(mask.sum() * grid.voxel_volume / 1000), 1)
+    _save_mask(mask, image.affine, Path(out))
+    volume = round(float(mask.sum() * grid.voxel_volume / 1000), 1)
     warnings = list(facts.get("warnings", []))
-    if not BRAIN_ML[0] <= facts["volume_ml"] <= BRAIN_ML[1]:
-        warnings.append(f"the brain mask measures {facts['volume_ml']:.0f} ml, which is unusual; look at its picture")
-    facts["warnings"] = warnings
-    result = nib.Nifti1Image(mask.astype(np.uint8), image.affine)
+    if not BRAIN_ML[0] <= volume <= BRAIN_ML[1]:
+        warnings.append(f"the brain mask measures {volume:.0f} ml, which is unusual; look at its picture")
+    return {**facts, "volume_ml": volume, "warnings": warnings}
+
+
+def _save_mask(mask: np.ndarray, affine: np.ndarray, out: Path) -> None:
+    import nibabel as nib
+
+    result = nib.Nifti1Image(mask.astype(np.uint8), affine)
     result.header.set_xyzt_units("mm", "sec")
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     nib.save(result, out)
-    return facts
 
 
 def content_mask(array: np.ndarray, grid: Grid) -> np.ndarray:

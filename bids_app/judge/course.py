@@ -65,22 +65,8 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
         arm.name: {"description": description_of(arm), "splits": {}} for arm in course.arms
     }
     comparisons, baselines, doubts = {}, {}, {}
-    for name, split in course.splits.items():
-        evaluations = {}
-        for arm in course.arms:
-            finished = done(course.tasks_of(name, arm.name))
-            tasks = first_repeat(finished, split)
-            if len(tasks) < len(first_folds(split)):
-                continue  # a failed fold: half a test would not be that of the other arms
-            evaluations[arm.name] = evaluate_answers(scans_of(course), [Path(t.out) / FULL for t in tasks], recipe)
-            arms[arm.name]["splits"][name] = {
-                "summary": summarise(evaluations[arm.name], recipe, settings.random_seed),
-                "subsets": subset_summaries(course, recipe, tasks, settings.random_seed),
-                "folds": [fold_facts(task) for task in finished],
-                "repeats": repeat_summaries(
-                    course, recipe, done(course.tasks_of(name, arm.name)), settings.random_seed
-                ),
-            }
+    for name in course.splits:
+        evaluations = arm_evaluations(course, recipe, name, arms, settings.random_seed)
         scans = list(scans_of(course))
         baselines[name] = baseline_evaluations(course, recipe, name, scans)
         doubts[name] = doubted(course, recipe, name, scans, evaluations, baselines[name], settings.random_seed)
@@ -114,6 +100,29 @@ def judge(settings: Settings, course: Course, failed: Sequence[str]) -> list[str
     logs = {arm.name: [Path(t.out) / LOG for t in course.tasks if t.arm["name"] == arm.name] for arm in course.arms}
     page = write_training_report(results, settings.output_dir / f"training_{recipe.name}.html", logs=logs)
     return [*headlines(results), f"bundle: {bundle.path} ({megabytes:.1f} MB)", f"report: {page}"]
+
+
+def arm_evaluations(
+    course: Course, recipe: Any, name: str, arms: dict[str, dict[str, Any]], seed: int
+) -> dict[str, Evaluation]:
+    """Every arm on one kind of split, by its name; what is told of it is added to ``arms``.
+
+    An arm with a failed fold is left out: half a test would not be that of the other arms.
+    """
+    evaluations = {}
+    for arm in course.arms:
+        finished = done(course.tasks_of(name, arm.name))
+        tasks = first_repeat(finished, course.splits[name])
+        if len(tasks) < len(first_folds(course.splits[name])):
+            continue
+        evaluations[arm.name] = evaluate_answers(scans_of(course), [Path(t.out) / FULL for t in tasks], recipe)
+        arms[arm.name]["splits"][name] = {
+            "summary": summarise(evaluations[arm.name], recipe, seed),
+            "subsets": subset_summaries(course, recipe, tasks, seed),
+            "folds": [fold_facts(task) for task in finished],
+            "repeats": repeat_summaries(course, recipe, finished, seed),
+        }
+    return evaluations
 
 
 def repeat_summaries(course: Course, recipe: Any, tasks: Sequence[FoldTask], seed: int) -> dict[str, Any]:

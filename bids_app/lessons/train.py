@@ -19,6 +19,8 @@ from bids_app.train.state import State
 if TYPE_CHECKING:
     import torch
 
+    from bids_app.bundle.bundle import Bundle
+
 log = logging.getLogger(__name__)
 
 
@@ -175,41 +177,46 @@ def train_bundle(
 
     from bids_app.bundle.bundle import load_bundle
 
-    if minutes is None and steps is None:
-        raise UsageError("say how long to train: minutes or steps")
-    if min(n for n in (minutes, steps) if n is not None) <= 0:
-        raise UsageError("a training needs more than 0 steps or minutes")
+    _check_length(minutes, steps)
     out_dir = Path(out_dir)
     given = load_bundle(start) if start is not None else None
     others = load_bundle(beside).networks if beside is not None else []
     lesson = load_lesson(name, data_root, out_dir, seed, leave_out=leave_out)
     torch.set_num_threads(max(1, threads))
     out_dir.mkdir(parents=True, exist_ok=True)
-    state = new_state(lesson.recipe, lesson.plan, seed)
     checkpoint = out_dir / "checkpoint.pt"
-    if resume and checkpoint.is_file():
-        state.load(checkpoint)
-        log.info("going on from step %d", state.step)
-    elif given is not None:
-        names = [[region.name for region in recipe.regions] for recipe in (lesson.recipe, given.recipe)]
-        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict(), names), start)
+    state = _begin(lesson, seed, checkpoint if resume else None, given)
     if any(one.shape != state.mean.shape for one in others):
         raise UsageError(
-            f"the members of {beside} have another shape than the recipe {name}: they cannot vote together"
+            f"the members of {beside} have another shape than the recipe {lesson.recipe.name}: they cannot vote together"
         )
+    log_path, ahead = out_dir / "log.csv", threads > 1
     fit_lesson(
-        state,
-        lesson,
-        seed=seed,
-        minutes=minutes,
-        steps=steps,
-        checkpoint=checkpoint,
-        log_path=out_dir / "log.csv",
-        ahead=threads > 1,
+        state, lesson, seed=seed, minutes=minutes, steps=steps, checkpoint=checkpoint, log_path=log_path, ahead=ahead
     )
     told = [f"Weights began as those of {start}."] if start else []
     told += [f"It votes with {len(others)} member{'s' * (len(others) > 1)} of {beside}."] if others else []
     return lesson.export(state, out_dir / "bundle", seed=seed, note=" ".join(told), beside=others)
+
+
+def _check_length(minutes: float | None, steps: int | None) -> None:
+    given = [n for n in (minutes, steps) if n is not None]
+    if not given:
+        raise UsageError("say how long to train: minutes or steps")
+    if min(given) <= 0:
+        raise UsageError("a training needs more than 0 steps or minutes")
+
+
+def _begin(lesson: Lesson, seed: int, checkpoint: Path | None, given: Bundle | None) -> State:
+    """A state as the checkpoint left it, where there is one; else a new one, with a bundle's weights where they fit."""
+    state = new_state(lesson.recipe, lesson.plan, seed)
+    if checkpoint is not None and checkpoint.is_file():
+        state.load(checkpoint)
+        log.info("going on from step %d", state.step)
+    elif given is not None:
+        names = [[region.name for region in recipe.regions] for recipe in (lesson.recipe, given.recipe)]
+        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict(), names), given.path)
+    return state
 
 
 def fit_lesson(
