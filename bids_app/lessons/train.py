@@ -188,7 +188,7 @@ def train_bundle(
     state = _begin(lesson, seed, checkpoint if resume else None, given)
     if any(one.shape != state.mean.shape for one in others):
         raise UsageError(
-            f"the members of {beside} have another shape than the recipe {lesson.recipe.name}: they cannot vote together"
+            f"the members of {beside} have another shape than the recipe {lesson.recipe.name}: they cannot vote"
         )
     log_path, ahead = out_dir / "log.csv", threads > 1
     fit_lesson(
@@ -208,7 +208,7 @@ def _check_length(minutes: float | None, steps: int | None) -> None:
 
 
 def _begin(lesson: Lesson, seed: int, checkpoint: Path | None, given: Bundle | None) -> State:
-    """A state as the checkpoint left it, where there is one; else a new one, with a bundle's weights where they fit."""
+    """The state that a checkpoint holds, where there is one; else a new one, with a bundle's weights where they fit."""
     state = new_state(lesson.recipe, lesson.plan, seed)
     if checkpoint is not None and checkpoint.is_file():
         state.load(checkpoint)
