@@ -24,7 +24,7 @@ from tests.workflows import prepared
 from tests.workflows.small_cohort import write_small_cohort
 
 MARK = "TANDEM_TEST_RUN"
-PATIENCE = 600.0
+PATIENCE = 300.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
