@@ -53,6 +53,8 @@ def answer(fault: Fault, bench: Bench) -> tuple[str, str, str]:
         return "not run", str(why), "-"
     except Lost as error:
         return "FAILED", str(error), "see there"
+    except Exception as error:  # the faults that follow are made all the same
+        return "FAILED", f"{type(error).__name__}: {error}", "not known"
     return "passed", outcome.happened.replace(str(bench.root), "..."), outcome.lost
 
 

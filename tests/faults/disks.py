@@ -37,9 +37,14 @@ def work_disk_full(bench: Bench) -> Outcome:
 
 def fill(disk: Path) -> None:
     """Take every byte that is left."""
+    size, taken = 1 << 29, 0
     with (disk / "filler").open("wb") as stream:
-        free = os.statvfs(disk)
-        os.posix_fallocate(stream.fileno(), 0, free.f_bavail * free.f_frsize)
+        while size >= 4096:
+            try:
+                os.posix_fallocate(stream.fileno(), taken, size)
+                taken += size
+            except OSError:
+                size //= 2
 
 
 def output_read_only(bench: Bench) -> Outcome:

