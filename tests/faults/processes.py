@@ -13,7 +13,7 @@ from tests.workflows.interrupts import KINDS, Interrupt, interrupt
 
 MANY = 16
 #: A clock that goes back by a day as soon as a file is there, for every Python process that finds this on its path.
-JUMPING_CLOCK = '''
+JUMPING_CLOCK = """
 import os, time
 _real, _flag = time.time, os.environ["TANDEM_TEST_CLOCK"]
 time.time = lambda: _real() - (86400 if os.path.exists(_flag) else 0)
@@ -23,7 +23,7 @@ for _name in ("localtime", "gmtime"):
     setattr(time, _name, _told)
 _format = time.strftime
 time.strftime = lambda how, when=None: _format(how, time.localtime() if when is None else when)
-'''
+"""
 
 
 def killed(bench: Bench) -> Outcome:
