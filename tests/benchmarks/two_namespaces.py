@@ -1,8 +1,8 @@
 """Training by two processes in two network namespaces (as on two computers), compared with two processes in one.
 
-``python -m tests.benchmarks.two_namespaces`` joins two namespaces by a virtual cable, runs ``torchrun`` with gloo in each,
-and prints how far the weights differ from those of ``torchrun`` with two processes in one. Needs root and ``ip``; it says
-"not run" where that is not allowed, and then ends with 77.
+``python -m tests.benchmarks.two_namespaces`` joins two namespaces by a virtual cable, runs ``torchrun`` with gloo in
+each, and prints how far the weights differ from those of ``torchrun`` with two processes in one. Needs root and ``ip``; it
+says "not run" where that is not allowed, and then ends with 77.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def apart(folder: Path) -> float:
         meet = ["--nnodes=2", "--nproc-per-node=1", f"--node-rank={rank}", f"--master-addr={ADDRESSES[0]}"]
         before = ("ip", "netns", "exec", name)
         runs.append(torchrun(folder, *meet, f"--master-port={PORT}", before=before, device=device))
-    if any([run.wait(timeout=500) for run in runs]):
+    codes = [run.wait(timeout=500) for run in runs]
+    if any(codes):
         raise SystemExit("training in two namespaces failed")
     return time.perf_counter() - began
 

@@ -1,7 +1,7 @@
 """Every fault on real processes, and the table of what happened.
 
-``python -m tests.faults.battery [--only NAME ...] [--markdown]`` ends with 1 where a fault was not answered as it should
-be. A fault that cannot be made here (most need root) is "not run", which is not "passed".
+``python -m tests.faults.battery [--only NAME ...] [--markdown]`` ends with 1 where a fault was not answered as it
+should be. A fault that cannot be made here (most need root) is "not run", which is not "passed".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every fault needs: two small participants, what an undisturbed run leaves of them, small disks, and an outcome."""
+"""What every fault needs: two small participants, what an undisturbed run leaves, small disks, and an outcome."""
 
 from __future__ import annotations
 

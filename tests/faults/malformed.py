@@ -1,7 +1,7 @@
 """Malformed files, drawn by hypothesis: every reader ends in a value or in one of the project's own errors.
 
-Run in a process of its own (``python -m tests.faults.malformed --files N FOLDER``), which notes its peak memory and every
-file that was opened for writing outside the folder.
+Run in a process of its own (``python -m tests.faults.malformed --files N FOLDER``), which notes its peak memory and
+every file that was opened for writing outside the folder.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def whole_image() -> bytes:
 
 
 def edits(content: bytes, places: st.SearchStrategy[int]) -> st.SearchStrategy[bytes]:
-    """One to five changes of a whole file: a byte, a piece put in, a stretch taken out or said twice, an end cut off."""
+    """One to five changes of a file: a byte, a piece put in, a stretch taken out or said twice, an end cut off."""
     change = st.tuples(st.sampled_from("bpdrc"), places, st.integers(0, 255), st.sampled_from(PIECES))
 
     def edited(changes: list[tuple[str, int, int, bytes]]) -> bytes:
@@ -218,7 +218,7 @@ def readers(bench: Bench) -> Outcome:
         raise Lost("a reader does not end") from error
     if done.returncode:
         raise Lost(done.stderr[-4000:])
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout.splitlines()[-1])  # readers may say something before
     if found["written"] or found["above_mb"] > MOST_MB:
         raise Lost(f"written outside: {found['written']}; {found['above_mb']} MB above the libraries")
     seconds = time.monotonic() - began
@@ -247,3 +247,7 @@ def dataset(bench: Bench) -> Outcome:
         raise Lost(f"written outside output and work folder: {left}")
     said = next(line for line in text.splitlines() if "FAILED" in line).removeprefix("tandem: ")
     return Outcome(f"{IMAGES} sessions end by name, 2 are done; {said}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -52,8 +52,11 @@ def test_nothing_is_unpickled_unpacked_or_handed_to_a_shell(path):
 
 @pytest.mark.parametrize(
     "text",
-    ["pickle.load(f)", "torch.load(p)", "np.load(p, allow_pickle=True)", "run(x, shell=True)", "z.extractall()", "torch.load(p, weights_only=False)"],
-)  # fmt: skip
+    [
+        *("pickle.load(f)", "torch.load(p)", "np.load(p, allow_pickle=True)", "run(x, shell=True)", "z.extractall()"),
+        "torch.load(p, weights_only=False)",
+    ],
+)
 def test_the_search_finds_what_it_looks_for(text):
     assert dangers(text)
 
