@@ -1,8 +1,8 @@
 """Training by two processes in two network namespaces (as on two computers), compared with two processes in one.
 
 ``python -m tests.benchmarks.two_namespaces`` joins two namespaces by a virtual cable, runs ``torchrun`` with gloo in
-each, and prints how far the weights differ from those of ``torchrun`` with two processes in one. Needs root and ``ip``; it
-says "not run" where that is not allowed, and then ends with 77.
+each, and prints how far the weights differ from those of ``torchrun`` with two processes in one. Needs root and ``ip``;
+it says "not run" where that is not allowed, and then ends with 77.
 """
 
 from __future__ import annotations
