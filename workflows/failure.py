@@ -52,16 +52,18 @@ def find_failure(work: Path) -> tuple[str, int] | None:
 def failure_of(error: BaseException) -> TandemError | None:
     """What of the operating system is behind an error of Nipype's, which hands on only its text; None for a defect."""
     cause: BaseException | None = error
+    text = ""
     while cause is not None:
+        text = f"{cause}\n{text}"
         if isinstance(cause, OSError) and isinstance(told := system_error(cause), CannotWrite | IOFailure):
             return told
         cause = cause.__cause__ or cause.__context__
-    numbered = re.findall(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]*)')?", str(error))
+    numbered = re.findall(r"\[Errno (\d+)\] [^:\n]*(?:: '([^'\n]*)')?", text)
     if numbered:
         number, name = numbered[-1]
         behind = system_error(OSError(int(number), os.strerror(int(number)), name or None))
         return behind if isinstance(behind, CannotWrite | IOFailure) else None
-    named = re.findall(r"bids_app\.errors\.(CannotWrite|IOFailure): ([^\n]*)", str(error))
+    named = re.findall(r"bids_app\.errors\.(CannotWrite|IOFailure): ([^\n]*)", text)
     return {"CannotWrite": CannotWrite, "IOFailure": IOFailure}[named[-1][0]](named[-1][1]) if named else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -49,8 +50,15 @@ class SideBySide(MultiProcPlugin):
             self.pool.shutdown(wait=True, cancel_futures=True)
             os.chdir(self._cwd)  # Nipype moves into the folder of every node that it runs
 
+    def _async_callback(self, task: Any) -> None:
+        if task.exception() is None:
+            super()._async_callback(task)
+
     def _get_result(self, taskid: int) -> Any:
         STOP.check()
+        error = self._task_obj[taskid].exception() if self._task_obj[taskid].done() else None
+        if error is not None:  # Nipype cannot read what a node left (a disk is full), and would wait for it for ever
+            return {"result": None, "traceback": traceback.format_exception(error), "taskid": taskid}
         return super()._get_result(taskid)
 
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:

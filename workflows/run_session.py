@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids.digest import fingerprints
+from bids_app.bids.files import system_error
 from bids_app.bids.record import Images, RecipePart, SessionRecord
 from bids_app.bids.record_file import write_record
 from bids_app.bids.selection import Selection
@@ -217,6 +218,8 @@ def end(record: SessionRecord, asked: dict[str, Recipe]) -> None:
 
 def _fail(record: SessionRecord, asked: dict[str, Recipe], work: Path, error: Exception) -> None:
     """Close what is still open with the error that ended the run."""
+    if isinstance(error, OSError):
+        error = system_error(error) or error
     known = isinstance(error, TandemError)
     if work.is_dir():
         note_failure(work, error)

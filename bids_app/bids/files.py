@@ -223,9 +223,17 @@ def system_error(error: OSError) -> TandemError | None:
         return (
             plain_error(Path("a file"), error) if error.errno in NO_SPACE | {errno.EIO: "", errno.EROFS: ""} else None
         )
-    if error.errno in (errno.EACCES, errno.EPERM) and path.is_file() and not os.access(path, os.R_OK):
+    if error.errno in (errno.EACCES, errno.EPERM) and _is_closed(path):
         return InputMissing(f"{path} cannot be read: {error.strerror}")
     return None if error.errno in (errno.ENOENT, errno.EEXIST) else plain_error(path, error)
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether a file is there that this user cannot read; it may lie in a folder that is closed itself."""
+    try:
+        return path.is_file() and not os.access(path, os.R_OK)
+    except OSError:
+        return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from bids_app.bids.geometry import check_geometry
 from bids_app.errors import ImageError, InputMissing
+from bids_app.imaging.templates import Template
 from bids_app.imaging.voxels import MAX_VOXELS, used_axes
 
 BLOCK_BYTES = 8 << 20
@@ -92,6 +93,21 @@ def check_image(
     return ImageFacts(
         path, shape + series, zooms + step, orientation, str(header.get_data_dtype()), low, high, tuple(told)
     )
+
+
+def check_template(template: Template) -> None:
+    """Refuse a template whose files are not whole: every session would fail with it after minutes of work.
+
+    Raises:
+        ImageError, InputMissing: naming the template and its file.
+    """
+    for path in (template.image, template.mask, *template.tissues.values()):
+        if path is None:
+            continue
+        try:
+            check_image(path, head=False)
+        except (ImageError, InputMissing) as error:
+            raise type(error)(f"the template {template.name} cannot be used: {error}") from error
 
 
 def _check_present(path: Path) -> None:

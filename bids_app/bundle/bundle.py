@@ -140,7 +140,7 @@ def load_bundle(name: str | Path) -> Bundle:
     Raises:
         BundleError: no such bundle, a part that is missing or damaged, or weights with another hash.
     """
-    path = SHIPPED / name if isinstance(name, str) and (SHIPPED / name).is_dir() else Path(name)
+    path = SHIPPED / name if str(name) in shipped() else Path(name)
     if not path.is_dir():
         raise BundleError(
             f"there is no bundle {str(name)!r}; those that ship: {', '.join(shipped())}; or give a folder"

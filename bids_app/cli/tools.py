@@ -16,7 +16,7 @@ from bids_app.cli.hpc import hpc_script
 from bids_app.cli.options import count
 from bids_app.cli.parser import Parser
 from bids_app.cli.recipe_new import recipe
-from bids_app.errors import InputMissing, UsageError
+from bids_app.errors import InputMissing, TandemError, UsageError
 from bids_app.settings import from_plain, read_toml
 from workflows.stop import follow_parent
 
@@ -88,11 +88,16 @@ def _examine() -> tuple[dict[str, str], list[str]]:
     import torch
 
     facts["GPU"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none (predictions run on the CPU)"
+    from bids_app.bids.preflight import check_template
     from bids_app.bundle.bundle import load_bundle, shipped
     from bids_app.imaging.templates import find_template
 
     template = find_template()
     facts["template"] = template.source
+    try:
+        check_template(template)
+    except TandemError as error:
+        troubles.append(str(error))
     for name in shipped():
         facts[f"bundle {name}"] = f"weights {load_bundle(name).sha256[:12]}, as in its manifest"
     for name, folder in (("temporary files", Path(os.environ.get("TMPDIR", "/tmp"))), ("this folder", Path.cwd())):

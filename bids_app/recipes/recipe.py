@@ -352,8 +352,16 @@ def list_recipes() -> list[str]:
 
 
 def recipe_path(name: str | Path) -> Path:
-    """Where a recipe lies: one that ships, by its name, or a file, whose name ends in ``.toml``."""
-    return Path(name) if str(name).endswith(".toml") else HERE / f"{name}.toml"
+    """Where a recipe lies: one that ships, by its name, or a file, whose name ends in ``.toml``.
+
+    Raises:
+        RecipeError: a path where a name is needed.
+    """
+    if str(name).endswith(".toml"):
+        return Path(name)
+    if Path(name).name != str(name):
+        raise RecipeError(f"{str(name)!r} is not the name of a recipe, nor a file, whose name ends in .toml")
+    return HERE / f"{name}.toml"
 
 
 def load_recipe(name: str | Path) -> Recipe:

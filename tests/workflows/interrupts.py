@@ -24,22 +24,33 @@ from tests.workflows import prepared
 from tests.workflows.small_cohort import write_small_cohort
 
 MARK = "TANDEM_TEST_RUN"
-PATIENCE = 600.0
+PATIENCE = 300.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 @dataclass
 class Run:
-    """One command as a process group of its own, whose processes can all be found by a mark in their environment."""
+    """One command as a process group of its own, whose processes can all be found by a mark in their environment.
+
+    Attributes:
+        words: after ``tandem``.
+        before: a program that starts the command, with its own words (``setpriv``, ``unshare``, ``sh``).
+        environment: variables beside those of this process.
+        folder: where it runs; None: here.
+    """
 
     words: list[str]
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    before: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
-        environment = {**os.environ, MARK: self.mark, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment, MARK: self.mark}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bids_app", *self.words],
+            [*self.before, sys.executable, "-m", "bids_app", *self.words],
+            cwd=self.folder,
             stdout=self.said,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
