@@ -9,8 +9,9 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids.fmriprep import made_by_fmriprep, template_of
 from bids_app.bids.selection import Choice, Selection
+from bids_app.recipes.series import SERIES
 from bids_app.settings import Settings
-from workflows.interfaces.functional import SERIES_MAPS, ComputeFunctional, PlaceByTemplate
+from workflows.interfaces.functional import FROM_SERIES, SERIES_MAPS, ComputeFunctional, PlaceByTemplate
 from workflows.interfaces.imaging import Conform, RegisterSequence
 
 #: Suffixes of what is computed, which are outputs of `init_functional_wf` too.
@@ -19,7 +20,9 @@ MAPS = SERIES_MAPS
 OF_SERIES = ("courses", "mask", "carpet", "matrix")
 
 
-def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, name: str = "functional_wf") -> Workflow:
+def init_functional_wf(
+    *, choice: Choice, settings: Settings, reference: str, series: bool = False, name: str = "functional_wf"
+) -> Workflow:
     """Maps of one series, and where it lies on the reference.
 
     Steps: volumes before the steady state dropped, slice timing, rigid motion, nuisance and filter in one regression,
@@ -29,13 +32,15 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     by the reference's affine registration.
 
     Inputs: ``reference``, ``to_template`` (reference world to template world).
-    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid, ``matrix`` (its world to the reference's),
-    ``courses`` and ``mask`` of what is left of the series in the brain, ``carpet`` (picture of it before the
-    regression).
+    Outputs: ``alff``, ``falff``, ``reho`` on the series' own grid; what is left of it, ``bold``, where ``series`` is
+    wanted; ``matrix`` (its world to the reference's), ``courses`` and ``mask`` of what is left of the series in the
+    brain, ``carpet`` (picture of it before the regression).
     """
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(["reference", "to_template"]), name="inputnode")
-    compute = Node(ComputeFunctional(in_file=str(choice.path), metadata=dict(choice.metadata)), name="compute")
+    compute = Node(
+        ComputeFunctional(in_file=str(choice.path), metadata=dict(choice.metadata), series=series), name="compute"
+    )
     conform = Node(Conform(), name="conform")
     path = choice.path
     in_template = path is not None and made_by_fmriprep(path) and template_of(path) is not None
@@ -44,10 +49,11 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     else:
         register = RegisterSequence(sequence="mean BOLD", reference_name=reference, seed=settings.random_seed)
         place = Node(register, name="rigid")
-    outputnode = Node(IdentityInterface([*MAPS, *OF_SERIES]), name="outputnode")
+    made = FROM_SERIES if series else MAPS
+    outputnode = Node(IdentityInterface([*made, *OF_SERIES]), name="outputnode")
     workflow.connect(
         [
-            (compute, outputnode, [(one, one) for one in (*MAPS, *OF_SERIES[:-1])]),
+            (compute, outputnode, [(one, one) for one in (*made, *OF_SERIES[:-1])]),
             (compute, conform, [("mean", "in_file")]),
             (place, outputnode, [("matrix", "matrix")]),
         ]
@@ -61,9 +67,24 @@ def init_functional_wf(*, choice: Choice, settings: Settings, reference: str, na
     return workflow
 
 
+def init_series_wf(*, name: str) -> Workflow:
+    """What is left of a series, as a sequence of a recipe: nothing more is done to it.
+
+    Inputs: ``image``; ``reference`` (not read), ``matrix`` (its world to the reference's world).
+    Outputs: as of `workflows.anatomical.init_sequence_wf`.
+    """
+    workflow = Workflow(name=name)
+    inputnode = Node(IdentityInterface(["image", "reference", "matrix"]), name="inputnode")
+    outputnode = Node(IdentityInterface(["image", "plain", "matrix"]), name="outputnode")
+    same = [("image", "image"), ("image", "plain"), ("matrix", "matrix")]
+    workflow.connect([(inputnode, outputnode, same)])
+    return workflow
+
+
 def series_of(selection: Selection) -> Path | None:
     """The resting-state series that is shown, and its parcels' courses kept: the first that a map is computed from."""
-    return next((choice.path for choice in selection.choices.values() if choice.computed in MAPS and choice.path), None)
+    found = (choice.path for choice in selection.choices.values() if choice.computed in FROM_SERIES and choice.path)
+    return next(found, None)
 
 
 def connect_functional(
@@ -85,12 +106,16 @@ def connect_functional(
     """
     made: dict[Path, Workflow] = {}
     for name, choice in selection.choices.items():
-        if choice.computed not in MAPS or choice.path is None:
+        if choice.computed not in FROM_SERIES or choice.path is None:
             continue
         if choice.path not in made:
             number = str(len(made) + 1) if made else ""
             one = init_functional_wf(
-                choice=choice, settings=settings, reference=selection.reference, name=f"functional{number}_wf"
+                choice=choice,
+                settings=settings,
+                reference=selection.reference,
+                series=any(c.computed == SERIES and c.path == choice.path for c in selection.choices.values()),
+                name=f"functional{number}_wf",
             )
             made[choice.path] = one
             workflow.connect(reference_wf, "outputnode.image", one, "inputnode.reference")
@@ -98,5 +123,6 @@ def connect_functional(
                 workflow.connect(template_wf, "outputnode.matrix", one, "inputnode.to_template")
             if choice.path == series_of(selection):
                 workflow.connect([(one, outputs_wf, [(f"outputnode.{f}", f"inputnode.series_{f}") for f in OF_SERIES])])
-        workflow.connect(made[choice.path], f"outputnode.{choice.computed}", into[name], "conform.in_file")
+        first = "inputnode.image" if choice.computed == SERIES else "conform.in_file"
+        workflow.connect(made[choice.path], f"outputnode.{choice.computed}", into[name], first)
         workflow.connect(made[choice.path], "outputnode.matrix", into[name], "inputnode.matrix")

@@ -7,11 +7,12 @@ from nipype.pipeline.engine import Workflow
 from bids_app.bids.selection import Selection
 from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.series import SERIES
 from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
 from workflows.choosing import Group
 from workflows.diffusion import connect_computed
-from workflows.functional import MAPS, connect_functional
+from workflows.functional import MAPS, connect_functional, init_series_wf
 from workflows.grey_matter import init_grey_matter_wf
 from workflows.naming import slug
 from workflows.outputs import OF_GREY_MATTER, init_outputs_wf
@@ -204,6 +205,10 @@ def _add_sequences(
     images = tuple(IMAGE[way == CORRECTED] for way in sorted({way_of(recipe) for recipe in recipes}))
     for name, choice in selection.choices.items():
         if name == selection.reference or choice.path is None:
+            continue
+        if choice.computed == SERIES:
+            others[name] = init_series_wf(name=f"{slug(name)}_wf")
+            _hand_on(workflow, others[name], outputs_wf, (*images, "matrix"), name)
             continue
         others[name] = init_sequence_wf(
             sequence=name,

@@ -14,7 +14,8 @@ from bids_app.imaging.diffusion import read_scheme
 from bids_app.text import read_text
 
 #: Images that are computed from a raw series where the dataset has none: suffix -> suffix of the series.
-COMPUTED = {"trace": "dwi", "ADC": "dwi", "alff": "bold", "falff": "bold", "reho": "bold"}
+#: A resting-state series is computed from a raw one: it is never taken as it came.
+COMPUTED = {"trace": "dwi", "ADC": "dwi", "alff": "bold", "falff": "bold", "reho": "bold", "bold": "bold"}
 
 
 def find_gradients(image: Path, root: Path, extension: str = ".bval") -> Path | None:

@@ -187,7 +187,7 @@ def _first_there(
             one, among, home, labels, filters.get(one.name, {}), lambda path: seen_in_header(path, near)
         )
 
-    own, by_filter = look(query)
+    own, by_filter = look(query, () if COMPUTED.get(query.suffix) == query.suffix else images)
     if own.path is None and query.suffix in COMPUTED:
         raw = COMPUTED[query.suffix]
         made = _raw_series(raw, look, images, root)

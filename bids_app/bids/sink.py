@@ -210,6 +210,9 @@ def prepare_image(
         raise ValueError(f"a probseg holds probabilities in [0, 1], not {data.min():g} to {data.max():g}")
     made = nib.Nifti1Image(data, image.affine)
     made.header.set_xyzt_units("mm")
+    if data.ndim == 4 and suffix == "bold":  # the time from one frame to the next
+        made.header.set_zooms((*made.header.get_zooms()[:3], float(image.header.get_zooms()[3])))
+        made.header.set_xyzt_units("mm", "sec")
     code = TEMPLATE_CODE if template else SCANNER
     made.set_sform(image.affine, code)
     with suppress(np.linalg.LinAlgError):

@@ -188,6 +188,7 @@ def _check_fits(shape: Mapping[str, Any], recipe: Recipe, path: Path) -> None:
     for name, has, wants in (
         ("sequences", shape["sequences"], len(recipe.sequences)),
         ("slices", shape.get("slices", 1), recipe.network.slices),
+        ("frames", shape.get("frames", 1), recipe.network.frames),
         ("classes", shape["classes"] or len(recipe.regions) + 1, len(recipe.regions) + 1),
     ):
         if has != wants:

@@ -51,6 +51,8 @@ def export_monai(bundle: Bundle, out_dir: Path, *, onnx: bool = False) -> Path:
 
     if bundle.recipe.network.slices > 1:
         raise UsageError(f"{bundle.recipe.name} sees neighbouring slices, which a MONAI bundle cannot lay")
+    if bundle.recipe.network.frames > 1:
+        raise UsageError(f"{bundle.recipe.name} sees windows of a series, which a MONAI bundle cannot lay")
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise CannotWrite(f"{out_dir} is there already; give a new folder")
     if onnx:
@@ -108,10 +110,10 @@ def portable(bundle: Bundle) -> Members:
 def network_source(bundle: Bundle) -> str:
     """One file with everything `Members` is made of, out of the modules that Tandem itself runs."""
     from bids_app.bundle import portable
-    from bids_app.networks import heads, multitask, reading, standardise
+    from bids_app.networks import heads, multitask, reading, standardise, temporal
 
     lines = [HEAD.format(name=bundle.name, version=__version__), *links_source(bundle.recipe)]
-    for module in (reading, heads, multitask, standardise, portable):
+    for module in (reading, heads, temporal, multitask, standardise, portable):
         source = inspect.getsource(module).splitlines()
         lines += [line for line in source if not line.startswith(("from __future__", "from bids_app"))]
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.bids.digest import content_hash
+from bids_app.bids.naming import parse_name
 from bids_app.bids.preflight import check_image
 from bids_app.bids.record import CORRECTED, UNCORRECTED, SessionRecord
 from bids_app.bids.record_file import read_session, session_keys
@@ -20,6 +21,7 @@ from bids_app.errors import DataError, InputMissing, LeakageError, TandemError, 
 from bids_app.imaging.stacking import Grid
 from bids_app.recipes.grid import AS_IT_LIES
 from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.series import SERIES
 from bids_app.text import TextError, parse_number, some
 
 #: Column that says who has a lesion, beside the labels that show it.
@@ -354,7 +356,7 @@ def _hashes(session: CohortSession, bids_dir: Path, output_dir: Path) -> tuple[s
     """Of the raw images, which other preprocessing leaves as they are; of the derivative where a raw one is gone."""
     if session.mask is None and session.to_template is None:  # images as they came: nobody has checked them before
         for path in session.images.values():
-            check_image(path, head=False)
+            check_image(path, 4 if parse_name(path)[1] == SERIES else 3, head=False)
         return tuple(content_hash(path) for path in session.images.values())
     raw = {
         name: bids_dir / file

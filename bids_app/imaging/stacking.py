@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -200,14 +201,14 @@ def stack(
 
 
 def sample(
-    path: Path | str, to_image: np.ndarray, grid: Grid, *, order: int = 1, warp: np.ndarray | None = None
+    path: Path | str | Any, to_image: np.ndarray, grid: Grid, *, order: int = 1, warp: np.ndarray | None = None
 ) -> np.ndarray:
     """One image on a grid by one interpolation; smoothed first along axes where the grid is coarser than the image.
 
     Only the part of the image under the grid is read (cheap for an uncompressed file).
 
     Args:
-        path: 3-D image.
+        path: 3-D image, or one of nibabel.
         to_image: grid world to image world, shape ``(4, 4)``.
         grid: where the result lies.
         order: 1 linear, 0 nearest (no smoothing).
@@ -219,7 +220,7 @@ def sample(
     import nibabel as nib
     from scipy import ndimage
 
-    image = nib.load(path)
+    image = nib.load(path) if isinstance(path, str | Path) else path
     world_to_voxel = np.linalg.inv(image.affine) @ to_image
     to_voxel = world_to_voxel @ grid.affine
     # The width of a grid voxel seen along each image axis, in image voxels; the image's own width is 1.

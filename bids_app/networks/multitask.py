@@ -15,6 +15,7 @@ from torch import nn
 from bids_app.errors import BundleError
 from bids_app.networks.heads import Head, LinearHead
 from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
+from bids_app.networks.temporal import TemporalUnit, as_frames, in_windows, picture, vote
 
 #: Voxels from the middle at which `aside` is 1: about half a head at 2 mm.
 ASIDE = 48.0
@@ -62,6 +63,8 @@ class NetworkShape:
             the probability of a class is the product, and both sides of a structure are learned together.
         slices: of two dimensions, how many neighbouring slices of every sequence are channels of the input; the answer
             is for the middle one.
+        frames: of a window of a series, which is the last sequence and has a channel per frame; 1 where there is none.
+            See `bids_app.networks.temporal`.
     """
 
     sequences: int
@@ -81,11 +84,17 @@ class NetworkShape:
     gradient: str = "all"
     slices: int = 1
     cells: int = 0
+    frames: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
         heads = [{**asdict(head), "hidden": list(head.hidden)} for head in self.heads]
         return {**asdict(self), **lists, "heads": heads}
+
+    @property
+    def still(self) -> int:
+        """Of a network of a series: channels before the series."""
+        return self.sequences - 1
 
     @property
     def outputs(self) -> int:
@@ -158,6 +167,8 @@ class MultiTaskNet(nn.Module):
         )
         if not shape.classes:
             self.unet.up_layers = nn.ModuleList()
+        if shape.frames > 1:
+            self.temporal = nn.ModuleList(TemporalUnit(shape.filters * 2**k) for k in range(len(shape.blocks)))
         late = shape.late + (shape.classes - 1 if shape.reads_regions else 0)
         self.heads = nn.ModuleDict({head.name: self._head(head, late) for head in shape.heads})
 
@@ -179,10 +190,15 @@ class MultiTaskNet(nn.Module):
         """Features per level, finest first; the last is the bottleneck, ``(n, bottleneck_channels, ...)``.
 
         Args:
-            x: standardised stack, ``(n, sequences * slices, x, y, z)``; sides multiples of `factor`.
+            x: standardised stack, ``(n, sequences * slices, x, y, z)``, or one window of a series,
+                ``(n, still + frames, x, y, z)``; sides multiples of `factor`.
         """
-        x = fold(x, self.shape.fold)
-        return self.unet.encoder(torch.cat([x, aside(x, self.shape.fold)], 1) if self.shape.sided else x)
+        frames = self.shape.frames
+        x = fold(as_frames(x, self.shape.still) if frames > 1 else x, self.shape.fold)
+        features = self.unet.encoder(torch.cat([x, aside(x, self.shape.fold)], 1) if self.shape.sided else x)
+        if frames == 1:
+            return features
+        return [unit(level, frames) for unit, level in zip(self.temporal, features, strict=True)]
 
     def ascend(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
         """Features of every level of the decoder, the finest last."""
@@ -309,18 +325,41 @@ class MultiTaskNet(nn.Module):
         if self.shape.gradient == "none":
             levels = [level.detach() for level in levels]
         slices = self.shape.slices
-        return read(logits, levels, x[:, slices // 2 :: slices], self.shape.cells)
+        image = picture(x, self.shape.still) if self.shape.frames > 1 else x[:, slices // 2 :: slices]
+        return read(logits, levels, image, self.shape.cells)
+
+    def look(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
+        """Bottleneck, logits per scale, and what linear heads read, where there are any.
+
+        Of a series that comes with several windows, their vote: the mean of features and readings, and, at full size
+        alone, logits whose softmax is the mean of the windows' probabilities.
+
+        Args:
+            x: as in `encode`; of a series with any number of windows in a row.
+        """
+        frames = self.shape.frames
+        parts = [self._look(window) for window in (in_windows(x, self.shape.still, frames) if frames > 1 else [x])]
+        if len(parts) == 1:
+            return parts[0]
+        bottlenecks, logits, readings = zip(*parts, strict=True)
+        voted = [vote([one[0] for one in logits])] if logits[0] else []
+        together = None if readings[0] is None else torch.stack(readings).mean(0)
+        return torch.stack(bottlenecks).mean(0), voted, together
+
+    def _look(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
+        features = self.encode(x)
+        levels = self.ascend(features) if self.shape.classes else []
+        logits = self.logits_of(levels) if levels else []
+        readings = self.readings(x, levels, logits[0]) if self.shape.reads_features and self.heads else None
+        return features[-1], logits, readings
 
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, covariates: torch.Tensor | None = None
     ) -> Answer:
         """Logits per scale in training, of the full size alone otherwise, and every target's outputs."""
-        features = self.encode(x)
-        levels = self.ascend(features) if self.shape.classes else []
-        logits = self.logits_of(levels) if levels else []
-        readings = self.readings(x, levels, logits[0]) if self.shape.reads_features and self.heads else None
-        targets = self.conclude(features[-1], present, covariates, logits[0] if logits else None, readings)
-        return Answer(logits if self.training else logits[:1], targets, features[-1])
+        bottleneck, logits, readings = self.look(x)
+        targets = self.conclude(bottleneck, present, covariates, logits[0] if logits else None, readings)
+        return Answer(logits if self.training else logits[:1], targets, bottleneck)
 
 
 def aside(x: torch.Tensor, k: int) -> torch.Tensor:

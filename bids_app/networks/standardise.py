@@ -24,17 +24,22 @@ def standardise(stack: torch.Tensor) -> torch.Tensor:
     return ((stack - mean) / spread).clamp(-CUT, CUT) * inside
 
 
-def normalise(stack: torch.Tensor, how: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+def normalise(stack: torch.Tensor, how: Sequence[Mapping[str, Any]], *, series: bool = False) -> torch.Tensor:
     """Every channel as a plan says: by its own mean and spread, or by a cohort's where it has a physical scale.
 
     Args:
         stack: shape ``(..., sequences, x, y, z)``.
         how: per sequence ``{"kind": "scan"}`` or ``{"kind": "cohort", "mean": m, "sd": s}``.
+        series: the last sequence has a channel per frame: all channels that are left, with one mean and spread.
     """
+    count = stack.shape[-4]
+    wide = count - len(how) + 1 if series else 1
+    channels = stack.split([1] * (len(how) - 1) + [wide], -4) if series else stack.split(1, -4)
     parts = []
-    for channel, one in zip(stack.unbind(-4), how, strict=True):
+    for channel, one in zip(channels, how, strict=True):
         if one["kind"] == "scan":
-            parts.append(standardise(channel))
+            # frames one behind the other along the first axis, as if they were one image
+            parts.append(standardise(channel.flatten(-4, -3)).unflatten(-3, channel.shape[-4:-2]))
         else:
             parts.append(((channel - one["mean"]) / one["sd"]).clamp(-CUT, CUT) * (channel != 0))
-    return torch.stack(parts, -4)
+    return torch.cat(parts, -4)

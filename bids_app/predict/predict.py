@@ -16,6 +16,7 @@ from bids_app.errors import BundleError, ImageError, UsageError
 from bids_app.imaging.stacking import Grid, transform_points
 from bids_app.predict.regions import main_piece, without_specks
 from bids_app.predict.vote import Vote, check_finite, combine
+from bids_app.scans.frames import check_length, voting
 from bids_app.scans.lay import lay, place_grid
 from bids_app.scans.slices import as_channels
 from bids_app.scans.tiles import fitted_sides, pad_behind, tile_sides, tiled
@@ -166,14 +167,16 @@ def _answers(
 
 def normalised(bundle: Bundle, plan: Mapping[str, Any], stacked: np.ndarray) -> torch.Tensor:
     """A stack as a member wants it: each sequence by itself, or by the scans that trained where its plan says so;
-    neighbouring slices of a flat one as channels."""
+    neighbouring slices of a flat one as channels, and of a series the windows that vote."""
     import torch
 
     from bids_app.networks.standardise import normalise
 
     how = plan.get("normalisation", {})
     kinds = [how.get(sequence.name, {"kind": "scan"}) for sequence in bundle.recipe.sequences]
-    stack = normalise(torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32)), kinds)
+    raw, series = torch.from_numpy(np.ascontiguousarray(stacked, dtype=np.float32)), bundle.recipe.series is not None
+    stack = normalise(raw, kinds, series=series)
+    stack = voting(stack, len(kinds) - 1, bundle.recipe.network.frames) if series else stack
     return as_channels(stack) if bundle.recipe.flat else stack
 
 
@@ -243,7 +246,9 @@ def _found_centre(bundle: Bundle, probability: np.ndarray, grid: Grid) -> np.nda
 
 def _check_stack(bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None) -> None:
     sequences = bundle.recipe.sequences
-    if stacked.ndim != 4 or stacked.shape[0] != len(sequences):
+    if bundle.recipe.series is not None and stacked.ndim == 4:
+        check_length(bundle.recipe, stacked.shape[0] - len(sequences) + 1, "the stack")
+    elif stacked.ndim != 4 or stacked.shape[0] != len(sequences):
         raise ImageError(
             f"the recipe {bundle.recipe.name} needs {len(sequences)} sequences; the stack is {stacked.shape}"
         )
@@ -316,4 +321,7 @@ def as_quick(thing: Any) -> Any:
     parameter = next(thing.parameters(), None)
     if parameter is None or parameter.is_cuda or not any(p.ndim == 5 for p in thing.parameters()):
         return thing
-    return thing.to(memory_format=torch.channels_last_3d)
+    for one in thing.parameters():
+        if one.ndim == 5:  # those of units over time have another order
+            one.data = one.data.contiguous(memory_format=torch.channels_last_3d)
+    return thing

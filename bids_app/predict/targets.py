@@ -28,7 +28,8 @@ def predict_targets(
     """What the bundle says of every target, by name.
 
     Args:
-        stacked: shape ``(sequences, x, y, z)``, on the recipe's grid; zero where there is no image.
+        stacked: shape ``(sequences, x, y, z)``, on the recipe's grid; zero where there is no image. Of a series its
+            frames are the last channels.
         present: one flag per sequence; all where None.
         covariates: by name, in their own units; one that is missing or NaN is unknown to the network.
         device: as `bids_app.predict.predict.resolve_device` gives it.
@@ -44,8 +45,7 @@ def predict_targets(
     Raises:
         BundleError: a member gave no finite answer; none is left out.
     """
-    shape = np.asarray(stacked).shape
-    flags = np.ones(shape[0], bool) if present is None else np.asarray(present, bool)
+    flags = np.ones(len(bundle.recipe.sequences), bool) if present is None else np.asarray(present, bool)
     given = dict(covariates or {})
     outputs = [
         _ask(bundle, network, plan, stacked, flags, given, device)

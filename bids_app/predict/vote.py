@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe
+from bids_app.scans.frames import picture_of
 from bids_app.scans.scan import Scan
 
 #: Features of a bundle at most, so that its covariance stays small.
@@ -206,9 +207,10 @@ def image_features(recipe: Recipe, stack: np.ndarray, present: Sequence[bool] | 
 
     Args:
         recipe: of a region, the middle of a scan is looked at: training scans have a margin.
-        stack: shape ``(sequences, x, y, z)``.
+        stack: shape ``(sequences, x, y, z)``; of a series, its frames, the spread over time is looked at.
         present: one flag per sequence.
     """
+    stack = picture_of(recipe, stack)
     names = FEATURES[: max(1, min(len(FEATURES), MOST_FEATURES // len(stack)))]
     rows = []
     for image, there in zip(_middle(recipe, stack), present, strict=True):

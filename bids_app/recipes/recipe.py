@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bids_app.errors import RecipeError
 from bids_app.recipes.grid import GridSpec, Locate, Part
 from bids_app.recipes.lesson import LessonSpec
+from bids_app.recipes.series import series_trouble
 from bids_app.targets.kind import TargetKind
 from bids_app.targets.kinds import kind_names, kind_of
 from bids_app.text import TextError, read_toml
@@ -157,11 +158,13 @@ class NetworkSpec(Part):
     end; or the ``bottleneck`` as a whole, by steps. ``sided``: the
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
     whole head at once. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
-    the middle one, and the others lie above and below it at the grid's spacing.
+    the middle one, and the others lie above and below it at the grid's spacing. ``frames``: of the windows in which the
+    last sequence, a series, is seen; 1 where there is none.
     """
 
     dimensions: Literal[2, 3] = 3
     slices: int = Field(default=1, ge=1, le=9)
+    frames: int = Field(default=1, ge=1, le=200)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     head: Literal["regions", "bottleneck"] = "regions"
 
@@ -222,6 +225,8 @@ class Recipe(Part):
             raise ValueError("grid: a flat grid goes with network.dimensions = 2, and no other does")
         if self.network.slices % 2 == 0 or (self.network.slices > 1 and self.network.dimensions == 3):
             raise ValueError("network: slices must be odd, and more than one goes with dimensions = 2 only")
+        if trouble := series_trouble(self):
+            raise ValueError(trouble)
         instead = [suffix for sequence in self.sequences for suffix in sequence.alternatives]
         if len(set(instead)) != len(instead) or set(instead) & {sequence.suffix for sequence in self.sequences}:
             raise ValueError("sequences: an alternative must be no other sequence's suffix or alternative")
@@ -312,6 +317,11 @@ class Recipe(Part):
     def lesions_only(self) -> bool:
         """Whether there are regions, and all of them are lesions: what counts is also where they lie."""
         return bool(self.regions) and all(region.kind == "lesion" for region in self.regions)
+
+    @property
+    def series(self) -> str | None:
+        """Name of the sequence that is a series; None where there is none."""
+        return self.sequences[-1].name if self.network.frames > 1 else None
 
     @property
     def flat(self) -> bool:

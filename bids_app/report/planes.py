@@ -80,7 +80,7 @@ def plane_through(name: str, point: np.ndarray, size: tuple[float, float], spaci
 
 
 def load_volume(path: Path, index: int | None = None) -> Volume:
-    """Read an image; of a 4-D one the volume ``index``.
+    """Read an image; of a 4-D one the volume ``index``, or of a cleaned series the spread over its frames.
 
     Raises:
         ImageError: the file cannot be read or is not 3-D after that.
@@ -93,6 +93,8 @@ def load_volume(path: Path, index: int | None = None) -> Volume:
         data = np.asanyarray(image.dataobj[..., index] if index is not None and image.ndim == 4 else image.dataobj)
     except (OSError, EOFError, ValueError, IndexError, ImageFileError) as error:
         raise ImageError(f"{path.name} cannot be read ({error})") from error
+    if data.ndim == 4 and index is None and path.name.partition(".")[0].endswith("_bold"):
+        data = data.std(-1, dtype=np.float64).astype(np.float32)
     if data.ndim != 3:
         raise ImageError(f"{path.name} has {data.ndim} dimensions where 3 are needed")
     if data.dtype.kind == "f":

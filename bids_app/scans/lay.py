@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.series import sample_series
 from bids_app.imaging.slices import HALF_A_SLICE, lies_across, sample_measured, slice_axis
 from bids_app.imaging.stacking import Grid, region_grid, sample, whole_grid
 from bids_app.imaging.voxels import marked
 from bids_app.recipes.grid import AS_IT_LIES
 from bids_app.recipes.recipe import Recipe
+from bids_app.scans.frames import check_length
 from bids_app.scans.slices import Placed, at_level, neighbours, place_slices
 
 #: Around a region's cube in training, mm: room to turn and shift it by augmentation without running out of image.
@@ -56,10 +58,11 @@ def lay(
 
     Returns:
         float32 ``(sequences, x, y, z)``, zero for a missing sequence; one flag per sequence; the grid. Of a flat grid
-        ``z`` are the slices that the network sees; the grid is that of the middle one.
+        ``z`` are the slices that the network sees; the grid is that of the middle one. Of a recipe with a series its
+        frames are the last channels, in place of one.
 
     Raises:
-        ImageError: the reference is not there, or what the kind of grid needs is missing.
+        ImageError: the reference is not there, what the kind of grid needs is missing, or a series is too short.
     """
     if recipe.reference not in images:
         raise ImageError(f"the recipe {recipe.name} cannot be used without its reference, {recipe.reference}")
@@ -69,15 +72,27 @@ def lay(
     grids = neighbours(grid, recipe.network.slices, recipe.needed_grid.spacing_mm) if recipe.flat else [grid]
     stack = np.zeros((len(names), *grid.shape[:2], sum(one.shape[2] for one in grids)), np.float32)
     for channel, name in zip(stack, names, strict=True):
-        if name in images:
+        if name in images and name != recipe.series:
             matrix, own = np.asarray(matrices.get(name, np.eye(4))), name == recipe.reference
             read = _slice_on_grid if recipe.flat else _on_grid
             channel[:] = np.concatenate([read(Path(images[name]), matrix, one, own) for one in grids], -1)
+    if recipe.series is not None:
+        stack = np.concatenate([stack[:-1], _frames(recipe, images, matrices, grid)])
     if recipe.needed_grid.kind == "whole":
         if mask is None:
             raise ImageError(f"the recipe {recipe.name} cannot be used without a brain mask")
         stack *= np.concatenate([sample(mask, np.eye(4), one, order=0) > 0 for one in grids], -1)
     return stack, np.array([name in images for name in names], np.float32), grid
+
+
+def _frames(recipe: Recipe, images: Mapping[str, Path], matrices: Mapping[str, np.ndarray], grid: Grid) -> np.ndarray:
+    """Every frame of the series, ``(frames, x, y, z)``; one window of zeros where there is no series."""
+    name = str(recipe.series)
+    if name not in images:
+        return np.zeros((recipe.network.frames, *grid.shape), np.float32)
+    frames = sample_series(Path(images[name]), np.asarray(matrices.get(name, np.eye(4))), grid)
+    check_length(recipe, len(frames), images[name])
+    return frames
 
 
 def place_grid(

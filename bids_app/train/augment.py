@@ -219,13 +219,14 @@ def apply(batch: Batch, drawn: Drawn) -> Batch:
     """The batch as ``drawn`` changes it, on the batch's own device; the batch that came is left as it was.
 
     Space first, in one interpolation of images and labels; then brightness where the image is not exactly zero, so
-    that what lies outside the brain and what is absent stay zero; then flips. Where neighbouring slices are channels,
-    all of a sequence's are changed alike.
+    that what lies outside the brain and what is absent stay zero; then flips. Where neighbouring slices or frames are
+    channels, all of a sequence's are changed alike.
     """
     images, labels = _move(batch.images, batch.labels, drawn)
     stay = drawn.kept & (batch.present.cpu() > 0)
-    drawn = _for_channels(drawn, images.shape[1] // stay.shape[1])
-    kept = stay.repeat_interleave(images.shape[1] // stay.shape[1], 1)
+    repeats = _channels(images, stay.shape[1])
+    drawn = _for_channels(drawn, repeats)
+    kept = stay.repeat_interleave(repeats, 1)
     there = kept.to(images).reshape(*kept.shape, *[1] * (images.ndim - 2))
     images = images.mul_(there)
     for change, chosen in _changes(drawn, images.shape):
@@ -243,12 +244,19 @@ def apply(batch: Batch, drawn: Drawn) -> Batch:
     return batch._replace(images=images, labels=labels, present=batch.present * stay.to(batch.present))
 
 
-def _for_channels(drawn: Drawn, slices: int) -> Drawn:
-    """What was drawn for every sequence, for each of its neighbouring slices alike; of noise only its strength."""
-    if slices == 1:
+def _channels(images: torch.Tensor, sequences: int) -> torch.Tensor:
+    """How many channels each sequence has: in two dimensions as many slices each; in three, all but a series one."""
+    if images.ndim == 4:
+        return torch.full((sequences,), images.shape[1] // sequences)
+    return torch.tensor([1] * (sequences - 1) + [images.shape[1] - sequences + 1])
+
+
+def _for_channels(drawn: Drawn, repeats: torch.Tensor) -> Drawn:
+    """What was drawn for every sequence, for each of its channels alike; of noise only its strength."""
+    if bool((repeats == 1).all()):
         return drawn
     names = ("bias", "noise", "blur", "brightness", "contrast", "gamma", "inverted_gamma", "resolution")
-    return replace(drawn, **{name: getattr(drawn, name).repeat_interleave(slices, 1) for name in names})
+    return replace(drawn, **{name: getattr(drawn, name).repeat_interleave(repeats, 1) for name in names})
 
 
 def _move(images: torch.Tensor, labels: torch.Tensor, drawn: Drawn) -> tuple[torch.Tensor, torch.Tensor]:

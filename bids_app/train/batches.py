@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_app.errors import TrainingError
+from bids_app.scans.frames import series_channels, taken, voting
 from bids_app.scans.scan import Batch, Scan, pad_to
 from bids_app.scans.slices import as_channels
 
@@ -30,6 +31,8 @@ class Patches:
         normalise: a raw stack ``(sequences, x, y, z)`` as the network wants it.
         channels: positions of the sequences that the network has; all where None.
         flat: scans are slices: batches have no third axis, and neighbouring slices are channels.
+        frames: of a window of a series, which is the stack's last channels: a window at a random place where something
+            is drawn, else all that vote; 1 where there is no series.
         strata: which targets (columns) are categorical: every batch holds each of their levels, if it is large enough.
         targets, covariates: as `Scan` names them; in place of the scans' own (a permuted target, standardised ages).
 
@@ -48,6 +51,7 @@ class Patches:
         normalise: Callable[[torch.Tensor], torch.Tensor],
         channels: Sequence[int] | None = None,
         flat: bool = False,
+        frames: int = 1,
         strata: Sequence[int] = (),
         targets: np.ndarray | None = None,
         covariates: np.ndarray | None = None,
@@ -57,9 +61,15 @@ class Patches:
         if not scans:
             raise TrainingError("there are no scans to train with; look at the cohort's labels and at the split")
         self.patch, self.batch_size, self.seed, self.regions, self.flat = tuple(patch), batch, seed, regions, flat
-        rows = list(channels) if channels is not None else slice(None)
-        stacks = [normalise(torch.from_numpy(scan.stack[rows])) for scan in scans]
+        rows = list(channels) if channels is not None else list(range(len(scans[0].present)))
+        stacks = [
+            normalise(torch.from_numpy(scan.stack[series_channels(rows, len(scan.present), len(scan.stack))]))
+            for scan in scans
+        ]
         self.stacks = [as_channels(stack) for stack in stacks] if flat else stacks
+        self.frames, self.still = frames, len(rows) - 1
+        if frames > 1:  # a series is large
+            self.stacks = [stack.half() for stack in self.stacks]
         self.present = torch.tensor(np.stack([np.asarray(scan.present, np.float32)[rows] for scan in scans]))
         self.labels = [scan.labels for scan in scans]
         self.places = [np.argwhere(labels)[::7] if labels is not None else np.zeros((0, 3)) for labels in self.labels]
@@ -101,7 +111,7 @@ class Patches:
 
         images, labels = [], []
         for index in indices:
-            stack, label = self.stacks[index], self.labels[index]
+            stack, label = self.seen(index, rng), self.labels[index]
             known = label if label is not None else np.zeros(stack.shape[1:], np.uint8)
             box = self._box(index, rng)
             image = pad_to(stack[(slice(None), *box)].numpy(), self.patch)
@@ -114,6 +124,16 @@ class Patches:
         labelled = torch.tensor([float(self.labels[index] is not None) for index in indices])
         rows = torch.as_tensor(list(indices))
         return Batch(stacked, self.present[rows], parts, labelled, self.targets[rows], self.covariates[rows])
+
+    def seen(self, index: int, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """A scan's channels as the network sees them: of a series a window drawn, or those that vote."""
+        stack = self.stacks[index]
+        if self.frames == 1:
+            return stack
+        if rng is None:
+            return voting(stack, self.still, self.frames).float()
+        start = int(rng.integers(0, len(stack) - self.still - self.frames + 1))
+        return taken(stack, self.still, [start], self.frames).float()
 
     def _box(self, index: int, rng: np.random.Generator | None) -> tuple[slice, ...]:
         """Where a patch lies in its scan."""

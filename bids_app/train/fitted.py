@@ -11,6 +11,7 @@ import numpy as np
 
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe, Target
+from bids_app.scans.frames import series_channels
 
 if TYPE_CHECKING:
     from bids_app.scans.scan import Scan
@@ -23,7 +24,9 @@ def fit_normalisation(recipe: Recipe, scans: Sequence[Scan]) -> dict[str, dict[s
         how[sequence.name] = {"kind": "scan"}
         if not sequence.quantitative:
             continue
-        inside = [scan.stack[channel][scan.stack[channel] != 0] for scan in scans if scan.present[channel]]
+        there = [scan for scan in scans if scan.present[channel]]
+        images = [scan.stack[series_channels([channel], len(scan.present), len(scan.stack))] for scan in there]
+        inside = [image[image != 0] for image in images]
         inside = [values.astype(float) for values in inside if len(values)]
         if not inside:
             raise TrainingError(

@@ -16,6 +16,7 @@ from bids_app.bids.files import write_arrays, write_text
 from bids_app.cohort.split import Fold
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe, Target
+from bids_app.scans.frames import series_channels
 from bids_app.scans.scan import Scan, load_scans
 from bids_app.scans.slices import channels_of
 from bids_app.text import read_json
@@ -65,6 +66,7 @@ class Trial:
         self.channels = [names.index(name) for name in self.arm.sequences] if self.arm.sequences else None
         self.sequences = [names[i] for i in self.channels] if self.channels is not None else names
         self.targets = list(self.recipe.targets) if self.arm.targets else []
+        self.frames = self.recipe.network.frames if self.recipe.series in self.sequences else 1
 
     def patches(self, scans: Sequence[Scan], *, training: bool = True) -> Patches:
         """Batches of these scans as this arm sees them."""
@@ -84,6 +86,7 @@ class Trial:
             normalise=self.normalise,
             channels=self.channels,
             flat=self.plan.dimensions == 2,
+            frames=self.frames,
             strata=classes,
             targets=targets,
             covariates=self.covariates(scans),
@@ -91,7 +94,7 @@ class Trial:
 
     def normalise(self, stack: torch.Tensor) -> torch.Tensor:
         """A raw stack of this arm's sequences as the network sees it."""
-        return standardise(stack, self.plan, self.sequences)
+        return standardise(stack, self.plan, self.sequences, series=self.frames > 1)
 
     def covariates(self, scans: Sequence[Scan]) -> np.ndarray:
         """In standard deviations of the training fold, ``(scans, covariates)``."""
@@ -140,6 +143,7 @@ class Trial:
             partners=self.recipe.partners() if self.recipe.network.sided and arm.segmentation else (),
             slices=self.recipe.network.slices,
             cells=CELLS_PER_AXIS if by_region and self.recipe.lesions_only else 0,
+            frames=self.frames,
         )
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)
@@ -159,10 +163,11 @@ class Trial:
     def _freeze(self, network: torch.nn.Module) -> None:
         if not self.task.start or not (path := Path(self.task.start) / WEIGHTS).is_file():
             raise TrainingError(f"a frozen encoder needs the segmentation-only arm of {self.fold.name} to be trained")
-        stored, prefix = read_weights(path), "unet.encoder."
-        encoder = {name.removeprefix(prefix): v for name, v in stored.items() if name.startswith(prefix)}
-        network.unet.encoder.load_state_dict(encoder)
-        network.unet.encoder.requires_grad_(False)
+        stored = read_weights(path)
+        for prefix in ("unet.encoder.", *(["temporal."] if self.frames > 1 else [])):
+            part = network.get_submodule(prefix[:-1])
+            part.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+            part.requires_grad_(False)
 
     def augmentation(self) -> Augmentation:
         """The recipe's, for this arm's sequences."""
@@ -329,6 +334,8 @@ def write_answers(
     channels = channels_of(gone, trial.recipe.network.slices)
     for index, scan in enumerate(scans):
         batch = patches.collate([index])
+        if trial.frames > 1:
+            channels = series_channels(gone, len(trial.sequences), batch.images.shape[1])
         batch.images[:, channels], batch.present[:, gone] = 0, 0
         if not batch.present.any():
             continue  # nothing of what is left was measured in this session
@@ -360,7 +367,7 @@ def whole_probability(
         probability = probability[..., None] if patches.flat else probability
         start = [(side - n) // 2 for n, side in zip(shape, patches.patch, strict=True)]
         return probability[(slice(None), *(slice(a, a + n) for a, n in zip(start, shape, strict=True)))]
-    stack = patches.stacks[index].clone()
+    stack = patches.seen(index).clone()
     stack[gone] = 0
     image = pad_behind(stack.to(trial.task.device), network.factor, patches.patch)
     sides = fitted_sides(image.shape[1:], patches.patch, network.factor)

@@ -17,6 +17,10 @@ PER_BLOCK = 4
 PER_CLASS = 12
 #: Per sequence and class at full size: the batch, its augmented copy and its folded copy.
 PER_INPUT = 3
+#: Per place and frame of a temporal unit: courses between its convolutions, padded and activated ones, their spread.
+PER_COURSE = 14
+#: Weights of a temporal unit, in squares of its width: three convolutions of three frames, and what joins them.
+PER_TEMPORAL = 11
 #: Gradients that are alive at once at the first level, where tensors are largest, and a convolution's workspace.
 ALIVE = 3
 #: Of each weight: itself, its gradient, two moments of the optimiser, and its running mean.
@@ -34,6 +38,7 @@ def step_gb(
     deep_supervision: int,
     fold: int = 1,
     dimensions: int = 3,
+    frames: int = 1,
 ) -> float:
     """Memory of one forward and backward step, GiB, without what Python and torch take for themselves.
 
@@ -43,11 +48,15 @@ def step_gb(
     """
     full = batch * prod(patch)
     first = full / fold**dimensions
-    numbers = PER_INPUT * (sequences + max(classes, 1)) * full + ALIVE * filters * first
+    channels = sequences if frames == 1 else sequences * frames  # the still pictures stand beside every frame
+    numbers = PER_INPUT * (channels + max(classes, 1)) * full + ALIVE * filters * first * frames
     weights = 0.0
     for level, count in enumerate(blocks):
         width, voxels = filters * 2**level, first / 2 ** (dimensions * level)
-        numbers += width * voxels * (1 + PER_BLOCK * count)
+        numbers += width * voxels * frames * (1 + PER_BLOCK * count)
+        if frames > 1:
+            numbers += width * voxels * frames * PER_COURSE
+            weights += PER_TEMPORAL * width**2
         weights += 2 * count * 3**dimensions * width**2 + 2 * 3**dimensions * width**2
         if classes and level < len(blocks) - 1:
             numbers += width * voxels * (1 + PER_BLOCK)

@@ -138,6 +138,8 @@ def make_plan(
     edges = " x ".join(str(side // plan.factor) for side in plan.patch[: spec.dimensions])
     why.append(f"{len(blocks)} levels leave {edges} voxels at the bottleneck")
     why.append(f"one step takes about {plan.memory_gb:.2f} GB; {memory_gb:.2f} GB are allowed on {device}")
+    if recipe.network.frames > 1:
+        why.append(f"a scan of a step is a window of {recipe.network.frames} frames of a series")
     quantitative = [name for name, how in plan.normalisation.items() if how["kind"] == "cohort"]
     if quantitative:
         why.append(f"{', '.join(quantitative)}: a map with a scale, normalised by the training scans' mean and spread")
@@ -187,7 +189,7 @@ def _ways(plan: Plan, recipe: Recipe, shape: np.ndarray, wanted: int | None, cou
             patch = list(ways[-1].patch)
             patch[int(np.argmax(patch))] -= plan.factor
             ways.append(replace(plan, field_of_view=view, patch=(patch[0], patch[1], patch[2])))
-    ways = [replace(way, batch=wanted or _batch(way.patch, count)) for way in ways]
+    ways = [replace(way, batch=wanted or _batch((*way.patch, recipe.network.frames), count)) for way in ways]
     ways += [replace(ways[-1], filters=width) for width in WIDTHS if width < plan.filters]
     ways += [replace(ways[-1], batch=smaller) for smaller in range(ways[-1].batch - 1, 0, -1)]
     return ways
@@ -227,6 +229,7 @@ def _gb(plan: Plan, recipe: Recipe) -> float:
         plan.patch,
         plan.batch,
         sequences=len(recipe.sequences) * recipe.network.slices,
+        frames=recipe.network.frames,
         classes=len(recipe.regions) + bool(recipe.regions),
         filters=plan.filters,
         blocks=plan.blocks,
@@ -236,16 +239,17 @@ def _gb(plan: Plan, recipe: Recipe) -> float:
     )
 
 
-def standardise(stack: torch.Tensor, plan: Plan, sequences: Sequence[str]) -> torch.Tensor:
+def standardise(stack: torch.Tensor, plan: Plan, sequences: Sequence[str], *, series: bool = False) -> torch.Tensor:
     """A raw stack as the network wants it.
 
     Args:
         stack: ``(..., sequences, x, y, z)``.
         sequences: names of its channels.
+        series: the last of them is a series, with a channel per frame.
     """
     from bids_app.networks.standardise import normalise
 
-    return normalise(stack, [plan.normalisation[name] for name in sequences])
+    return normalise(stack, [plan.normalisation[name] for name in sequences], series=series)
 
 
 def check_plan(plan: Plan, step: Callable[[], float], *, device: str = "cpu", steps: int = CHECKED_STEPS) -> Plan:

@@ -13,6 +13,7 @@ Dice and AUC; people that were drawn and trainings that ended are kept, and the 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from bids_app.bids.files import write_arrays
 from bids_app.cohort.split import Fold, Split
 from bids_app.imaging import functional
 from bids_app.imaging.motion import estimate_motion, realigned
+from bids_app.imaging.series import FINEST, evenly_timed, in_one_spread, placed_frames
 from bids_app.judge.answers import evaluate_answers
 from bids_app.judge.connectivity import Evidence, answer_functional, functional_baselines
 from bids_app.judge.target_answers import answers_of
 from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.recipes.series import STEP_S
 from bids_app.scans.scan import Scan
 from bids_app.synthesis.bold.bold import Alteration, BoldSettings, Layout, draw_bold, draw_layout
 from bids_app.synthesis.datasets import demo_images
@@ -60,8 +63,10 @@ def layout_of(spacing: float) -> Layout:
 def draw_person(
     seed: int, index: int, altered: bool, spacing: float, frames: int, folder: Path
 ) -> dict[str, np.ndarray]:
-    """Maps, region, courses of parcels (``(t, parcels)``), age, sex and motion of a person; kept in a file."""
-    path = folder / f"s{seed}x{index}_{'altered' if altered else 'healthy'}_{spacing:g}mm_{frames}.npz"
+    """Maps, region, courses of parcels (``(t, parcels)``), age, sex and motion of a person, mean volume and what is
+    left of the series (whole numbers, ``(x, y, z, t)``, and their slope); kept in a file."""
+    name = f"s{seed}x{index}_{'altered' if altered else 'healthy'}_{spacing:g}mm_{frames}_series"
+    path = folder / f"{name}.npz"
     if path.is_file():
         with np.load(path) as kept:
             return dict(kept)
@@ -81,7 +86,11 @@ def draw_person(
     columns = np.concatenate([functional.outside_band(still.shape[-1], run.tr_s), nuisance], axis=1)
     courses = functional.without(still[mask].astype(float), columns)
     parcels = run.parcels.numpy()[mask]
+    left = placed_frames(in_one_spread(evenly_timed(maps.courses, run.tr_s, STEP_S)), mask)
     made = {
+        "frames": np.rint(left / FINEST).astype(np.int16),
+        "slope": np.array(FINEST),
+        "mean": np.where(mask, still.mean(-1), 0).astype(np.float32),
         "stack": np.stack([maps.alff, maps.falff, maps.reho]),
         "region": (run.altered.numpy() > 0).astype(np.uint8),
         "courses": np.stack([courses[parcels == p].mean(0) for p in range(1, 1 + len(layout.belongs))], axis=1),
@@ -91,7 +100,18 @@ def draw_person(
     return made
 
 
-def people(options: argparse.Namespace, count: int, seed: int, dial: float) -> tuple[list[Scan], dict[str, Evidence]]:
+def maps_of(made: dict[str, np.ndarray]) -> np.ndarray:
+    """The stack of a person for the recipe of maps."""
+    return made["stack"]
+
+
+def people(
+    options: argparse.Namespace,
+    count: int,
+    seed: int,
+    dial: float,
+    stack_of: Callable[[dict[str, np.ndarray]], np.ndarray] = maps_of,
+) -> tuple[list[Scan], dict[str, Evidence]]:
     """Scans, and what the baselines of functional recipes read of each."""
     rng = np.random.default_rng(seed)
     sick = np.arange(count) % 2 == 1
@@ -104,7 +124,8 @@ def people(options: argparse.Namespace, count: int, seed: int, dial: float) -> t
         age, sex, moved = made["known"]
         key = f"sub-s{seed}x{i}"
         about = {"targets": np.array([float(told[i])]), "covariates": made["known"][:2], "sex": "FM"[int(sex)]}
-        scans.append(Scan(key, key[4:], made["stack"], np.ones(3, bool), made["region"], options.spacing, **about))
+        present = np.ones(3 if stack_of is maps_of else 2, bool)
+        scans.append(Scan(key, key[4:], stack_of(made), present, made["region"], options.spacing, **about))
         evidence[key] = Evidence(made["courses"], np.array([age, sex, moved]))
     return scans, evidence
 

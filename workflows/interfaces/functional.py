@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
 
+from bids_app.recipes.series import SERIES, STEP_S
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.interfaces.imaging import sentence
 from workflows.interfaces.outputs import Write, WriteInput, own_entities, relative_name
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Suffixes of what is computed from a series.
 SERIES_MAPS = ("alff", "falff", "reho")
+#: All that is computed from a series: maps, and what is left of the series itself.
+FROM_SERIES = (*SERIES_MAPS, SERIES)
 #: Mean framewise displacement, mm, above which the page warns; Power 2014 (NeuroImage 84:320-341) has 0.2 to 0.5.
 MUCH_MOTION_MM = 0.5
 
@@ -25,6 +28,7 @@ MUCH_MOTION_MM = 0.5
 class _ComputeInput(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="raw series, or fMRIPrep's, 4-D")
     metadata = traits.Dict(mandatory=True, desc="of its sidecars")
+    series = traits.Bool(False, usedefault=True, desc="what is left of the series is wanted, too")
 
 
 class _ComputeOutput(StageOutput):
@@ -35,6 +39,7 @@ class _ComputeOutput(StageOutput):
     courses = File(exists=True, desc="what is left of the series in the band, voxels of the mask by volumes")
     mask = File(exists=True, desc="of the brain, on the series' grid")
     carpet = File(exists=True, desc="picture of the series before the regression, png")
+    bold = File(exists=True, desc="what is left of the series in the band, 4-D, where it is wanted")
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ class ComputeFunctional(Stage):
         for name, values in outputs.items():
             nib.save(nib.Nifti1Image(values.astype(np.float32), image.affine), folder / f"{name}.nii")
         np.save(folder / "courses.npy", maps.courses)
+        more = {"courses": str(folder / "courses.npy"), "carpet": str(folder / "carpet.png")}
+        if self.inputs.series:
+            more[SERIES] = str(write_series(folder / f"{SERIES}.nii", maps.courses, mask, image.affine, timing.tr))
         Image.fromarray(carpet(series.frames, mask, image.affine)).save(folder / "carpet.png", optimize=True)
         moved, change = series.displacement, series.dvars
         facts: dict[str, Any] = {
@@ -108,8 +116,20 @@ class ComputeFunctional(Stage):
             "methods": [sentence("functional", said_of_maps(facts))],
         }
         files = {name: str(folder / f"{name}.nii") for name in outputs}
-        more = {"courses": str(folder / "courses.npy"), "carpet": str(folder / "carpet.png")}
         return {**files, **more, "facts": told}
+
+
+def write_series(path: Path, courses: np.ndarray, mask: np.ndarray, affine: np.ndarray, tr: float) -> Path:
+    """What is left of a series as a network of frames wants it: a frame every `STEP_S`, spread 1 over the brain."""
+    import nibabel as nib
+
+    from bids_app.imaging.series import evenly_timed, in_one_spread, placed_frames
+
+    frames = placed_frames(in_one_spread(evenly_timed(courses, tr, STEP_S)), mask)
+    image = nib.as_closest_canonical(nib.Nifti1Image(frames, affine))
+    image.header.set_zooms((*image.header.get_zooms()[:3], STEP_S))
+    nib.save(image, path)
+    return path
 
 
 def raw_series(image: Any, timing: Timing) -> Series:
@@ -188,7 +208,7 @@ class WriteSeries(Write):
 
     def _work(self, folder: Path) -> dict[str, Any]:
         _, selection, sink = self.begin()
-        name = next(name for name, choice in selection.choices.items() if choice.computed in SERIES_MAPS)
+        name = next(name for name, choice in selection.choices.items() if choice.computed in FROM_SERIES)
         own = own_entities(selection, name)
         picture = sink.file(
             Path(self.inputs.carpet), "bold", ".png", **{**own, "desc": "carpet", "datatype": "figures"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
+from bids_app.recipes.series import SERIES, STEP_S
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.interfaces.imaging import optional
 
@@ -159,7 +161,8 @@ class _SequenceInput(WriteInput):
 
 
 class WriteSequence(Write):
-    """One more sequence on the reference's grid, in every way that recipes want it."""
+    """One more sequence on the reference's grid, in every way that recipes want it; a series on its own grid, in the
+    reference's world."""
 
     input_spec = _SequenceInput
 
@@ -175,17 +178,22 @@ class WriteSequence(Write):
             if path is None:
                 continue
             reference = sink.output_dir / self.inputs.files["reference"][way]
-            target = nib.load(reference)
-            grid = Grid(target.shape, target.affine)
-            moved = sample(path, np.linalg.inv(np.array(matrix)), grid)
+            target, image = nib.load(reference), nib.load(path)
+            series = image.ndim == 4
+            if series:  # of many frames: its header says where it lies
+                moved = nib.Nifti1Image(image.dataobj, np.array(matrix) @ image.affine, image.header)
+            else:
+                grid = Grid(target.shape, target.affine)
+                moved = nib.Nifti1Image(sample(path, np.linalg.inv(np.array(matrix)), grid), target.affine)
             written = sink.image(
-                nib.Nifti1Image(moved, target.affine),
+                moved,
                 selection.choices[name].suffix,
                 reference=reference,
                 sources=raw_sources(selection, name),
                 sidecar={
                     "SkullStripped": bool(self.inputs.stripped),
-                    "Interpolation": "linear, once",
+                    "Interpolation": "none" if series else "linear, once",
+                    **(of_frames(selection.choices[name].metadata) if series else {}),
                     "ToReference": matrix,
                     **made_how(selection, name, reason=False),
                 },
@@ -193,6 +201,12 @@ class WriteSequence(Write):
             )
             files[way] = {name: relative_name(sink, written)}
         return self.ended(sink, {"sequences": files})
+
+
+def of_frames(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sidecar must say of a series that is left after the regression."""
+    task = {"TaskName": metadata["TaskName"]} if "TaskName" in metadata else {}
+    return {"RepetitionTime": STEP_S, **task, "Filter": "0.01 to 0.1 Hz, with columns of motion in one regression"}
 
 
 def template_spaces(settings: Any) -> list[str]:
@@ -235,7 +249,8 @@ def made_how(selection: Any, name: str, *, reason: bool = True) -> dict[str, str
     fields = {"ChosenBecause": choice.reason} if reason else {}
     if choice.computed and choice.computed not in ("trace", "ADC"):
         made = "resting-state series preprocessed by fMRIPrep" if made_by_fmriprep(choice.path) else None
-        fields["ComputedFrom"] = f"{made or 'raw resting-state series'}, relative to the mean in the brain"
+        what = "spread of the whole" if choice.computed == SERIES else "mean in the"
+        fields["ComputedFrom"] = f"{made or 'raw resting-state series'}, relative to the {what} brain"
     elif choice.computed:
         fields["ComputedFrom"] = "b-values of a raw diffusion series, without correction of movement or eddy currents"
     return fields | ({"Units": "1e-3 mm2/s"} if name == "ADC" else {})

@@ -31,6 +31,7 @@ WITH_TARGETS = {
     "depression": ({"diagnosis": "binary", "severity": "continuous"}, ("habenula", "hippocampus"), ("age", "sex")),
     "healthy": ({"age": "continuous", "sex": "binary"}, ("hippocampus",), ()),
     "restingstate": ({"diagnosis": "binary"}, ("altered activity",), ("age", "sex")),
+    "restingstate4d": ({"diagnosis": "binary"}, ("altered activity",), ("age", "sex")),
     "schizophrenia": ({"diagnosis": "binary"}, ("hippocampus", "insula", "ventricle"), ("age", "sex")),
     "stroke": ({"outcome": "binary", "nihss": "continuous"}, ("infarct core",), ("age", "nihss")),
     "tbi": ({"injured": "binary"}, ("lesion",), ()),
