@@ -13,6 +13,7 @@ from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
+from bids_app.networks.folding import fold, unfold
 from bids_app.networks.heads import Head, LinearHead
 from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 from bids_app.networks.temporal import TemporalUnit, as_frames, in_windows, picture, vote
@@ -367,28 +368,6 @@ def aside(x: torch.Tensor, k: int) -> torch.Tensor:
     n, _, length, *others = x.shape
     place = (torch.arange(length, device=x.device, dtype=x.dtype) - (length - 1) / 2) * (k / ASIDE)
     return place.reshape(1, 1, length, *[1] * len(others)).expand(n, 1, length, *others)
-
-
-def fold(x: torch.Tensor, k: int) -> torch.Tensor:
-    """Blocks of ``k`` voxels per axis become channels: ``(n, c, x, y, z)`` to ``(n, c k³, x/k, y/k, z/k)``."""
-    if k == 1:
-        return x
-    n, c, *sides = x.shape
-    d = len(sides)
-    x = x.reshape(n, c, *[part for side in sides for part in (side // k, k)])
-    x = x.permute(0, 1, *[3 + 2 * i for i in range(d)], *[2 + 2 * i for i in range(d)])
-    return x.reshape(n, c * k**d, *[side // k for side in sides])
-
-
-def unfold(x: torch.Tensor, k: int) -> torch.Tensor:
-    """The inverse of `fold`."""
-    if k == 1:
-        return x
-    n, c, *sides = x.shape
-    d = len(sides)
-    x = x.reshape(n, c // k**d, *[k] * d, *sides)
-    x = x.permute(0, 1, *[axis for i in range(d) for axis in (2 + d + i, 2 + i)])
-    return x.reshape(n, c // k**d, *[side * k for side in sides])
 
 
 def build_network(plain: Mapping[str, Any]) -> MultiTaskNet:

@@ -20,7 +20,8 @@ import torch
 
 from bids_app.lessons.lesions import RANGES
 from bids_app.recipes.grid import GridSpec
-from bids_app.recipes.recipe import Labels, Learning, NetworkSpec, Preprocessing, Recipe, Region, SequenceSpec, Target
+from bids_app.recipes.learning import Learning, NetworkSpec, Preprocessing
+from bids_app.recipes.recipe import Labels, Recipe, Region, SequenceSpec, Target
 from bids_app.scans.scan import Scan, load_scan, save_scan
 from bids_app.synthesis.fields import normal, places, read, rotation
 from bids_app.synthesis.heads.labelmaps import brain_table, load_label_maps

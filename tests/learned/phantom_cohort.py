@@ -16,12 +16,10 @@ import numpy as np
 import torch
 
 from bids_app.errors import UsageError
+from bids_app.recipes.learning import Learning, NetworkSpec, Preprocessing
 from bids_app.recipes.recipe import (
     GridSpec,
     Labels,
-    Learning,
-    NetworkSpec,
-    Preprocessing,
     Recipe,
     Region,
     SequenceSpec,

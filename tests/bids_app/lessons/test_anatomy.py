@@ -12,8 +12,9 @@ from bids_app.lessons.anatomy import (
 )
 from bids_app.lessons.lesson import HELD_OUT, SCHEDULE, DrawPlan, label_map_names, offset_of
 from bids_app.lessons.train import fit_lesson, new_state
+from bids_app.recipes.learning import NetworkSpec
 from bids_app.recipes.lesson import LessonSpec
-from bids_app.recipes.recipe import NetworkSpec, Recipe, load_recipe
+from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.synthesis.heads.labelmaps import OUTER_FLUID, POSITION, load_label_map, mirror_table
 from bids_app.synthesis.scanner.generator import Ranges
 from tests.bids_app.synthesis.small_heads import head_labels, save_labels

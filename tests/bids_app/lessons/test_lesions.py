@@ -14,7 +14,8 @@ from bids_app.lessons.judge import Truth, calibrate_drawn, judge_lesions
 from bids_app.lessons.lesions import ADC_NORMAL, LesionLesson
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan
 from bids_app.lessons.train import fit_lesson, new_state
-from bids_app.recipes.recipe import NetworkSpec, load_recipe
+from bids_app.recipes.learning import NetworkSpec
+from bids_app.recipes.recipe import load_recipe
 from bids_app.synthesis.heads.labelmaps import is_tissue, load_label_map
 from bids_app.synthesis.heads.placed import PlacedMap
 from bids_app.synthesis.pathology.painting import PathologyPainter, region_classes

@@ -12,7 +12,8 @@ from bids_app.lessons.habenula import HabenulaLesson
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan
 from bids_app.lessons.train import answered, fit_lesson, new_state, start_from, train_bundle
 from bids_app.measure.calibration import scaled_by_temperature
-from bids_app.recipes.recipe import NetworkSpec, load_recipe
+from bids_app.recipes.learning import NetworkSpec
+from bids_app.recipes.recipe import load_recipe
 from bids_app.synthesis.habenula.scans import Sources, tissue_numbers
 from bids_app.synthesis.habenula.shapes import ellipsoid, volume_of
 from tests.bids_app.synthesis.small_heads import head_labels, save_labels

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bids_app.errors import BundleError
-from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, build_network, fold, unfold
+from bids_app.networks.folding import fold, unfold
+from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape, build_network
 from bids_app.networks.reading import amounts
 
 SMALL = NetworkShape(sequences=1, classes=3, filters=4, blocks=(1, 1, 1), deep_supervision=2, fold=2)
