@@ -97,7 +97,7 @@ def taught_by(recipe: Recipe) -> LessonSpec:
     """The recipe's table ``[lesson]``.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it has none, or one that its other parts do not fit.
     """
     if recipe.lesson is None:
         others = [name for name in list_recipes() if load_recipe(name).lesson is not None]
@@ -105,6 +105,8 @@ def taught_by(recipe: Recipe) -> LessonSpec:
             f"the recipe {recipe.name!r} has no table [lesson], so that there is no generator of training scans for "
             f"it; these have one: {', '.join(others)}"
         )
+    if trouble := recipe.lesson.trouble(recipe.grid, len(recipe.sequences), recipe.regions, recipe.targets):
+        raise UsageError(f"the recipe {recipe.name}, table [lesson]: {trouble}")
     return recipe.lesson
 
 

@@ -84,7 +84,11 @@ class LessonSpec(Part):
     def trouble(
         self, grid: GridSpec | None, sequences: int, regions: Sequence[Found], targets: Sequence[object]
     ) -> str:
-        """Why a recipe of these parts cannot be taught so; empty where it can."""
+        """Why a recipe of these parts cannot be taught so; empty where it can.
+
+        Asked where it is taught, not where it is read: who changes the grid of a recipe that ships, to train it on a
+        cohort, need not take its lesson out.
+        """
         kind = grid.kind if grid else ""
         if self.kind == "lesions":
             wanted = "regions that are all lesions, and a grid of kind 'whole' or 'region' that is not flat"
@@ -96,4 +100,4 @@ class LessonSpec(Part):
         else:
             wanted = "a grid of kind 'head'" + (" and targets" if self.kind == "people" else "")
             fits = kind == "head" and (self.kind != "people" or bool(targets))
-        return "" if fits else f"lesson: the kind {self.kind!r} wants {wanted}"
+        return "" if fits else f"the kind {self.kind!r} wants {wanted}"

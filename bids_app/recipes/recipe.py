@@ -176,10 +176,6 @@ class Recipe(Part):
             raise ValueError("sequences: an alternative must be no other sequence's suffix or alternative")
         if self.grid is not None and self.grid.kind == "head" and (len(names) > 1 or not self.regions):
             raise ValueError("grid: one of kind 'head' takes one sequence, and has regions")
-        if self.lesson is not None and (
-            trouble := self.lesson.trouble(self.grid, len(names), self.regions, self.targets)
-        ):
-            raise ValueError(trouble)
         partners = {region.index: region.partner for region in self.regions}
         if len(partners) != len(self.regions):
             raise ValueError("regions: an index occurs twice")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bids_app.errors import RecipeError
+from bids_app.errors import RecipeError, UsageError
+from bids_app.lessons.lesson import taught_by
 from bids_app.recipes.lesson import LessonSpec
 from bids_app.recipes.recipe import list_recipes, load_recipe, parse_recipe
 from bids_app.recipes.write import recipe_to_toml
@@ -28,10 +29,6 @@ def test_it_is_written_and_read_again(name, tmp_path):
         ("ms", {"kind": "lesions", "pathology": "ms", "real_share": 1.2}, "lesson.real_share"),
         ("ms", {"kind": "lesions", "pathology": "ms", "painted_share": 0.2}, "painted_share is for structures"),
         ("ms", {"kind": "lesions", "pathology": "ms", "colour": 1}, "lesson.colour"),
-        ("ms", {"kind": "structures"}, "wants a grid of kind 'head'"),
-        ("ms", {"kind": "habenula"}, "wants one sequence"),
-        ("anatomy", {"kind": "lesions", "pathology": "ms"}, "regions that are all lesions"),
-        ("anatomy", {"kind": "people"}, "and targets"),
         ("anatomy", {"kind": "structures", "mimics": 0.5}, "mimics are drawn in a lesson of lesions"),
         ("anatomy", {"kind": "structures", "real": [{"folder": "a", "licence": "b"}]}, "real_share is 0"),
         ("anatomy", {"kind": "structures", "real_share": 0.7, "painted_share": 0.5}, "more than all scans"),
@@ -50,3 +47,24 @@ def test_a_folder_of_real_participants_lies_below_the_data():
         LessonSpec.model_validate(
             {"kind": "structures", "real_share": 0.5, "real": [{"folder": "../a", "licence": "b"}]}
         )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "lesson", "said"),
+    [
+        ("ms", {"kind": "structures"}, "wants a grid of kind 'head'"),
+        ("ms", {"kind": "habenula"}, "wants one sequence"),
+        ("anatomy", {"kind": "lesions", "pathology": "ms"}, "regions that are all lesions"),
+        ("anatomy", {"kind": "people"}, "and targets"),
+    ],
+)
+def test_what_the_recipe_does_not_fit_is_said_where_it_is_taught_and_nowhere_else(recipe, lesson, said):
+    content = {**load_recipe(recipe).model_dump(mode="json"), "lesson": lesson}
+    parsed = parse_recipe(content, source="mine.toml")
+    with pytest.raises(UsageError, match=said):
+        taught_by(parsed)
+
+
+def test_a_recipe_that_ships_can_be_given_another_grid():
+    content = {**load_recipe("ms").model_dump(mode="json"), "grid": {"kind": "image", "spacing_mm": 2.0}}
+    assert parse_recipe(content, source="mine.toml").lesson is not None
