@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from bids_app.cohort.split import Fold, Split
 from bids_app.judge.answers import evaluate_answers
@@ -32,7 +31,7 @@ from bids_app.train.fold import Trial, write_answers
 from bids_app.train.state import read_weights
 from bids_app.train.task import DONE, TASK, WEIGHTS, FoldTask
 from tests.benchmarks import restingstate_maps
-from tests.benchmarks.phantom_trials import parser_of, read_options, train_and_answer
+from tests.benchmarks.phantom_trials import parser_of, train_and_answer
 
 FORMS = ("maps", "4-D")
 #: Sessions that are answered to see how long one takes.
@@ -120,17 +119,10 @@ def run_dial(options: argparse.Namespace, dial: float) -> None:
 
 def main() -> None:
     parser = parser_of(__doc__ or "", train=24, test=24, steps=200, replicates=1)
-    parser.add_argument("--spacing", type=float, default=5.0, help="of the simulated runs, mm; at most 5")
-    parser.add_argument("--frames", type=int, default=100, help="of each run, 2 s apart")
-    parser.add_argument("--dials", type=float, nargs="+", default=(1.0, 0.0))
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--filters-4d", type=int, default=8, help="of the network of the series, so that a CPU gets on")
     parser.add_argument("--batch-4d", type=int, default=4, help="windows per step")
-    parser.set_defaults(fold=1, filters=12)
-    options = read_options(parser)
-    torch.set_num_threads(options.threads)
-    for dial in options.dials:
-        run_dial(options, dial)
+    restingstate_maps.command(parser, frames=100, run=run_dial)
 
 
 if __name__ == "__main__":

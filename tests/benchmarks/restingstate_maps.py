@@ -161,16 +161,26 @@ def run_dial(options: argparse.Namespace, dial: float) -> None:
         print(f"  {arm.name}: {', '.join(said)}", flush=True)
 
 
-def main() -> None:
-    parser = parser_of(__doc__ or "", train=32, test=32, steps=400, replicates=1)
+def command(parser: argparse.ArgumentParser, *, frames: int, run: Callable[[argparse.Namespace, float], None]) -> None:
+    """Read the options that every benchmark on these people has, and run each dial.
+
+    Args:
+        parser: of `parser_of`, with options of the benchmark's own.
+        frames: of each run, where the command line says nothing.
+        run: what is done at a dial.
+    """
     parser.add_argument("--spacing", type=float, default=5.0, help="of the simulated runs, mm; at most 5")
-    parser.add_argument("--frames", type=int, default=150, help="of each run, 2 s apart")
+    parser.add_argument("--frames", type=int, default=frames, help="of each run, 2 s apart")
     parser.add_argument("--dials", type=float, nargs="+", default=(1.0, 0.0))
     parser.set_defaults(fold=1, filters=12)
     options = read_options(parser)
     torch.set_num_threads(options.threads)
     for dial in options.dials:
-        run_dial(options, dial)
+        run(options, dial)
+
+
+def main() -> None:
+    command(parser_of(__doc__ or "", train=32, test=32, steps=400, replicates=1), frames=150, run=run_dial)
 
 
 if __name__ == "__main__":
