@@ -132,10 +132,12 @@ class Normalisation(_Open):
 
 
 class Scaling(_Open):
-    """Mean and standard deviation of a covariate, or of a continuous target."""
+    """Mean and standard deviation of a covariate, or of a continuous target with its least and largest value."""
 
     mean: Real | None = None
     sd: Positive | None = None
+    low: Real | None = None
+    high: Real | None = None
 
 
 class MemberPlan(_Open):

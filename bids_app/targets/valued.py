@@ -53,8 +53,9 @@ class Valued(TargetKind):
         return {"mean": float(values.mean()), "sd": float(values.std()), "range": ends}
 
     def fit(self, values: np.ndarray, levels: int) -> dict[str, Any]:
-        """Mean and standard deviation."""
-        return {"mean": float(values.mean()), "sd": float(values.std())}
+        """Mean, standard deviation, least and largest: nobody is told a value that no training participant had."""
+        ends = {"low": float(values.min()), "high": float(values.max())}
+        return {"mean": float(values.mean()), "sd": float(values.std()), **ends}
 
     def codes(self, values: np.ndarray, levels: int, scaling: Mapping[str, Any]) -> np.ndarray:
         """The value in standard deviations of the training side."""
@@ -67,11 +68,13 @@ class Valued(TargetKind):
         return (np.ones((1, 1)) if along > 0 else np.zeros((1, 1))), np.zeros(1)
 
     def in_unit(self, outputs: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
-        return outputs * scaling.get("sd", 1.0) + scaling.get("mean", 0.0)
+        values = outputs * scaling.get("sd", 1.0) + scaling.get("mean", 0.0)
+        return np.clip(values, scaling.get("low", -np.inf), scaling.get("high", np.inf))
 
     @staticmethod
     def link(logits: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
-        return logits * how.get("sd", 1.0) + how.get("mean", 0.0)
+        values = logits * how.get("sd", 1.0) + how.get("mean", 0.0)
+        return values.clamp(how.get("low", -math.inf), how.get("high", math.inf))
 
     def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> NoReturn:
         raise self._no_levels()
@@ -116,7 +119,7 @@ class Valued(TargetKind):
         return 0.0
 
     def baseline(self, x: np.ndarray, y: np.ndarray, new: np.ndarray, levels: int) -> np.ndarray:
-        return ridge(x, y, new)[:, None]
+        return np.clip(ridge(x, y, new), y.min(), y.max())[:, None]
 
     def _no_levels(self) -> DataError:
         return DataError(f"a {self.name} target has a value, not probabilities of levels")

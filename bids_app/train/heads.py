@@ -3,8 +3,9 @@
 A head that learns by steps sees a batch at a time and learns its few participants by heart. Once the network is
 trained, a linear head of everything that is read of every region has an exact solution, whose error for people left
 out is known at no further cost; by that error the penalty is chosen, and what the head looks at: amounts, places,
-brightness, learned features, covariates, or several of them. The fewest are taken that are as good as the best but for
-one standard error (Breiman et al. 1984): brightness learned from one scanner misleads on the next.
+brightness, learned features, covariates, or several of them. Of those as good as the best but for one standard error
+(Breiman et al. 1984) the set with the fewest columns is taken: learned features are many, and those of people whose
+masks taught the network look better than they are for others.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def _blocks(network: MultiTaskNet, head: LinearHead, image: np.ndarray, late: np
 def _choose(
     blocks: Mapping[str, np.ndarray], codes: np.ndarray, people: Sequence[str]
 ) -> tuple[RidgeFit, list[str], dict[str, float]]:
-    """The smallest set of blocks that is off for people left out by no more than the best and one standard error.
+    """The blocks of fewest columns that are off for people left out by no more than the best and one standard error.
 
     The standard error is that of the difference, over participants. The empty set is tried too: where nothing is better
     than the mean of the training side by more than that, the mean is the answer.
@@ -173,8 +174,7 @@ def _choose(
         return bool(worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)))
 
     good = [one for one in found if one is best or as_good(one[2])]
-    fewest = min(len(names) for names, _, _ in good)
-    chosen = min((one for one in good if len(one[0]) == fewest), key=lambda one: one[1].error)
+    chosen = min(good, key=lambda one: (len(one[1].weights), one[1].error))
     errors = {"+".join(names): round(fit.error / max(total, 1e-12), 4) for names, fit, _ in found if len(names) == 1}
     errors["+".join(best[0])] = round(best[1].error / max(total, 1e-12), 4)
     return chosen[1], chosen[0], errors

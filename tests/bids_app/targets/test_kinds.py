@@ -95,6 +95,19 @@ def test_the_exported_link_of_a_value_is_in_its_unit():
     assert found.item() == kind.in_unit(np.array([1.5]), scaling)[0] == 65
 
 
+def test_nobody_is_told_a_value_that_no_training_participant_had():
+    kind = kind_of("continuous")
+    scaling = kind.fit(np.array([0.0, 10.0, 30.0]), 0)
+    outputs = np.array([[-9.0], [0.5], [9.0]])
+    said = kind.in_unit(outputs, scaling)[:, 0]
+    assert said[0] == 0
+    assert said[2] == 30
+    assert 0 < said[1] < 30
+    np.testing.assert_allclose(kind.link(torch.from_numpy(outputs), scaling).numpy()[:, 0], said)
+    lined = kind.baseline(np.arange(30.0)[:, None], np.arange(30.0), np.array([[-500.0], [500.0]]), 0)
+    assert lined.ravel().tolist() == [0, 29]
+
+
 def test_a_value_has_no_levels_to_decide_between():
     for ask in (kind_of("continuous").decide, kind_of("continuous").probabilities):
         with pytest.raises(DataError, match="not probabilities"):

@@ -53,6 +53,21 @@ def test_what_carries_a_target_is_what_its_head_looks_at(block):
     assert right.mean() > 0.85
 
 
+def test_of_readings_that_are_as_good_those_of_fewest_columns_are_taken():
+    network = network_for(HeadShape("age", "continuous", 1))
+    read, rng = drawn(network, 7)
+    blocks, value = network.shape.blocks_read, rng.normal(size=60)
+    features = range(blocks["features"].start, blocks["features"].stop)
+    off = rng.normal(0, 0.3, 60)
+    read.image[:, blocks["amounts"].start] = value + off + rng.normal(0, 0.03, 60)
+    for column in features:  # what the amount says, a little better
+        read.image[:, column] = value + off + rng.normal(0, 0.03, 60)
+    truth = value[:, None]
+    told = fit_heads(network, [AGE], truth, PEOPLE, read, scalings={"age": AGE.behaviour.fit(value, 0)}, levels={})
+    assert told["age"]["errors"]["features"] < told["age"]["errors"]["amounts"]
+    assert told["age"]["blocks"] == ["amounts"]
+
+
 def test_a_covariate_alone_is_enough_where_the_image_tells_nothing():
     network = network_for(HeadShape("age", "continuous", 1))
     read, rng = drawn(network, 4)

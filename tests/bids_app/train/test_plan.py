@@ -119,11 +119,11 @@ def test_rare_levels_weigh_more_and_one_on_average():
     assert (3 * no + yes) / 4 == pytest.approx(1, rel=1e-3)
 
 
-def test_a_continuous_target_and_a_covariate_get_their_mean_and_spread():
+def test_a_continuous_target_and_a_covariate_get_their_mean_and_spread_and_a_target_its_ends():
     recipe = recipe_of(AGE, covariates=["tiv"])
     scans = scans_of(recipe, (20.0,), (40.0,), (math.nan,), covariates=((1400.0,), (math.nan,), (1600.0,)))
     plan = make_plan(recipe, scans, memory_gb=8)
-    assert plan.targets["age"] == {"mean": 30.0, "sd": 10.0}
+    assert plan.targets["age"] == {"mean": 30.0, "sd": 10.0, "low": 20.0, "high": 40.0}
     assert plan.covariates["tiv"] == {"mean": 1500.0, "sd": 100.0}
 
 
