@@ -64,6 +64,7 @@ class Calibration(_Strict):
     threshold: Share
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     thresholds: dict[str, Share] = {}
+    weights: dict[str, Annotated[float, Field(ge=0.01, le=100)]] = {}
     targets: dict[str, TargetFit] = {}
     volume_gain: Annotated[float, Field(ge=0.1, le=10)] = 1.0
     usual_mm3: list[Annotated[float, Field(ge=0, lt=1e9)]] | None = Field(default=None, min_length=2, max_length=2)

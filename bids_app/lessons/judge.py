@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from bids_app.bundle.bundle import Bundle
+from bids_app.lessons.scarce import ScarceRegions
 from bids_app.lessons.temperature import best_temperature
 from bids_app.measure.calibration import scaled_by_temperature
 from bids_app.measure.lesions import Counts, detect
 from bids_app.measure.overlap import dice
 from bids_app.predict.predict import predict
-from bids_app.predict.regions import label_map, without_specks
+from bids_app.predict.regions import label_map, weights_of, without_specks
 
 #: First seeds of the scans that calibrate and of those that judge: no training counts so far.
 CALIBRATE, JUDGE = 800_000_000, 900_000_000
@@ -42,7 +43,8 @@ Source = Callable[[int], Truth]
 
 
 def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
-    """Temperature of least cross-entropy; threshold of the best mean Dice per lesion; the smallest lesion to keep.
+    """Temperature of least cross-entropy; threshold of the best mean Dice per lesion; the smallest lesion to keep; of
+    structures, what those weigh that would hardly be found (`bids_app.lessons.scarce`).
 
     The mean is over scans that have the lesion: with the voxels of all in one Dice, the largest lesions alone would
     decide. What is marked where there is none is left to the smallest size that is kept.
@@ -54,18 +56,22 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     scans, recipe = list(scans), trial.recipe
     lesions = [n for n, region in enumerate(recipe.regions) if region.kind == "lesion"]
     answers: list[np.ndarray] = []
+    scarce = ScarceRegions(recipe)
 
     def answered() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for scan in scans:
             answer = predict(trial, scan.stack, scan.present)
             if lesions:  # of many structures they would fill the memory
                 answers.append(answer)
+            else:
+                scarce.count(answer, scan.classes)
             yield answer, scan.classes
 
     best = best_temperature(answered())
     calibration: dict[str, Any] = {"temperature": best, "threshold": 0.5}
-    if not lesions:
-        return calibration
+    if not lesions:  # a temperature is a power of what regions are likelier by
+        weights = {name: round(weight ** (1 / best), 2) for name, weight in scarce.weights().items()}
+        return calibration | ({"weights": weights} if weights else {})
     if best != trial.calibration.get("temperature", 1.0):
         answers = [scaled_by_temperature(answer, best) for answer in answers]
     scores = np.zeros((len(lesions), len(THRESHOLDS)))
@@ -105,10 +111,10 @@ def judge_structures(
     names = [region.name for region in bundle.recipe.regions]
     rows: dict[str, list[float]] = {name: [] for name in names}
     brains = []
-    count = 0
+    count, weights = 0, np.array(weights_of(bundle), np.float32).reshape(-1, 1, 1, 1)
     for scan in scans:
         answer = predict(bundle, scan.stack, scan.present)
-        every = np.concatenate([1 - answer.sum(0, keepdims=True), answer]).argmax(0)
+        every = np.concatenate([1 - answer.sum(0, keepdims=True), weights * answer]).argmax(0)
         for place, name in enumerate(names):
             truth = scan.classes == place + 1
             if truth.sum() >= 20:  # fewer voxels are a cut edge of the structure

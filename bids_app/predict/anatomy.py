@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from bids_app.imaging.stacking import Grid, box_of, part_of, to_grid, transform_
 from bids_app.imaging.templates import find_template
 from bids_app.measure.volumes import largest_piece
 from bids_app.predict.predict import predict
-from bids_app.predict.regions import measure_regions
+from bids_app.predict.regions import measure_regions, weights_of
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.lay import lay
 
@@ -120,7 +121,8 @@ def find_anatomy(
     probability = predict(bundle, stack[(slice(None), *box)], device=device, tta=tta, low_mem=low_mem, threads=threads)
     if within is not None:
         probability[:, ~reached_by(within, seen)] = 0
-    labels = likeliest(recipe, probability)
+    weights = weights_of(bundle)
+    labels = likeliest(recipe, probability, weights)
     astray = _keep_one_piece(labels, probability)
     if not labels.any():
         raise ImageError(f"the network of {bundle.name} found nothing in {image_path}: is it a head?")
@@ -139,7 +141,7 @@ def find_anatomy(
             f"the brain that was found agrees little with the template's (Dice {agrees:.2f}, usual are 0.89 and more); "
             f"look at the picture of its mask"
         )
-    labels = labels_on(recipe, probability, labels, seen, native)
+    labels = labels_on(recipe, probability, labels, seen, native, weights)
     return AnatomyPrediction(labels, brain, native, looked, rows, trouble, placed, remark, measured.warnings, view)
 
 
@@ -194,26 +196,35 @@ def head_box(image: np.ndarray, grid: Grid) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def likeliest(recipe: Recipe, probability: np.ndarray) -> np.ndarray:
+def likeliest(recipe: Recipe, probability: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
     """The recipe's index of the likeliest region of each voxel, 0 where none of them is as likely as that there is
     none; uint8 or int16, ``(x, y, z)``.
 
     Args:
         probability: shape ``(regions, x, y, z)``.
+        weights: of `bids_app.predict.regions.weights_of`; 1 each where not given.
     """
     most = 1 - probability.sum(0)
     labels = np.zeros(most.shape, _kind(recipe))
-    for region, values in zip(recipe.regions, probability, strict=True):
-        np.copyto(labels, region.index, where=values > most)
-        np.maximum(most, values, out=most)
+    for region, values, weight in zip(recipe.regions, probability, weights or repeat(1.0), strict=False):
+        weighed = values if weight == 1 else weight * values
+        np.copyto(labels, region.index, where=weighed > most)
+        np.maximum(most, weighed, out=most)
     return labels
 
 
-def labels_on(recipe: Recipe, probability: np.ndarray, labels: np.ndarray, seen: Grid, native: Grid) -> np.ndarray:
+def labels_on(
+    recipe: Recipe,
+    probability: np.ndarray,
+    labels: np.ndarray,
+    seen: Grid,
+    native: Grid,
+    weights: Sequence[float] | None = None,
+) -> np.ndarray:
     """`likeliest` on another grid: every probability is brought there by itself, each only where its region lies.
 
     Args:
-        labels: `likeliest` on ``seen``.
+        labels: `likeliest` on ``seen``, with the same ``weights``.
     """
     if shift := _shift(seen, native):
         result = np.zeros(native.shape, labels.dtype)
@@ -221,13 +232,13 @@ def labels_on(recipe: Recipe, probability: np.ndarray, labels: np.ndarray, seen:
         return result
     result = np.zeros(native.shape, labels.dtype)
     most = 1 - to_grid(probability.sum(0), seen, native)
-    for region, values in zip(recipe.regions, probability, strict=True):
+    for region, values, weight in zip(recipe.regions, probability, weights or repeat(1.0), strict=False):
         inside = labels == region.index  # it is the likeliest between voxels only near one where it is the likeliest
         if not inside.any():
             continue
         box = box_of(inside, 2)
         target = _reached_part(part_of(seen, box), native)
-        brought = to_grid(values[box], part_of(seen, box), part_of(native, target))
+        brought = weight * to_grid(values[box], part_of(seen, box), part_of(native, target))
         np.copyto(result[target], region.index, where=brought > most[target])
         np.maximum(most[target], brought, out=most[target])
     return result

@@ -148,6 +148,12 @@ def threshold_of(bundle: Bundle, region: Region) -> float:
     return float((calibration.get("thresholds") or {}).get(region.name, calibration["threshold"]))
 
 
+def weights_of(bundle: Bundle) -> list[float]:
+    """What each region's probability is multiplied by before the likeliest is chosen; 1 but for scarce ones."""
+    weights = bundle.calibration.get("weights") or {}
+    return [float(weights.get(region.name, 1.0)) for region in bundle.recipe.regions]
+
+
 def label_map(bundle: Bundle, probability: np.ndarray) -> np.ndarray:
     """Whole numbers of the dseg image: the likeliest region of those that reach their threshold; ``(x, y, z)``."""
     regions = bundle.recipe.regions

@@ -180,6 +180,19 @@ def test_the_likeliest_region_may_be_none():
     assert likeliest(head_recipe(), probability)[0, 0].tolist() == [0, 24, 0]
 
 
+def test_what_weighs_more_is_found_where_it_is_unlikely_and_on_another_grid_too():
+    probability = np.zeros((3, 4, 4, 4), np.float32)
+    probability[0], probability[1] = 0.6, 0.1
+    recipe, grid = head_recipe(), Grid((4, 4, 4), np.eye(4))
+    index = [region.index for region in recipe.regions]
+    assert set(np.unique(likeliest(recipe, probability))) == {index[0]}
+    weights = [1.0, 8.0, 1.0]
+    labels = likeliest(recipe, probability, weights)
+    assert set(np.unique(labels)) == {index[1]}
+    finer = Grid((7, 7, 7), np.diag([0.5, 0.5, 0.5, 1]))
+    assert labels_on(recipe, probability, labels, grid, finer, weights)[3, 3, 3] == index[1]
+
+
 def test_labels_on_another_grid_are_the_likeliest_of_the_probabilities_there():
     rng = np.random.default_rng(1)
     probability = rng.dirichlet([0.3] * 4, (12, 12, 12)).transpose(3, 0, 1, 2)[:3].astype(np.float32)
