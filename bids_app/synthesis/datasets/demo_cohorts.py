@@ -245,7 +245,7 @@ COHORTS: dict[str, CohortKind] = {
         structures=("habenula",),
         learns="depression",
     ),
-    "healthy": CohortKind("Healthy people", ("T1w", "T2w"), (20, 85)),
+    "healthy": CohortKind("Healthy people", ("T1w", "T2w"), (20, 85), next="healthy"),
     "restingstate": CohortKind(
         "Resting-state function",
         ("T1w",),
