@@ -9,9 +9,9 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids.fmriprep import made_by_fmriprep, template_of
 from bids_app.bids.selection import Choice, Selection
-from bids_app.recipes.series import SERIES
+from bids_app.recipes.series import SERIES, SERIES_MAPS
 from bids_app.settings import Settings
-from workflows.interfaces.functional import FROM_SERIES, SERIES_MAPS, ComputeFunctional, PlaceByTemplate
+from workflows.interfaces.functional import FROM_SERIES, ComputeFunctional, PlaceByTemplate
 from workflows.interfaces.imaging import Conform, RegisterSequence
 
 #: Suffixes of what is computed, which are outputs of `init_functional_wf` too.

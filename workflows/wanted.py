@@ -13,7 +13,7 @@ from bids_app.bids.digest import fingerprints
 from bids_app.bids.record import CORRECTED, UNCORRECTED, RecipePart, SessionRecord
 from bids_app.bids.record_file import read_record
 from bids_app.bids.status import Status, is_current, outputs_there, read_status
-from bids_app.bundle.bundle import SHIPPED, Bundle, load_bundle, shipped
+from bids_app.bundle.bundle import SHIPPED, Bundle, bundle_for, load_bundle, shipped
 from bids_app.errors import DataError, UsageError
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
@@ -198,7 +198,7 @@ def expected_hash(settings: Settings, recipe: Recipe) -> str:
     weights, version. Other recipes of the run do not matter."""
     parts = [settings.replace(recipe=(), bundle=None).result_hash(), __version__, recipe.model_dump_json()]
     if recipe.predicts:
-        parts.append(load_bundle(settings.bundle or recipe.name).sha256)
+        parts.append(bundle_for(recipe, settings.bundle).sha256)
     if anatomy := anatomy_of(settings, [recipe]):
         parts.append(anatomy.sha256)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

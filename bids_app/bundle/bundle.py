@@ -12,6 +12,7 @@ from typing import Any
 from bids_app.bundle.schema import Calibration, Manifest, MemberPlan, Network, Plans, check_part
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.recipes.series import SERIES, SERIES_MAPS
 from bids_app.text import TextError, read_json
 
 SHIPPED = Path(__file__).parents[1] / "bundles"
@@ -132,6 +133,29 @@ def split_members(weights: Mapping[str, Any], members: int) -> list[dict[str, An
 def shipped() -> list[str]:
     """Names of the bundles inside this installation."""
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{WEIGHTS}"))
+
+
+def bundle_for(recipe: Recipe, given: Path | None) -> Bundle:
+    """The bundle that was given, or the one that ships for a recipe.
+
+    Raises:
+        BundleError: as `load_bundle`; where none ships for the recipe, with what to do.
+    """
+    if given is None and recipe.name not in shipped():
+        raise BundleError(_to_do(recipe))
+    return load_bundle(given or recipe.name)
+
+
+def _to_do(recipe: Recipe) -> str:
+    """What can be done with a recipe for which no bundle ships."""
+    told = (
+        f"no bundle ships for the recipe {recipe.name}: train it on a cohort of yours (tandem BIDS_DIR OUTPUT_DIR "
+        f"train --recipe {recipe.name} -d manual=LABELS; of a recipe of your own its TOML file), and give the bundle "
+        "that comes out with --bundle FOLDER"
+    )
+    if any(sequence.suffix in (*SERIES_MAPS, SERIES) for sequence in recipe.sequences):
+        told += "; maps of a resting-state series alone need none: --recipe functional"
+    return told
 
 
 def load_bundle(name: str | Path) -> Bundle:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
 
-from bids_app.recipes.series import SERIES, STEP_S
+from bids_app.recipes.series import SERIES, SERIES_MAPS, STEP_S
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.interfaces.imaging import sentence
 from workflows.interfaces.outputs import Write, WriteInput, own_entities, relative_name
@@ -17,8 +17,6 @@ from workflows.interfaces.outputs import Write, WriteInput, own_entities, relati
 if TYPE_CHECKING:
     from bids_app.bids.functional import Timing
 
-#: Suffixes of what is computed from a series.
-SERIES_MAPS = ("alff", "falff", "reho")
 #: All that is computed from a series: maps, and what is left of the series itself.
 FROM_SERIES = (*SERIES_MAPS, SERIES)
 #: Mean framewise displacement, mm, above which the page warns; Power 2014 (NeuroImage 84:320-341) has 0.2 to 0.5.
