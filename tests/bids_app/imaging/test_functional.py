@@ -77,14 +77,6 @@ def test_slices_are_brought_to_one_time():
     np.testing.assert_allclose(found[0, 0, :, 10:-10], np.broadcast_to(wanted, (4, FRAMES))[:, 10:-10], atol=0.02)
 
 
-def test_seed_map_is_fishers_z():
-    rng = np.random.default_rng(3)
-    seed = rng.normal(size=100)
-    series = np.stack([seed + rng.normal(size=100), rng.normal(size=100)])
-    r = np.corrcoef(series[0], seed)[0, 1]
-    assert functional.seed_map(series, seed)[0] == pytest.approx(np.arctanh(r))
-
-
 def head(shape=(40, 44, 30)) -> tuple[np.ndarray, np.ndarray]:
     from scipy.ndimage import gaussian_filter
 
