@@ -19,12 +19,14 @@ from workflows.interfaces.imaging import Conform, RegisterSequence
 MAPS = SERIES_MAPS
 #: Suffixes of all images of three dimensions that come of a series, and lie where it lies.
 PLACED = (*MAPS, *CONNECTION_MAPS)
+#: Name of the graph of a series: no recipe has an underscore in its name.
+NAME = "resting_state_wf"
 #: What else comes of a series.
 OF_SERIES = ("courses", "mask", "carpet", "matrix")
 
 
 def init_functional_wf(
-    *, choice: Choice, settings: Settings, reference: str, wanted: tuple[str, ...] = MAPS, name: str = "functional_wf"
+    *, choice: Choice, settings: Settings, reference: str, wanted: tuple[str, ...] = MAPS, name: str = NAME
 ) -> Workflow:
     """Maps of one series, and where it lies on the reference.
 
@@ -125,7 +127,7 @@ def connect_functional(
                 settings=settings,
                 reference=selection.reference,
                 wanted=tuple(one.computed for one in selection.choices.values() if one.path == choice.path),
-                name=f"functional{number}_wf",
+                name=NAME.replace("_wf", f"{number}_wf"),
             )
             made[choice.path] = one
             workflow.connect(reference_wf, "outputnode.image", one, "inputnode.reference")

@@ -130,7 +130,7 @@ class Collector:
             path = path[1:]
         for recipe in group.recipes:
             own = path[0] == f"{slug(recipe.name)}_wf" or path[-1] == f"recipe_{slug(recipe.name)}"
-            if own:
+            if own and recipe.predicts:  # else a node of what recipes share has its name
                 return group, part_name(self.settings, recipe)
         return group, None
 

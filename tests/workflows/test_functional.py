@@ -102,9 +102,8 @@ def test_the_recipes_that_ship_take_their_maps_from_a_run(name, targets):
     assert recipe.predicts == bool(targets)
 
 
-@pytest.mark.slow
-def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
-    """The derivative is made of the raw series itself."""
+def write_fmriprep(tmp_path: Path) -> Path:
+    """A derivative as fMRIPrep writes it, made of the real raw series itself."""
     raw = next((real("restingstate") / "sub-001").rglob("*_bold.nii.gz"))
     home = tmp_path / "fmriprep" / "sub-001" / "func"
     home.mkdir(parents=True)
@@ -116,9 +115,15 @@ def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path)
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"RepetitionTime": 2.52}')
     rows = ["\t".join([*MOTION, "framewise_displacement", "dvars"]), *["\t".join(["0"] * 8)] * image.shape[3]]
     (home / "sub-001_task-rest_desc-confounds_timeseries.tsv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "fmriprep"
+
+
+@pytest.mark.slow
+def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
+    """The derivative is made of the raw series itself."""
     settings = Settings(
         real("restingstate"), tmp_path / "out", recipe=("functional",), work_dir=tmp_path / "work",
-        sloppy=True, device="cpu", derivatives={"fmriprep": tmp_path / "fmriprep"},
+        sloppy=True, device="cpu", derivatives={"fmriprep": write_fmriprep(tmp_path)},
     )  # fmt: skip
     prepare_dataset(settings)
     assert run_session(settings, "001", None, threads=1) == 0
@@ -149,7 +154,9 @@ def test_real_series_from_raw_to_page_and_group(tmp_path):
     assert 40 < shown.sum() < 100
     assert "x15_y-75_z0" in np.array(names)[shown]
     assert any(row.moving == "mean BOLD" for row in images.preprocessing.registrations)
+    assert images.preprocessing.functional["slice_timing"] is True
     page = (tmp_path / "out" / "sub-001.html").read_text()
+    assert "too few for maps to rely on" in page
     assert "Framewise displacement" in page
     assert images.files.carpet == "sub-001/figures/sub-001_task-rest_desc-carpet_bold.png"
     assert 'href="data:image/png;base64,' in page
