@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_app.bids.record import Images
+from bids_app.bids.record import Images, RecipePart, empty_record
 from bids_app.bids.record_file import read_session
 from bids_app.bids.selection import Selection
 from bids_app.errors import ImageError, InputMissing, UsageError
@@ -19,7 +19,7 @@ from bids_app.recipes.recipe import Recipe, load_recipe, parse_recipe
 from bids_app.settings import Settings
 from tests.bids_app.bids.samples import make_image
 from tests.data import real
-from workflows.choosing import Ready, choose, put_together
+from workflows.choosing import Ready, check_fits, choose, put_together, selection_record
 from workflows.connections import FOR_A_SEED
 from workflows.dataset import prepare_dataset
 from workflows.interfaces.connections import NetworkMap, SeedMap
@@ -135,11 +135,17 @@ def test_one_name_for_two_seeds_is_refused(tmp_path):
     assert "give the sequence another name" in str(refused["other"])
 
 
-def test_a_record_knows_what_its_maps_are_made_of():
-    images = Images.model_validate(
-        {"reference": "T1w", "selection": {"sequences": [{"sequence": "a", "file": "x", "made_of": "6 mm around"}]}}
-    )
-    assert images.made_of() == {"a": "6 mm around"}
+def test_another_seed_takes_no_map_away_from_a_recipe_of_an_earlier_run(tmp_path):
+    settings = Settings(tmp_path, tmp_path / "out")
+    before, record = chosen(recipe_of("one", a=POINT), tmp_path), empty_record("01", None)
+    record.images["T1w"] = Images(reference="T1w", selection=selection_record(settings, before))
+    assert record.images["T1w"].made_of() == {"a": "6 mm around (0, -52, 26)"}
+    record.recipes["one"] = RecipePart(recipe="one", state="done", reference="T1w")
+    other = recipe_of("other", a={"points_mm": [[1, 2, 3]]}, b=POINT)
+    with pytest.raises(UsageError, match=r"a of one is 6 mm around \(0, -52, 26\), here 6 mm around \(1, 2, 3\)"):
+        check_fits(settings, record, Ready(other, chosen(other, tmp_path)), {"other"})
+    same = recipe_of("same", a=POINT)
+    check_fits(settings, record, Ready(same, chosen(same, tmp_path)), {"same"})
 
 
 @pytest.fixture
