@@ -23,6 +23,7 @@ from bids_app.bids.selection import Selection
 from bids_app.bids.thickness import one_slice, slice_thickness
 from bids_app.errors import InputMissing, UsageError
 from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.seeds import made_of
 from bids_app.settings import Settings, to_plain
 from workflows.wanted import anatomy_of, check_spaces, is_prepared, queries_of
 from workflows.wanted import settle as settle_by_size
@@ -72,7 +73,9 @@ def choose(settings: Settings, participant: str, session: str | None, recipe: Re
     missing = selection.missing(queries)
     if missing:
         raise InputMissing("; ".join(selection.choices[name].reason for name in missing))
-    return selection
+    made = {one.name: words for one in recipe.sequences if (words := made_of(one))}
+    choices = {name: replace(one, made_of=made.get(name, "")) for name, one in selection.choices.items()}
+    return replace(selection, choices=choices)
 
 
 def settle(settings: Settings, recipe: Recipe, selection: Selection) -> tuple[Recipe, str]:
@@ -140,7 +143,7 @@ def put_together(ready: list[Ready]) -> tuple[list[Group], dict[str, UsageError]
         elif (other := _differing(group.selection, one.selection)) is not None:
             refused[one.recipe.name] = UsageError(
                 f"{one.recipe.name} takes another {other} than {group.recipes[0].name}: run it into an output folder "
-                f"of its own"
+                f"of its own, or give the sequence another name where it is a map of another seed or network"
             )
         else:
             group.recipes.append(one.recipe)
@@ -153,7 +156,13 @@ def put_together(ready: list[Ready]) -> tuple[list[Group], dict[str, UsageError]
 def _differing(one: Selection, other: Selection) -> str | None:
     """The first sequence for which two selections take different files."""
     both = [name for name in one.choices if one.path_of(name) and other.path_of(name)]
-    return next((name for name in both if one.path_of(name) != other.path_of(name)), None)
+    return next((name for name in both if _taken(one, name) != _taken(other, name)), None)
+
+
+def _taken(selection: Selection, name: str) -> tuple[Path | None, str]:
+    """The file of a sequence, and its seed or network."""
+    choice = selection.choices[name]
+    return choice.path, choice.made_of
 
 
 def _joined(one: Selection, other: Selection) -> Selection:
@@ -198,6 +207,10 @@ def check_fits(settings: Settings, record: SessionRecord, one: Ready, again: set
     for name, file in images.raw().items():
         if raw.get(name, file) != file:
             raise UsageError(f"{named} was made from {file}, this run takes {raw[name]} for {name}: {way}")
+    made = {name: choice.made_of for name, choice in one.selection.choices.items()}
+    for name, words in images.made_of().items():
+        if made.get(name, words) != words:
+            raise UsageError(f"{name} of {named} is {words}, here {made[name]}: give it another name, or {way}")
     for kept, path in images.files.reference.items():
         if parse_name(path)[0].get("desc", kept) != kept:  # an earlier version had one name for both ways
             raise UsageError(f"an earlier version kept the image of {named} under the name of another: {way}")
@@ -265,6 +278,7 @@ def selection_record(settings: Settings, selection: Selection) -> Chosen:
             "reason": choice.reason,
             "rejected": [{"file": _relative(r.path, settings.bids_dir), "reason": r.reason} for r in choice.rejected],
             "computed": bool(choice.computed),
+            "made_of": choice.made_of,
         }
         for choice in selection.choices.values()
     ]

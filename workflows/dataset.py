@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bids_app.bids.dataset import write_dataset_files
 from bids_app.bids.files import remove_abandoned, write_bytes
-from bids_app.bundle.bundle import load_bundle
+from bids_app.bundle.bundle import bundle_for
 from bids_app.settings import Settings
+from workflows.seeds import check_connections
 from workflows.wanted import anatomy_of, load_recipes
 
 
@@ -17,12 +18,16 @@ def prepare_dataset(settings: Settings) -> list[str]:
 
     Returns:
         What a person should know (files of another version, an unusual folder name).
+
+    Raises:
+        UsageError, BundleError, InputMissing, ImageError: a recipe that no session could be run with.
     """
     for folder in (settings.output_dir, settings.output_dir / "logs"):
         remove_abandoned(folder)
     recipes = load_recipes(settings)
-    bundles = [load_bundle(settings.bundle or recipe.name) for recipe in recipes if recipe.predicts]
+    bundles = [bundle_for(recipe, settings.bundle) for recipe in recipes if recipe.predicts]
     anatomy = anatomy_of(settings, recipes)
+    check_connections(settings, recipes)
     told = write_dataset_files(
         settings.output_dir, settings, bundles, recipes=recipes, cards=[anatomy] if anatomy else []
     )

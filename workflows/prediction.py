@@ -7,7 +7,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.bundle.bundle import Bundle, load_bundle
+from bids_app.bundle.bundle import Bundle, bundle_for
 from bids_app.predict.targets import known_covariates
 from bids_app.recipes.recipe import Recipe
 from bids_app.settings import Settings
@@ -56,7 +56,7 @@ def init_prediction_wf(
     are regions; ``scores`` (JSON), where there are targets.
     """
     workflow = Workflow(name=name or f"{slug(recipe.name)}_wf")
-    bundle = load_bundle(settings.bundle or recipe.name)
+    bundle = bundle_for(recipe, settings.bundle)
     others = [spec.name for spec in recipe.sequences if spec.name != recipe.reference]
     fields = ["image", "mask", "to_template", "labels"]
     fields += [f"{f}_{slug(name)}" for name in others for f in ("image", "matrix")]

@@ -16,6 +16,7 @@ from bids_app.bids.status import Status, write_status
 from bids_app.errors import DataError, TandemError
 from bids_app.settings import Settings
 from workflows.choosing import Group, options_of, selection_record
+from workflows.connections import FOR_A_SEED
 from workflows.failure import find_failure
 from workflows.naming import slug
 from workflows.outputs import writers_of
@@ -23,6 +24,8 @@ from workflows.session import group_name
 from workflows.wanted import is_prepared, part_name, way_of
 
 PREFIX = "session_wf."
+#: Facts that are answers of a recipe.
+ANSWERS = ("predictions", "scores", "located")
 
 
 def open_record(settings: Settings, participant: str, session: str | None) -> SessionRecord:
@@ -111,6 +114,8 @@ class Collector:
             self.status.stages[stage_name(node)] = stage
             self.record.stages.append(StageTime(name=stage_name(node), **stage))
         if isinstance(facts, dict):
+            alone = FOR_A_SEED in node.fullname  # no recipe of the run asked for these answers
+            facts = {key: value for key, value in facts.items() if not (alone and key in ANSWERS)}
             self._take(group, recipe, plain(facts))
         self.ended[group.reference].add(node.fullname.rpartition(".")[2] if "outputs_wf." in node.fullname else "")
         self._close_finished(group)
@@ -125,7 +130,7 @@ class Collector:
             path = path[1:]
         for recipe in group.recipes:
             own = path[0] == f"{slug(recipe.name)}_wf" or path[-1] == f"recipe_{slug(recipe.name)}"
-            if own:
+            if own and recipe.predicts:  # else a node of what recipes share has its name
                 return group, part_name(self.settings, recipe)
         return group, None
 
@@ -156,6 +161,7 @@ class Collector:
         if "provenance" in facts:
             shared["provenance"] = facts.pop("provenance")
         deep_update(shared["files"], facts.pop("files", {}))
+        deep_update(shared["preprocessing"], {"connections": facts.pop("connections", {})})
         shared["preprocessing"] |= facts
 
     def _part_of(self, recipe: str) -> RecipePart:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from nipype.pipeline.engine import Workflow
 
 from bids_app.bids.selection import Selection
+from bids_app.bundle.bundle import Bundle
 from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe
 from bids_app.recipes.series import SERIES
 from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
 from workflows.choosing import Group
+from workflows.connections import FOR_A_SEED, connect_connections
 from workflows.diffusion import connect_computed
-from workflows.functional import MAPS, connect_functional, init_series_wf
+from workflows.functional import PLACED, connect_functional, init_series_wf
 from workflows.grey_matter import init_grey_matter_wf
 from workflows.naming import slug
 from workflows.outputs import OF_GREY_MATTER, init_outputs_wf
 from workflows.prediction import has_lesions, init_prediction_wf, predicted_fields
+from workflows.seeds import ANATOMY, bundle_of_seed, seed_recipes
 from workflows.wanted import CORRECTED, anatomy_of, is_prepared, maps_grey_matter, wants_bias_correction, way_of
 
 NAME = "session_wf"
@@ -90,7 +93,9 @@ def init_group_wf(
         prepared=prepared,
         anatomy=anatomy,
         labelled=bool(labelled),
-        located=mapped or any(r.name not in labelled and _needs_structures(r) for r in recipes if r.predicts),
+        located=mapped
+        or ANATOMY in seed_recipes(recipes)
+        or any(r.name not in labelled and _needs_structures(r) for r in recipes if r.predicts),
         threads=threads,
         computed=bool(selection.choices[reference].computed),
     )
@@ -113,9 +118,10 @@ def init_group_wf(
             _map_grey_matter(workflow, settings, selection, template, (reference_wf, template_wf, outputs_wf))
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
-    connect_functional(workflow, selection, settings, reference_wf, others, outputs_wf, template_wf)
+    series = connect_functional(workflow, selection, settings, reference_wf, others, outputs_wf, template_wf)
     places = anatomy.path if anatomy and not prepared else None
     key = (selection.participant, selection.session)
+    predicted: dict[str, Workflow] = {}
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
         if recipe.name not in labelled:
@@ -125,8 +131,37 @@ def init_group_wf(
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
             if places:
                 _tell_structures(workflow, recipe, predicted_wf, reference_wf)
+        predicted[recipe.name] = predicted_wf
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
+    labels = {}
+    for name in seed_recipes(recipes):
+        bundle = bundle_of_seed(settings, name)
+        found = predicted.get(name) or (reference_wf if name == ANATOMY else None)
+        if found is None:
+            found = _predict_for_a_seed(workflow, settings, bundle, selection, (reference_wf, template_wf), threads)
+        labels[name] = (found, bundle.recipe)
+    connect_connections(workflow, recipes, selection, series, others, template_wf, labels)
     return workflow
+
+
+def _predict_for_a_seed(
+    workflow: Workflow,
+    settings: Settings,
+    bundle: Bundle,
+    selection: Selection,
+    parts: tuple[Workflow, Workflow | None],
+    threads: int,
+) -> Workflow:
+    """Run a bundle for its labels alone: nothing of it is written."""
+    found = init_prediction_wf(
+        recipe=bundle.recipe,
+        settings=settings.replace(bundle=bundle.path),
+        threads=threads,
+        reference=selection.reference,
+        name=f"{FOR_A_SEED}{slug(bundle.recipe.name)}_wf",
+    )
+    _feed(workflow, bundle.recipe, found, parts[0], parts[1], selection, {})
+    return found
 
 
 def _tell_structures(workflow: Workflow, recipe: Recipe, predicted_wf: Workflow, reference_wf: Workflow) -> None:
@@ -215,11 +250,11 @@ def _add_sequences(
             image=choice.path,
             settings=settings,
             reference=selection.reference,
-            bias=wants_bias_correction(recipes),
+            bias=wants_bias_correction(recipes) and choice.computed not in PLACED,
             lesion_mask=selection.lesion_mask,
             computed=bool(choice.computed),
             in_place=selection.from_one_series(name, selection.reference),
-            placed=choice.computed in MAPS and not prepared,
+            placed=choice.computed in PLACED and not prepared,
             prepared=prepared,
         )
         if not prepared:

@@ -13,10 +13,11 @@ from bids_app.bids.digest import fingerprints
 from bids_app.bids.record import CORRECTED, UNCORRECTED, RecipePart, SessionRecord
 from bids_app.bids.record_file import read_record
 from bids_app.bids.status import Status, is_current, outputs_there, read_status
-from bids_app.bundle.bundle import SHIPPED, Bundle, load_bundle, shipped
+from bids_app.bundle.bundle import SHIPPED, Bundle, bundle_for, load_bundle, shipped
 from bids_app.errors import DataError, UsageError
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.settings import Settings
+from workflows.seeds import digests, seed_recipes
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     from bids_app.predict.anatomy import ANATOMY, anatomy_bundle
 
     wanted = any(recipe.name == ANATOMY and recipe.predicts for recipe in recipes)
-    mapped = maps_grey_matter(settings, recipes)
+    mapped, seeded = maps_grey_matter(settings, recipes), ANATOMY in seed_recipes(recipes)
     if wanted:
         return load_bundle(settings.bundle or ANATOMY)
     located = next((recipe for recipe in recipes if recipe.locate and recipe.predicts), None)
@@ -142,10 +143,11 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
                 f"this installation; give it crops, smaller than {located.needed_locate.whole_mm:g} mm along every axis"
             )
         return bundle
-    if mapped and anatomy_bundle(settings.bundle) is None:
-        raise UsageError(f"--grey-matter-map needs the bundle {ANATOMY}, and that is not in this installation")
+    if (mapped or seeded) and anatomy_bundle(settings.bundle) is None:
+        what = "--grey-matter-map" if mapped else "a seed in one of its regions"
+        raise UsageError(f"{what} needs the bundle {ANATOMY}, and that is not in this installation")
     optional = settings.brain_mask == "template" or settings.skull_strip == "skip"
-    if is_prepared(recipes) or (optional and not mapped):
+    if is_prepared(recipes) or (optional and not (mapped or seeded)):
         return None
     bundle = anatomy_bundle(settings.bundle)
     if bundle is None and settings.brain_mask == "network":
@@ -198,9 +200,10 @@ def expected_hash(settings: Settings, recipe: Recipe) -> str:
     weights, version. Other recipes of the run do not matter."""
     parts = [settings.replace(recipe=(), bundle=None).result_hash(), __version__, recipe.model_dump_json()]
     if recipe.predicts:
-        parts.append(load_bundle(settings.bundle or recipe.name).sha256)
+        parts.append(bundle_for(recipe, settings.bundle).sha256)
     if anatomy := anatomy_of(settings, [recipe]):
         parts.append(anatomy.sha256)
+    parts += digests(settings, recipe)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

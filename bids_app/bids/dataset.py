@@ -33,6 +33,8 @@ BIDSIGNORE = (
     "*_alff.*",
     "*_falff.*",
     "*_reho.*",
+    "*_seedmap.*",
+    "*_networkmap.*",
     "*_statmap.*",
     "*_timeseries.*",
     "*_prediction.json",

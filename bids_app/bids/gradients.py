@@ -14,8 +14,14 @@ from bids_app.imaging.diffusion import read_scheme
 from bids_app.text import read_text
 
 #: Images that are computed from a raw series where the dataset has none: suffix -> suffix of the series.
-#: A resting-state series is computed from a raw one: it is never taken as it came.
-COMPUTED = {"trace": "dwi", "ADC": "dwi", "alff": "bold", "falff": "bold", "reho": "bold", "bold": "bold"}
+COMPUTED = {
+    **{"trace": "dwi", "ADC": "dwi"},
+    **dict.fromkeys(("alff", "falff", "reho", "seedmap", "networkmap", "bold"), "bold"),
+}
+
+
+#: Suffixes of what is always computed: a series without the regression, or a map of some other seed, would pass for it.
+NEVER_TAKEN = ("bold", "seedmap", "networkmap")
 
 
 def find_gradients(image: Path, root: Path, extension: str = ".bval") -> Path | None:

@@ -32,13 +32,15 @@ class Rejected(Part):
 
 
 class SequenceChoice(Part):
-    """The raw file of a sequence, relative to the dataset; None where there is none."""
+    """The raw file of a sequence, relative to the dataset; None where there is none. ``made_of``: seed or network of a
+    map of connections."""
 
     sequence: str
     file: str | None = None
     reason: str = ""
     rejected: list[Rejected] = []
     computed: bool = False
+    made_of: str = ""
 
 
 class FileFacts(Part):
@@ -88,7 +90,8 @@ class Preprocessing(Part):
     """What was found on the way to the preprocessed images of one reference.
 
     ``to_template``: reference world to template world, 4 x 4. ``bias``, ``diffusion``, ``functional``,
-    ``grey_matter``, ``adc``, ``pair``: as the steps of these names give them.
+    ``grey_matter``, ``adc``, ``pair``: as the steps of these names give them; ``connections``: seed or network of every
+    map of connections.
     """
 
     prepared: bool = False
@@ -100,6 +103,7 @@ class Preprocessing(Part):
     bias: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
     functional: dict[str, Any] = {}
+    connections: dict[str, Any] = {}
     grey_matter: dict[str, Any] = {}
     adc: dict[str, Any] = {}
     pair: dict[str, Any] = {}
@@ -154,6 +158,10 @@ class Images(Part):
         """Raw file of every sequence that has one."""
         return {one.sequence: one.file for one in self.selection.sequences if one.file}
 
+    def made_of(self) -> dict[str, str]:
+        """Seed or network of every map of connections."""
+        return {one.sequence: one.made_of for one in self.selection.sequences if one.made_of}
+
     def joined(self, later: Images) -> Images:
         """These images with what a later run of other recipes, with the same options, added or made again."""
         mine, its = self.model_dump(), later.model_dump(exclude_defaults=True)
@@ -166,6 +174,7 @@ class Images(Part):
         moved = (*self.preprocessing.registrations, *later.preprocessing.registrations)
         done["registrations"] = list({(one.moving, one.fixed): one.model_dump() for one in moved}.values())
         done["prepared"] = self.preprocessing.prepared and later.preprocessing.prepared
+        done["connections"] = {**self.preprocessing.connections, **later.preprocessing.connections}
         both["preprocessing"] = done
         both["files"] = _merged(mine["files"], its.get("files", {}))
         both["outputs"] = {**self.outputs, **later.outputs}

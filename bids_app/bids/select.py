@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bids_app.bids.dataset import check_dataset
 from bids_app.bids.filters import Filters, read_filters
 from bids_app.bids.fmriprep import FMRIPREP, choose_prepared, made_by_fmriprep, sidecar_of
-from bids_app.bids.gradients import COMPUTED, find_gradients, usable_series
+from bids_app.bids.gradients import COMPUTED, NEVER_TAKEN, find_gradients, usable_series
 from bids_app.bids.index import Index, index_participant
 from bids_app.bids.listing import (
     choose_participants,
@@ -187,7 +187,7 @@ def _first_there(
             one, among, home, labels, filters.get(one.name, {}), lambda path: seen_in_header(path, near)
         )
 
-    own, by_filter = look(query, () if COMPUTED.get(query.suffix) == query.suffix else images)
+    own, by_filter = look(query, () if query.suffix in NEVER_TAKEN else images)
     if own.path is None and query.suffix in COMPUTED:
         raw = COMPUTED[query.suffix]
         made = _raw_series(raw, look, images, root)

@@ -40,7 +40,8 @@ class Choice:
 
     ``computed``: suffix of the image that is to be computed from ``path``, a series; empty where ``path`` is the image
     itself. ``beside``: files that are read with a series: b-values and directions of diffusion, brain mask and
-    confounds of one that fMRIPrep preprocessed. ``doubts``: what to look at.
+    confounds of one that fMRIPrep preprocessed. ``doubts``: what to look at. ``made_of``: seed or network of a map
+    of connections, in words.
     """
 
     sequence: str
@@ -51,6 +52,7 @@ class Choice:
     computed: str = ""
     beside: tuple[Path, ...] = ()
     doubts: tuple[str, ...] = ()
+    made_of: str = ""
 
     @property
     def suffix(self) -> str | None:
@@ -151,6 +153,7 @@ def _choice_to_plain(choice: Choice) -> dict[str, Any]:
         "computed": choice.computed,
         "beside": [str(path) for path in choice.beside],
         "doubts": list(choice.doubts),
+        "made_of": choice.made_of,
     }
 
 
@@ -161,4 +164,5 @@ def _choice_from_plain(plain: Mapping[str, Any]) -> Choice:
     computed = str(plain.get("computed") or "")
     doubts = tuple(plain.get("doubts") or ())
     metadata = dict(plain["metadata"])
-    return Choice(plain["sequence"], path, plain["reason"], rejected, metadata, computed, beside, doubts)
+    made_of = str(plain.get("made_of") or "")
+    return Choice(plain["sequence"], path, plain["reason"], rejected, metadata, computed, beside, doubts, made_of)

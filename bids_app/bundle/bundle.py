@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bids_app.bids.gradients import COMPUTED
 from bids_app.bundle.schema import Calibration, Manifest, MemberPlan, Network, Plans, check_part
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe, load_recipe
@@ -18,6 +19,8 @@ SHIPPED = Path(__file__).parents[1] / "bundles"
 WEIGHTS = "weights.safetensors"
 #: Normalisation and plan of each member's training fold; absent where a scan is normalised by itself alone.
 PLAN = "plan.json"
+#: Begins the name of an image of networks, where the recipe has sequences by dual regression.
+NETWORKS = "networks"
 #: What every bundle holds beside its weights.
 PARTS = ("recipe.toml", "network.json", "calibration.json", "manifest.json", "metrics.json", "MODEL_CARD.md", "LICENSE")
 
@@ -134,6 +137,29 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
+def bundle_for(recipe: Recipe, given: Path | None) -> Bundle:
+    """The bundle that was given, or the one that ships for a recipe.
+
+    Raises:
+        BundleError: as `load_bundle`; where none ships for the recipe, with what to do.
+    """
+    if given is None and recipe.name not in shipped():
+        raise BundleError(_to_do(recipe))
+    return load_bundle(given or recipe.name)
+
+
+def _to_do(recipe: Recipe) -> str:
+    """What can be done with a recipe for which no bundle ships."""
+    told = (
+        f"no bundle ships for the recipe {recipe.name}: train it on a cohort of yours (tandem BIDS_DIR OUTPUT_DIR "
+        f"train --recipe {recipe.name} -d manual=LABELS; of a recipe of your own its TOML file), and give the bundle "
+        "that comes out with --bundle FOLDER"
+    )
+    if any(COMPUTED.get(sequence.suffix) == "bold" for sequence in recipe.sequences):
+        told += "; maps of a resting-state series alone need none: --recipe functional"
+    return told
+
+
 def load_bundle(name: str | Path) -> Bundle:
     """A bundle by name (those that ship) or folder; its weights are checked against the manifest, not loaded.
 
@@ -160,6 +186,7 @@ def load_bundle(name: str | Path) -> Bundle:
     calibration = _read(path / "calibration.json")
     check_part(calibration, Calibration, str(path / "calibration.json"))
     recipe = load_recipe(path / "recipe.toml")
+    _check_networks(path, recipe)
     _check_fits(read_shape(path)[0], recipe, path)
     return Bundle(path.name, path, recipe, sha256, calibration, manifest, _read(path / "metrics.json"))
 
@@ -171,12 +198,25 @@ def _check_links(path: Path) -> None:
         BundleError: a part that is a link to a file outside the bundle's folder.
     """
     home = path.resolve()
-    for part in (WEIGHTS, PLAN, *PARTS):
+    for part in (WEIGHTS, PLAN, *PARTS, *(one.name for one in path.glob(f"{NETWORKS}*"))):
         if (path / part).is_symlink() and home not in (path / part).resolve().parents:
             raise BundleError(
                 f"{path / part} is a link to a file outside the bundle, which is not followed: copy the bundle with "
                 f"its content (cp -rL)"
             )
+
+
+def _check_networks(path: Path, recipe: Recipe) -> None:
+    """See that images of networks lie in the bundle itself.
+
+    Raises:
+        BundleError: naming the file.
+    """
+    for file in (Path(one.dual_regression.file) for one in recipe.sequences if one.dual_regression):
+        if file.parent.resolve() != path.resolve() or not file.name.startswith(NETWORKS):
+            raise BundleError(f"the bundle {path} reads networks from {file}, outside its folder: train it again")
+        if not file.is_file():
+            raise BundleError(f"the bundle {path} lacks {file.name}; fetch or train it again")
 
 
 def _check_fits(shape: Mapping[str, Any], recipe: Recipe, path: Path) -> None:

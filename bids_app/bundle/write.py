@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_app.bids.files import whole_folder, write_bytes, write_text
-from bids_app.bundle.bundle import PLAN, WEIGHTS, hash_weights, join_members, load_bundle
+from bids_app.bundle.bundle import NETWORKS, PLAN, WEIGHTS, hash_weights, join_members, load_bundle
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe, load_recipe
 from bids_app.recipes.write import recipe_to_toml
@@ -72,7 +72,7 @@ def write_bundle(
         parts[PLAN] = plan if isinstance(plan, Mapping) else {"members": list(plan)}
     with whole_folder(out_dir, replace=True) as partial:
         write_bytes(partial / WEIGHTS, weights)
-        write_text(partial / "recipe.toml", recipe_to_toml(recipe))
+        write_text(partial / "recipe.toml", recipe_to_toml(with_files_in(recipe, partial)))
         for name, content in parts.items():
             write_json(partial / name, content)
         about = {"name": recipe.name, **manifest, "weights_sha256": hash_weights(partial)}
@@ -81,6 +81,29 @@ def write_bundle(
         render_card(partial, card)
         _ = load_bundle(partial).networks, load_bundle(partial).plans
     return out_dir
+
+
+def with_files_in(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with its images of networks copied into a bundle's folder, so that it can be used elsewhere.
+
+    Raises:
+        BundleError: such an image is no longer there.
+    """
+    kept: dict[str, str] = {}
+    sequences = []
+    for sequence in recipe.sequences:
+        if (part := sequence.dual_regression) is not None:
+            if part.file not in kept:
+                number = f"-{len(kept) + 1}" if kept else ""
+                kept[part.file] = f"{NETWORKS}{number}{''.join(Path(part.file).suffixes[-2:])}"
+                try:
+                    write_bytes(folder / kept[part.file], Path(part.file).read_bytes())
+                except FileNotFoundError:
+                    raise BundleError(f"{part.file}, the networks of {sequence.name}, is no longer there") from None
+            found = part.model_copy(update={"file": kept[part.file]})
+            sequence = sequence.model_copy(update={"dual_regression": found})
+        sequences.append(sequence)
+    return recipe.model_copy(update={"sequences": tuple(sequences)})
 
 
 def _half(states: Sequence[Mapping[str, torch.Tensor]]) -> bytes:

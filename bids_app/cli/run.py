@@ -100,14 +100,14 @@ def participant_level(settings: Settings) -> int:
 def check_before_work(settings: Settings) -> None:
     """Find out in a second what would otherwise fail in every session: recipe, bundle, template, device, disk."""
     from bids_app.bids.preflight import check_template
-    from bids_app.bundle.bundle import load_bundle
+    from bids_app.bundle.bundle import bundle_for
     from bids_app.imaging.templates import find_template
     from workflows.wanted import anatomy_of, is_prepared, load_recipes
 
     recipes = load_recipes(settings)
     for recipe in recipes:
         if recipe.predicts:
-            load_bundle(settings.bundle or recipe.name)
+            bundle_for(recipe, settings.bundle)
     anatomy_of(settings, recipes)
     if any(not is_prepared([recipe]) for recipe in recipes):
         check_template(find_template())

@@ -1,4 +1,4 @@
-"""Maps of a resting-state series: amplitude of slow fluctuations, regional homogeneity, seeds. Arrays in and out."""
+"""Maps of a resting-state series: amplitude of slow fluctuations, regional homogeneity. Arrays in and out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ SETTLING, FAR_MAD = 5, 6.0
 class Maps:
     """``alff``, ``falff``, ``reho``: ``(x, y, z)``, float32, 0 outside the mask; ``tsnr`` likewise.
 
-    ``courses``: what is left of the mask's voxels in the band, ``(voxels, t)``, float32.
+    ``courses``: what is left of the mask's voxels in the band, ``(voxels, t)``, float32; ``freedom``: how many degrees
+    of freedom that is.
     """
 
     alff: np.ndarray
@@ -26,6 +27,7 @@ class Maps:
     reho: np.ndarray
     tsnr: np.ndarray
     courses: np.ndarray
+    freedom: int
 
 
 def settling_frames(series: np.ndarray) -> int:
@@ -133,14 +135,6 @@ def homogeneity(series: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def seed_map(series: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """Fisher's z of the correlation of courses ``(voxels, t)`` with a seed's ``(t,)``."""
-    left = series - series.mean(1, keepdims=True)
-    own = seed - seed.mean()
-    length = np.linalg.norm(left, axis=1) * np.linalg.norm(own)
-    return np.arctanh(np.clip(left @ own / np.maximum(length, 1e-12), -0.999999, 0.999999))
-
-
 def maps_of(series: np.ndarray, mask: np.ndarray, tr: float, nuisance: np.ndarray) -> Maps:
     """ALFF and fALFF after nuisance and a line, ReHo after nuisance and everything outside the band; the first two and
     ReHo are divided by their mean in the mask, as is usual before people are compared.
@@ -158,7 +152,8 @@ def maps_of(series: np.ndarray, mask: np.ndarray, tr: float, nuisance: np.ndarra
     flat = without(courses, np.concatenate([line, nuisance], axis=1))
     alff, falff = slow_amplitude(flat, tr)
     spread = flat.std(1)
-    banded = without(courses, np.concatenate([outside_band(volumes, tr), nuisance], axis=1))
+    columns = np.concatenate([outside_band(volumes, tr), nuisance], axis=1)
+    banded = without(courses, columns)
     reho = homogeneity(banded, mask)
 
     def placed(values: np.ndarray, scaled: bool) -> np.ndarray:
@@ -173,4 +168,5 @@ def maps_of(series: np.ndarray, mask: np.ndarray, tr: float, nuisance: np.ndarra
         placed(reho[mask], True),
         placed(tsnr, False),
         banded.astype(np.float32),
+        volumes - int(np.linalg.matrix_rank(columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12))),
     )

@@ -13,6 +13,7 @@ from bids_app.errors import RecipeError
 from bids_app.recipes.grid import GridSpec, Locate, Part
 from bids_app.recipes.learning import Learning, NetworkSpec, Preprocessing
 from bids_app.recipes.lesson import LessonSpec
+from bids_app.recipes.seeds import DualRegression, Seed, connection_trouble, with_files_from
 from bids_app.recipes.series import series_trouble
 from bids_app.targets.kind import TargetKind
 from bids_app.targets.kinds import kind_names, kind_of
@@ -28,7 +29,8 @@ class SequenceSpec(Part):
     ``quantitative``: a map with a physical scale (ADC), normalised by the training fold's statistics and not by the
     scan's own, which would throw the scale away. ``alternatives``: suffixes that may stand for it where it is not
     there, the first to be there taken; only for a network that was trained on any of them alike. ``slab``: the finest
-    image is wanted although it may show a part of the brain only; else whole brains are taken first.
+    image is wanted although it may show a part of the brain only; else whole brains are taken first. ``seed``: of a map
+    of the suffix ``seedmap``; ``dual_regression``: of one of the suffix ``networkmap``.
     """
 
     name: str = Field(min_length=1)
@@ -38,6 +40,8 @@ class SequenceSpec(Part):
     quantitative: bool = False
     alternatives: tuple[str, ...] = ()
     slab: bool = False
+    seed: Seed | None = None
+    dual_regression: DualRegression | None = None
 
     @field_validator("entities")
     @classmethod
@@ -169,7 +173,7 @@ class Recipe(Part):
             raise ValueError("grid: a flat grid goes with network.dimensions = 2, and no other does")
         if self.network.slices % 2 == 0 or (self.network.slices > 1 and self.network.dimensions == 3):
             raise ValueError("network: slices must be odd, and more than one goes with dimensions = 2 only")
-        if trouble := series_trouble(self):
+        if trouble := series_trouble(self) or connection_trouble(self):
             raise ValueError(trouble)
         instead = [suffix for sequence in self.sequences for suffix in sequence.alternatives]
         if len(set(instead)) != len(instead) or set(instead) & {sequence.suffix for sequence in self.sequences}:
@@ -331,7 +335,7 @@ def load_recipe(name: str | Path) -> Recipe:
         raise RecipeError(f"the recipe {path} cannot be read: {error.strerror}") from error
     except TextError as error:
         raise RecipeError(str(error)) from error
-    return parse_recipe(content, source=str(path))
+    return with_files_from(parse_recipe(content, source=str(path)), path.parent)
 
 
 def parse_recipe(content: dict[str, Any], *, source: str) -> Recipe:

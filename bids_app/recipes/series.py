@@ -6,6 +6,8 @@ from typing import Any
 
 #: Suffix of a series.
 SERIES = "bold"
+#: Suffixes of the maps that are computed from one.
+SERIES_MAPS = ("alff", "falff", "reho")
 #: Seconds from one frame to the next, whatever the repetition time. What is left of a series is slower than 0.1 Hz, for
 #: which 5 s would do.
 STEP_S = 2.0

@@ -77,6 +77,11 @@ REFERENCES: dict[str, str] = {
     "(2008). doi:10.1016/j.jneumeth.2008.04.012",
     "reho": "Zang Y, Jiang T, Lu Y, He Y, Tian L. Regional homogeneity approach to fMRI data analysis. NeuroImage "
     "22(1):394–400 (2004). doi:10.1016/j.neuroimage.2003.12.030",
+    "seed": "Biswal B, Yetkin FZ, Haughton VM, Hyde JS. Functional connectivity in the motor cortex of resting human "
+    "brain using echo-planar MRI. Magnetic Resonance in Medicine 34(4):537–541 (1995). doi:10.1002/mrm.1910340409",
+    "dual-regression": "Nickerson LD, Smith SM, Öngür D, Beckmann CF. Using dual regression to investigate network "
+    "shape and amplitude in functional connectivity analyses. Frontiers in Neuroscience 11:115 (2017). "
+    "doi:10.3389/fnins.2017.00115",
     "vbm": "Ashburner J, Friston KJ. Voxel-based morphometry: the methods. NeuroImage 11(6):805–821 (2000). "
     "doi:10.1006/nimg.2000.0582",
     "vbm-modulation": "Good CD, Johnsrude IS, Ashburner J, et al. A voxel-based morphometric study of ageing in 465 "
@@ -131,6 +136,8 @@ SHORT: dict[str, str] = {
     "alff": "Zang et al., 2007",
     "falff": "Zou et al., 2008",
     "reho": "Zang et al., 2004",
+    "seed": "Biswal et al., 1995",
+    "dual-regression": "Nickerson et al., 2017",
     "vbm": "Ashburner and Friston, 2000",
     "vbm-modulation": "Good et al., 2001",
     "segresnet": "Myronenko, 2018",

@@ -105,10 +105,29 @@ def train_and_answer(
     for scan in (*train, *test):
         if not (scans / f"{scan.key}.npz").is_file():
             save_scan(scan, scans)
+    task = task_of(arm, recipe, train, test, out, options, seed=seed, scans=scans, subsets=subsets, start=start)
+    task.write()
+    return run_fold(task)
+
+
+def task_of(
+    arm: Arm,
+    recipe: Recipe,
+    train: Sequence[Scan],
+    test: Sequence[Scan],
+    out: Path,
+    options: argparse.Namespace,
+    *,
+    seed: int,
+    scans: Path,
+    subsets: Iterable[Sequence[str]] = (),
+    start: Path | None = None,
+) -> FoldTask:
+    """What `train_and_answer` trains; ``scans``: folder where these are kept."""
     fold = Fold("fold-1", tuple(dict.fromkeys(s.participant for s in train)), (), tuple(s.participant for s in test))
     split = Split((fold,), {"kind": "another cohort"}).to_plain()
     plan = make_plan(recipe, train, memory_gb=16, device=options.device, fold_name=fold.name, steps=options.steps)
-    task = FoldTask(
+    return FoldTask(
         recipe=recipe.model_dump(mode="json"),
         levels={t.name: list(t.levels) for t in recipe.targets},
         plan=json.loads(json.dumps(asdict(plan))),
@@ -125,8 +144,6 @@ def train_and_answer(
         subsets=[list(s) for s in subsets],
         start=None if start is None else str(start),
     )
-    task.write()
-    return run_fold(task)
 
 
 def pooled(evaluations: Iterable[Evaluation]) -> Evaluation:

@@ -62,8 +62,8 @@ def level_of(scans: Sequence[Scan]) -> int:
     return int(np.argmax(np.sum([scan.labels.sum((0, 1)) for scan in scans], axis=0)))
 
 
-def cpu_per_step(out: Path) -> float:
-    """Median CPU seconds of one whole step on one thread."""
+def cpu_per_step(out: Path, timed: int = TIMED) -> float:
+    """Median CPU seconds of one whole step on one thread, of so many."""
     import torch
 
     from bids_app.train.loop import Schedule, Worker
@@ -79,7 +79,7 @@ def cpu_per_step(out: Path) -> float:
     )
     state.network.train()
     took = []
-    for number in range(WARM + TIMED):
+    for number in range(WARM + timed):
         started = time.process_time()
         step(patches.batch(number))
         took.append(time.process_time() - started)

@@ -30,14 +30,6 @@ from workflows.interfaces.functional import ComputeFunctional, brain_of, doubts
 from workflows.run_session import run_session
 
 SPACING = 6.0
-RECIPE = """
-name = "maps"
-title = "Resting-state maps"
-reference = "T1w"
-""" + "".join(
-    f'[[sequences]]\nname = "{name}"\nsuffix = "{name}"\nquantitative = {str(name != "T1w").lower()}\n'
-    for name in ("T1w", *MAPS)
-)
 
 
 def bold(seed: int = 1):
@@ -101,16 +93,17 @@ def test_the_preflight_takes_the_repetition_time_that_the_session_takes(tmp_path
         preflight(Settings(tmp_path, tmp_path / "out"), selection)
 
 
-def test_the_recipe_that_ships_takes_its_maps_from_a_run():
-    recipe = load_recipe("restingstate")
+@pytest.mark.parametrize(("name", "targets"), [("restingstate", ["diagnosis"]), ("functional", [])])
+def test_the_recipes_that_ship_take_their_maps_from_a_run(name, targets):
+    recipe = load_recipe(name)
     assert [s.suffix for s in recipe.sequences] == ["T1w", *MAPS]
     assert all(s.quantitative for s in recipe.sequences[1:])
-    assert recipe.targets[0].name == "diagnosis"
+    assert [target.name for target in recipe.targets] == targets
+    assert recipe.predicts == bool(targets)
 
 
-@pytest.mark.slow
-def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
-    """The derivative is made of the raw series itself."""
+def write_fmriprep(tmp_path: Path) -> Path:
+    """A derivative as fMRIPrep writes it, made of the real raw series itself."""
     raw = next((real("restingstate") / "sub-001").rglob("*_bold.nii.gz"))
     home = tmp_path / "fmriprep" / "sub-001" / "func"
     home.mkdir(parents=True)
@@ -122,10 +115,15 @@ def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path)
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"RepetitionTime": 2.52}')
     rows = ["\t".join([*MOTION, "framewise_displacement", "dvars"]), *["\t".join(["0"] * 8)] * image.shape[3]]
     (home / "sub-001_task-rest_desc-confounds_timeseries.tsv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "maps.toml").write_text(RECIPE)
+    return tmp_path / "fmriprep"
+
+
+@pytest.mark.slow
+def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
+    """The derivative is made of the raw series itself."""
     settings = Settings(
-        real("restingstate"), tmp_path / "out", recipe=(str(tmp_path / "maps.toml"),), work_dir=tmp_path / "work",
-        sloppy=True, device="cpu", derivatives={"fmriprep": tmp_path / "fmriprep"},
+        real("restingstate"), tmp_path / "out", recipe=("functional",), work_dir=tmp_path / "work",
+        sloppy=True, device="cpu", derivatives={"fmriprep": write_fmriprep(tmp_path)},
     )  # fmt: skip
     prepare_dataset(settings)
     assert run_session(settings, "001", None, threads=1) == 0
@@ -141,9 +139,8 @@ def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path)
 
 @pytest.mark.slow
 def test_real_series_from_raw_to_page_and_group(tmp_path):
-    (tmp_path / "maps.toml").write_text(RECIPE)
     settings = Settings(
-        real("restingstate"), tmp_path / "out", recipe=(str(tmp_path / "maps.toml"),), work_dir=tmp_path / "work",
+        real("restingstate"), tmp_path / "out", recipe=("functional",), work_dir=tmp_path / "work",
         sloppy=True, device="cpu",
     )  # fmt: skip
     prepare_dataset(settings)
@@ -157,7 +154,9 @@ def test_real_series_from_raw_to_page_and_group(tmp_path):
     assert 40 < shown.sum() < 100
     assert "x15_y-75_z0" in np.array(names)[shown]
     assert any(row.moving == "mean BOLD" for row in images.preprocessing.registrations)
+    assert images.preprocessing.functional["slice_timing"] is True
     page = (tmp_path / "out" / "sub-001.html").read_text()
+    assert "too few for maps to rely on" in page
     assert "Framewise displacement" in page
     assert images.files.carpet == "sub-001/figures/sub-001_task-rest_desc-carpet_bold.png"
     assert 'href="data:image/png;base64,' in page

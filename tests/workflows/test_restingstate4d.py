@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_app.bids.record import SessionRecord
 from bids_app.bids.record_file import read_session
 from bids_app.bundle.bundle import load_bundle
 from bids_app.bundle.monai import export_monai
@@ -25,6 +27,8 @@ from bids_app.synthesis.datasets.demo_cohorts import DemoPlan
 from bids_app.synthesis.datasets.demo_dataset import write_demo
 from bids_app.train.course import set_out
 from bids_app.train.fold import Trial, run_fold
+from tests.data import real
+from tests.workflows.test_functional import write_fmriprep
 from workflows.dataset import prepare_dataset
 from workflows.run_session import run_session
 
@@ -115,6 +119,57 @@ def test_the_bundle_is_of_windows_and_no_monai_bundle(ran):
     assert bundle.network.shape.frames == bundle.recipe.network.frames == WINDOW
     with pytest.raises(UsageError, match="windows of a series"):
         export_monai(bundle, ran.root / "monai")
+
+
+def in_whole_heads(bundle: Path, folder: Path) -> Path:
+    """The same weights on the grid of the recipe that ships: a box around the brain, behind mask and template."""
+    shutil.copytree(bundle, folder)
+    plain = load_recipe(folder / "recipe.toml").model_dump()
+    plain["grid"] = {"kind": "whole", "spacing_mm": 5.0}
+    (folder / "recipe.toml").write_text(recipe_to_toml(Recipe.model_validate(plain)))
+    return folder
+
+
+def applied_to_real(ran, folder: Path, **more) -> tuple[int, Path]:
+    """The bundle on the real series of 20 volumes; exit code and output folder."""
+    bundle = in_whole_heads(ran.bundle, folder / "bundle")
+    settings = from_plain(
+        {
+            "bids_dir": str(real("restingstate")), "output_dir": str(folder / "out"), "work_dir": str(folder / "work"),
+            "device": "cpu", "sloppy": True, "recipe": [str(bundle / "recipe.toml")], "bundle": str(bundle), **more,
+        }
+    )  # fmt: skip
+    prepare_dataset(settings)
+    return run_session(settings, "001", None, threads=1), folder / "out"
+
+
+def check_real(out: Path) -> SessionRecord:
+    """A mask on the T1w's grid and an answer that is there or abstained from, with its reason."""
+    record = read_session(out, "sub-001")
+    part = record.recipes["restingstate4d"]
+    assert part.state == "done"
+    mask = nib.load(out / (part.files.lesion_mask or part.files.dseg))
+    assert mask.shape == nib.load(out / record.images["T1w"].files.reference["uncorrected"]).shape
+    answer = part.scores.targets["diagnosis"]
+    assert answer["abstained"] is False or answer["reason"]
+    assert any("20 volumes in 0.8 minutes are too few" in text for text in record.all_warnings())
+    return record
+
+
+@pytest.mark.slow
+def test_a_real_series_of_twenty_volumes_goes_from_raw_to_mask_and_answer(ran, tmp_path):
+    code, out = applied_to_real(ran, tmp_path)
+    assert code == 0
+    series = nib.load(out / check_real(out).images["T1w"].files.sequences["uncorrected"]["bold"])
+    assert series.shape[3] == 24  # from the first of 20 volumes to the last 47.9 s, a frame every 2 s
+
+
+@pytest.mark.slow
+def test_a_real_series_from_fmriprep_goes_to_mask_and_answer(ran, tmp_path):
+    derivative = write_fmriprep(tmp_path)
+    code, out = applied_to_real(ran, tmp_path, derivatives={"fmriprep": str(derivative)})
+    assert code == 0
+    assert check_real(out).images["T1w"].preprocessing.functional["prepared_by"] == "fMRIPrep"
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
 
-from bids_app.recipes.series import SERIES, STEP_S
+from bids_app.recipes.seeds import CONNECTION_MAPS
+from bids_app.recipes.series import SERIES, SERIES_MAPS, STEP_S
 from workflows.interfaces.base import Stage, StageOutput
 from workflows.interfaces.imaging import sentence
 from workflows.interfaces.outputs import Write, WriteInput, own_entities, relative_name
@@ -17,10 +18,8 @@ from workflows.interfaces.outputs import Write, WriteInput, own_entities, relati
 if TYPE_CHECKING:
     from bids_app.bids.functional import Timing
 
-#: Suffixes of what is computed from a series.
-SERIES_MAPS = ("alff", "falff", "reho")
-#: All that is computed from a series: maps, and what is left of the series itself.
-FROM_SERIES = (*SERIES_MAPS, SERIES)
+#: All that is computed from a series: maps, what is left of the series itself, and maps of its connections.
+FROM_SERIES = (*SERIES_MAPS, SERIES, *CONNECTION_MAPS)
 #: Mean framewise displacement, mm, above which the page warns; Power 2014 (NeuroImage 84:320-341) has 0.2 to 0.5.
 MUCH_MOTION_MM = 0.5
 
@@ -29,6 +28,7 @@ class _ComputeInput(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="raw series, or fMRIPrep's, 4-D")
     metadata = traits.Dict(mandatory=True, desc="of its sidecars")
     series = traits.Bool(False, usedefault=True, desc="what is left of the series is wanted, too")
+    maps = traits.Bool(True, usedefault=True, desc="ALFF, fALFF or ReHo is wanted: said in the methods text")
 
 
 class _ComputeOutput(StageOutput):
@@ -40,6 +40,7 @@ class _ComputeOutput(StageOutput):
     mask = File(exists=True, desc="of the brain, on the series' grid")
     carpet = File(exists=True, desc="picture of the series before the regression, png")
     bold = File(exists=True, desc="what is left of the series in the band, 4-D, where it is wanted")
+    freedom = traits.Int(desc="degrees of freedom of what is left")
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ class ComputeFunctional(Stage):
         told = {
             "functional": facts,
             "warnings": [*timing.warnings, *doubts(path.name, facts, series.lost)],
-            "methods": [sentence("functional", said_of_maps(facts))],
+            "methods": [sentence("functional", said_of_maps(facts, maps=self.inputs.maps))],
         }
         files = {name: str(folder / f"{name}.nii") for name in outputs}
-        return {**files, **more, "facts": told}
+        return {**files, **more, "freedom": maps.freedom, "facts": told}
 
 
 def write_series(path: Path, courses: np.ndarray, mask: np.ndarray, affine: np.ndarray, tr: float) -> Path:
@@ -209,7 +210,7 @@ class WriteSeries(Write):
     def _work(self, folder: Path) -> dict[str, Any]:
         _, selection, sink = self.begin()
         name = next(name for name, choice in selection.choices.items() if choice.computed in FROM_SERIES)
-        own = own_entities(selection, name)
+        own = {key: value for key, value in own_entities(selection, name).items() if key != "label"}
         picture = sink.file(
             Path(self.inputs.carpet), "bold", ".png", **{**own, "desc": "carpet", "datatype": "figures"}
         )
@@ -265,8 +266,8 @@ def doubts(name: str, facts: dict[str, Any], lost: int) -> list[str]:
     return told
 
 
-def said_of_maps(facts: dict[str, Any]) -> str:
-    """How the maps were made."""
+def said_of_maps(facts: dict[str, Any], *, maps: bool = True) -> str:
+    """How the maps were made, or what is left of the series where no such map is wanted."""
     count = facts["dropped"]
     gone = f"first {count} volumes" if count > 1 else "first volume"
     were = "were" if count > 1 else "was"
@@ -279,6 +280,9 @@ def said_of_maps(facts: dict[str, Any]) -> str:
     placed = "The mean volume was registered to the reference."
     if facts.get("space") not in (None, "T1w"):
         placed = f"The maps were brought from {facts['space']} to the reference by its affine registration."
+    if not maps:
+        gone = f"{facts['nuisance']} columns of motion and all frequencies outside 0.01 to 0.1 Hz"
+        return f"{before} From {facts['volumes']} volumes {gone} were taken out in one regression. {placed}"
     return (
         f"{before} Maps of the amplitude of slow "
         "fluctuations (ALFF, fALFF; 0.01 to 0.1 Hz) [@alff; @falff] and of regional homogeneity (ReHo, 27 neighbours) "

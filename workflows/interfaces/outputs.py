@@ -232,6 +232,8 @@ def own_entities(selection: Any, name: str) -> dict[str, str]:
     kept = source_entities(choice.path)
     if choice.computed:
         kept = {key: value for key, value in kept.items() if key not in ("part", "space", "res", "den", "desc")}
+    if choice.made_of:  # maps of several seeds or networks come from one series
+        kept["label"] = name
     return {**kept, "datatype": choice.path.parent.name}
 
 
@@ -247,7 +249,10 @@ def made_how(selection: Any, name: str, *, reason: bool = True) -> dict[str, str
 
     choice = selection.choices[name]
     fields = {"ChosenBecause": choice.reason} if reason else {}
-    if choice.computed and choice.computed not in ("trace", "ADC"):
+    if choice.made_of:
+        fields |= {"MadeOf": choice.made_of, "Units": "1"}
+        fields["ComputedFrom"] = "what one regression left of a resting-state series between 0.01 and 0.1 Hz"
+    elif choice.computed and choice.computed not in ("trace", "ADC"):
         made = "resting-state series preprocessed by fMRIPrep" if made_by_fmriprep(choice.path) else None
         what = "spread of the whole" if choice.computed == SERIES else "mean in the"
         fields["ComputedFrom"] = f"{made or 'raw resting-state series'}, relative to the {what} brain"

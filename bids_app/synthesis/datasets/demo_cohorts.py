@@ -251,6 +251,7 @@ COHORTS: dict[str, CohortKind] = {
         ("T1w",),
         (18, 60),
         rest=True,
+        next="functional",
         diagnoses={"control": "no region is altered", "altered": "one region's activity is altered"},
     ),
 }

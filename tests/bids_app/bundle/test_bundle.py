@@ -4,9 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
-from bids_app.bundle.bundle import SHIPPED, WEIGHTS, hash_weights, load_bundle
+from bids_app.bundle.bundle import SHIPPED, WEIGHTS, bundle_for, hash_weights, load_bundle
 from bids_app.errors import BundleError
 from bids_app.predict.predict import predict
+from bids_app.recipes.recipe import load_recipe
 
 
 @pytest.fixture
@@ -71,3 +72,16 @@ def test_hash_is_of_the_file(folder):
 def test_no_such_bundle_is_an_error(tmp_path):
     with pytest.raises(BundleError, match="habenula"):
         load_bundle(tmp_path / "nothing")
+
+
+def test_the_bundle_of_a_recipe_is_the_one_that_ships_or_the_one_that_is_given(folder):
+    recipe = load_recipe("habenula")
+    assert bundle_for(recipe, None).path == SHIPPED / "habenula"
+    assert bundle_for(recipe, folder).path == folder
+
+
+@pytest.mark.parametrize(("name", "maps"), [("restingstate", True), ("restingstate4d", True), ("alzheimer", False)])
+def test_a_recipe_without_a_bundle_says_what_can_be_done(name, maps):
+    with pytest.raises(BundleError, match=f"no bundle ships for the recipe {name}: train it") as told:
+        bundle_for(load_recipe(name), None)
+    assert ("--recipe functional" in str(told.value)) is maps

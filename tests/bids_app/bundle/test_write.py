@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,49 @@ def test_one_member_has_plain_names(tmp_path):
 def test_a_bundle_holds_its_recipe(tmp_path):
     recipe = small_recipe(learning={"covariates": ["age"], "steps": 7})
     assert write_small(tmp_path / "b", recipe=recipe).recipe == recipe
+
+
+def with_networks(path: Path):
+    """The small recipe with two maps of networks of one image and one of another."""
+    first, other = make_image(path / "mine.nii.gz", shape=(4, 4, 4)), make_image(path / "theirs.nii", shape=(4, 4, 4))
+    maps = [("a", first, 1), ("b", first, 2), ("c", other, 1)]
+    sequences = [{"name": "T1w", "suffix": "T1w"}] + [
+        {"name": name, "suffix": "networkmap", "dual_regression": {"file": str(file), "volume": volume}}
+        for name, file, volume in maps
+    ]
+    return small_recipe(sequences=sequences)
+
+
+def test_a_bundle_holds_the_networks_that_its_maps_show(tmp_path):
+    bundle = write_small(tmp_path / "b", recipe=with_networks(tmp_path))
+    shutil.move(tmp_path / "b", tmp_path / "elsewhere")
+    (tmp_path / "mine.nii.gz").unlink()
+    parts = [one.dual_regression for one in load_bundle(tmp_path / "elsewhere").recipe.sequences[1:]]
+    home = tmp_path / "elsewhere"
+    assert [(part.file, part.volume) for part in parts] == [
+        (str(home / "networks.nii.gz"), 1), (str(home / "networks.nii.gz"), 2), (str(home / "networks-2.nii"), 1),
+    ]  # fmt: skip
+    assert (home / "networks-2.nii").read_bytes() == (tmp_path / "theirs.nii").read_bytes()
+    assert bundle.recipe.sequences[0].name == "T1w"
+    (home / "networks-2.nii").unlink()
+    with pytest.raises(BundleError, match=r"lacks networks-2\.nii"):
+        load_bundle(home)
+
+
+def test_a_bundle_reads_no_networks_from_outside_its_folder(tmp_path):
+    write_small(tmp_path / "b", recipe=with_networks(tmp_path))
+    text = (tmp_path / "b/recipe.toml").read_text()
+    (tmp_path / "b/recipe.toml").write_text(text.replace("networks-2.nii", "../theirs.nii"))
+    with pytest.raises(BundleError, match="outside its folder"):
+        load_bundle(tmp_path / "b")
+
+
+def test_networks_that_are_gone_leave_no_bundle(tmp_path):
+    recipe = with_networks(tmp_path)
+    (tmp_path / "theirs.nii").unlink()
+    with pytest.raises(BundleError, match=r"theirs\.nii, the networks of c, is no longer there"):
+        write_small(tmp_path / "b", recipe=recipe)
+    assert not (tmp_path / "b").exists()
 
 
 def test_each_member_has_its_plan(tmp_path):

@@ -77,14 +77,6 @@ def test_slices_are_brought_to_one_time():
     np.testing.assert_allclose(found[0, 0, :, 10:-10], np.broadcast_to(wanted, (4, FRAMES))[:, 10:-10], atol=0.02)
 
 
-def test_seed_map_is_fishers_z():
-    rng = np.random.default_rng(3)
-    seed = rng.normal(size=100)
-    series = np.stack([seed + rng.normal(size=100), rng.normal(size=100)])
-    r = np.corrcoef(series[0], seed)[0, 1]
-    assert functional.seed_map(series, seed)[0] == pytest.approx(np.arctanh(r))
-
-
 def head(shape=(40, 44, 30)) -> tuple[np.ndarray, np.ndarray]:
     from scipy.ndimage import gaussian_filter
 
@@ -137,3 +129,15 @@ def test_maps_find_the_altered_place():
         assert values[0, 0, 0] == 0
     assert found.tsnr[9, 9, 9] == pytest.approx(200, rel=0.2)
     assert functional.dvars(series, mask)[1:].mean() == pytest.approx(0.5 * np.sqrt(2), rel=0.2)
+
+
+def test_amplitudes_are_those_of_nitimes_periodogram():
+    """A cross-check of development: nitime is no dependency. Odd frames, for it halves the power of the last bin."""
+    spectral = pytest.importorskip("nitime.algorithms.spectral")
+    series = np.random.default_rng(5).normal(size=(6, 201))
+    frequency, power = spectral.periodogram(series, Fs=1 / TR, normalize=True)
+    amplitude = np.sqrt(2 * power / (TR * 201))
+    inside = (frequency >= functional.BAND_HZ[0]) & (frequency <= functional.BAND_HZ[1])
+    alff, falff = functional.slow_amplitude(series, TR)
+    np.testing.assert_allclose(alff, amplitude[:, inside].mean(1), rtol=1e-12)
+    np.testing.assert_allclose(falff, amplitude[:, inside].sum(1) / amplitude[:, 1:].sum(1), rtol=1e-12)

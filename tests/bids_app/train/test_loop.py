@@ -5,16 +5,21 @@ import csv
 import errno
 import math
 import zipfile
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from bids_app.errors import IOFailure, TrainingError
+from bids_app.networks.multitask import MultiTaskNet, NetworkShape
+from bids_app.networks.standardise import standardise
 from bids_app.train.augment import Augmentation
+from bids_app.train.batches import Patches
 from bids_app.train.loop import Schedule, how_far, keep_weights, learn
 from bids_app.train.state import State, read_weights
 from bids_app.train.tasks import fit_tasks
-from tests.learned.small import small_losses, small_patches, small_scans, small_state
+from tests.learned.small import HEADS, small_losses, small_patches, small_scans, small_state
 
 SCHEDULE = Schedule(steps=8, save_every=4, look_every=2, rate=1e-2)
 
@@ -44,6 +49,41 @@ def test_stopping_and_going_on_gives_the_weights_of_never_stopping(tmp_path):
     assert again.step == 5
     run(again, tmp_path)
     assert again.step == 8
+    assert torch.equal(weights_of(whole), weights_of(again))
+
+
+def windows_state(seed: int = 0) -> State:
+    """A network of windows of 4 frames, with dropout and heads that read its features."""
+    state = small_state(seed)
+    shape = NetworkShape(
+        2, 2, 4, (1, 1), 1, heads=HEADS, covariates=1, reads_features=True, gradient="features", frames=4
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    network = MultiTaskNet(shape)
+    optimiser = torch.optim.AdamW([*network.parameters(), *state.balance.parameters()], lr=1e-3)
+    return State(network, copy.deepcopy(network).requires_grad_(False), optimiser, state.balance)
+
+
+def test_a_training_on_windows_of_a_series_that_stops_and_goes_on_gives_the_same_weights(tmp_path):
+    noise = torch.Generator().manual_seed(1)
+    scans = []
+    for scan in small_scans(6):  # a still image and 7 frames, so that the place of a window is drawn
+        frames = scan.stack[1:] + torch.randn(7, 16, 16, 16, generator=noise).numpy()
+        scans.append(replace(scan, stack=np.concatenate([scan.stack[:1], frames])))
+    patches = Patches(scans, (16,) * 3, 2, 3, regions=1, normalise=standardise, strata=(0,), frames=4)
+
+    def learned(state, **options):
+        schedule = Schedule(steps=6, save_every=4, rate=1e-2, look_every=0)
+        return fit_tasks(state, patches, small_losses(), schedule, augmentation=Augmentation(), **options)
+
+    whole = learned(windows_state())
+    learned(windows_state(), checkpoint=tmp_path / "state.pt", stop_at=4)
+    again = windows_state(seed=9)
+    assert not torch.equal(weights_of(whole), weights_of(again))
+    again.load(tmp_path / "state.pt")
+    assert again.step == 4
+    learned(again)
+    assert again.step == 6
     assert torch.equal(weights_of(whole), weights_of(again))
 
 

@@ -271,4 +271,5 @@ def test_the_command_writes_the_cohort_and_says_what_to_run_next(tmp_path, capsy
     said = capsys.readouterr().out
     assert "participant --recipe anatomical" in said
     assert "train --recipe" not in said
+    assert COHORTS["restingstate"].next == "functional"
     assert "anatomy procedural" in (tmp_path / "d" / "README").read_text()
