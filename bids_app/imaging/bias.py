@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.ants_parts import load_ants
 from bids_app.imaging.background import BLANK_WITHIN, background_of
 from bids_app.imaging.n4 import log_bias_field
 from bids_app.imaging.stacking import Grid, sample
@@ -157,11 +158,11 @@ def denoise(path: Path | str, out: Path | str, *, threads: int = 1) -> dict[str,
     Returns:
         ``method``, ``noise`` (standard deviation of what was taken out), ``seconds``.
     """
-    import ants
     import nibabel as nib
 
     start = time.perf_counter()
     set_threads(threads)
+    ants = load_ants()
     image = nib.load(path)
     array = np.asarray(image.dataobj, dtype=np.float32)
     plain = Grid(image.shape, np.diag([*Grid(image.shape, image.affine).spacing, 1.0]))
