@@ -111,6 +111,7 @@ class Settings:
     grey_matter_map: bool = False
     slice_at: float | None = None
     tta: bool = False
+    fast: bool = False
     sloppy: bool = False
     # training
     folds: int = 5

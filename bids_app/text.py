@@ -93,6 +93,8 @@ def _wide_encoding(raw: bytes) -> str | None:
         if raw.startswith(mark):
             return encoding
     start = raw[:512]
+    if b"\x00" not in start:
+        return None
     zeros = [start[half::2].count(0) / max(len(start[half::2]), 1) for half in (0, 1)]
     if len(start) >= 4 and zeros[1] > 0.6 > 0.1 > zeros[0]:
         return "utf-16-le"
@@ -111,7 +113,8 @@ def parse_json(text: str) -> Any:
         raise TextError(f"is nested more than {MAX_DEPTH} deep: it is damaged, or was made to do harm") from error
     except ValueError as error:
         raise TextError(f"is not a JSON file: {error}") from error
-    _check_depth(content)
+    if text.count("{") + text.count("[") > MAX_DEPTH:  # fewer cannot be nested so deep
+        _check_depth(content)
     return content
 
 

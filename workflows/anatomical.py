@@ -194,6 +194,7 @@ def init_template_wf(
             template=TEMPLATE,
             reference_name=reference,
             nonlinear=wants_template_space(settings),
+            fast=settings.fast,
             seed=settings.random_seed,
             sloppy=settings.sloppy,
             **_lesion(lesion_mask),

@@ -29,7 +29,7 @@ from workflows.wanted import anatomy_of, check_spaces, is_prepared, queries_of
 from workflows.wanted import settle as settle_by_size
 
 #: Settings that the preprocessed images of a reference depend on, whatever the recipe.
-SHAPING = ("skull_strip", "brain_mask", "denoise", "sloppy", "random_seed", "output_spaces")
+SHAPING = ("skull_strip", "brain_mask", "denoise", "fast", "sloppy", "random_seed", "output_spaces")
 
 
 @dataclass
@@ -196,11 +196,12 @@ def check_fits(settings: Settings, record: SessionRecord, one: Ready, again: set
         return
     named = " and ".join(others)
     way = f"name {named} with --recipe too, so that all is made anew, or choose another output folder"
-    changed = [name for name, value in options_of(settings).items() if images.options.get(name, value) != value]
+    before = {"fast": False, **images.options}  # earlier versions had no such option
+    changed = [name for name, value in options_of(settings).items() if before.get(name, value) != value]
     if changed:
         option = f"--{changed[0].replace('_', '-')}"
         raise UsageError(
-            f"the images of this session were made for {named} with another {option} ({images.options[changed[0]]}): "
+            f"the images of this session were made for {named} with another {option} ({before[changed[0]]}): "
             f"give the same, {way}"
         )
     raw = {name: _relative(path, settings.bids_dir) for name, path in one.selection.paths().items()}

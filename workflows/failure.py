@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
 import signal
 from pathlib import Path
+from tempfile import gettempdir
 
 from bids_app import __version__
-from bids_app.bids.files import system_error
+from bids_app.bids.files import full_disk, system_error
 from bids_app.bids.naming import session_key
 from bids_app.bids.record_file import read_session, write_record
 from bids_app.bids.status import Status, describe_death, read_status, signal_behind, write_status
@@ -22,17 +22,20 @@ from workflows.scratch import FAILURE_FILE
 #: Python's own error bears no text.
 NO_MEMORY = "there was not enough memory; give the session more (--mem), run fewer side by side, or use --low-mem"
 
+#: Names of folders whose disk may be full.
+WORK, OUTPUT = "the work folder (-w names another)", "the output folder"
+TEMPORARY = "the folder for temporary files (TMPDIR names another)"
+
 
 def note_failure(folder: Path, error: BaseException) -> None:
     """Leave in a node's folder what went wrong: Nipype keeps only text of an exception, we need its exit code."""
     code = error.exit_code if isinstance(error, TandemError) else TandemError.exit_code
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     folder.mkdir(parents=True, exist_ok=True)
     text = str(error) if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
         code, text = TemporaryFailure.exit_code, NO_MEMORY
-    if full:
-        code, text = IOFailure.exit_code, "no space left on the device; make room and run the same command again"
+    if isinstance(error, OSError) and (full := full_disk(error, {WORK: folder, TEMPORARY: Path(gettempdir())})):
+        code, text = full.exit_code, str(full)
     with contextlib.suppress(OSError):  # no space left even for this: the exception itself goes on to the caller
         (folder / FAILURE_FILE).write_text(json.dumps({"reason": text, "exit_code": code}))
 

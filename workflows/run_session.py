@@ -6,10 +6,11 @@ import contextlib
 import shutil
 import traceback
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from bids_app.bids.digest import fingerprints
-from bids_app.bids.files import system_error
+from bids_app.bids.files import full_disk, system_error
 from bids_app.bids.record import Images, RecipePart, SessionRecord
 from bids_app.bids.record_file import write_record
 from bids_app.bids.selection import Selection
@@ -28,7 +29,7 @@ from workflows.choosing import (
     selection_record,
     watched,
 )
-from workflows.failure import NO_MEMORY, forget_failures, note_failure, write_page
+from workflows.failure import NO_MEMORY, OUTPUT, TEMPORARY, WORK, forget_failures, note_failure, write_page
 from workflows.interfaces.base import peak_rss_mb
 from workflows.record import Collector, of_nodes_that_ran, open_record
 from workflows.scratch import clear_work, close_pickles, prepare_work
@@ -57,7 +58,7 @@ def run_session(settings: Settings, participant: str, session: str | None, *, th
         end(record, asked)
         place(settings, record)
     except Exception as error:
-        _fail(record, asked, work, error)
+        _fail(settings, record, asked, work, error)
     return _finish(settings, record, status, work)
 
 
@@ -169,7 +170,7 @@ def run_graph(
         workflow.run(plugin="Linear", plugin_args={"status_callback": listen})
     except Exception as error:
         traceback.print_exc()
-        collector.close_failed(error, traceback.format_exc())
+        collector.close_failed(full_disk(error, disks_of(settings)) or error, traceback.format_exc())
         return
     finally:
         close_pickles(work)
@@ -216,10 +217,15 @@ def end(record: SessionRecord, asked: dict[str, Recipe]) -> None:
     record.crash = next((part.crash for part in failed.values() if part.crash), None)
 
 
-def _fail(record: SessionRecord, asked: dict[str, Recipe], work: Path, error: Exception) -> None:
+def disks_of(settings: Settings) -> dict[str, Path]:
+    """Every folder that a session writes to, by a name for people."""
+    return {WORK: settings.work, OUTPUT: settings.output_dir, TEMPORARY: Path(gettempdir())}
+
+
+def _fail(settings: Settings, record: SessionRecord, asked: dict[str, Recipe], work: Path, error: Exception) -> None:
     """Close what is still open with the error that ended the run."""
     if isinstance(error, OSError):
-        error = system_error(error) or error
+        error = full_disk(error, disks_of(settings)) or system_error(error) or error
     known = isinstance(error, TandemError)
     if work.is_dir():
         note_failure(work, error)

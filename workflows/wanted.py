@@ -47,6 +47,8 @@ def load_recipes(settings: Settings) -> list[Recipe]:
         recipes = [recipe.model_copy(update={"regions": (), "targets": (), "locate": None}) for recipe in recipes]
     if settings.slice_at is not None and not any(recipe.flat for recipe in recipes):
         raise UsageError("--slice-at: no recipe of this run looks at one slice")
+    if settings.fast and (spaces := template_spaces(settings)):
+        raise UsageError(f"--fast makes no deformation, so that nothing can be brought to {spaces[0]}: leave one out")
     recipes = [recipe.at_level(settings.slice_at) for recipe in recipes]
     for recipe in recipes:
         if not recipe.locate:

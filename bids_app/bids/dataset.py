@@ -73,7 +73,7 @@ in logs/*/status.json.
 * `label-L_*_mask`, `*_lesions.tsv`: all lesions of a recipe as one mask, and a row for each of them.
 * `desc-modulated_probseg`, `desc-atrophy_statmap`, `desc-atrophy_mask`: grey matter in the template's space, z of it by
   a normative model of the group level, and where that is low.
-* `*_xfm.h5`: transforms, as ITK and ANTs read them.
+* `*_xfm.h5`, `*_xfm.txt`: transforms, as ITK and ANTs read them.
 * `ratings/`: put here what the sessions' pages save; the group level leaves out what is rated bad.
 * `docs/`: the model card of every bundle that was used.
 

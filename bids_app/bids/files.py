@@ -216,6 +216,46 @@ def plain_error(path: Path, error: OSError) -> TandemError:
     return IOFailure(f"writing {path} failed: {error.strerror or error}; is the disk or network drive still there?")
 
 
+def full_disk(error: BaseException, folders: Mapping[str, Path]) -> IOFailure | None:
+    """Says which disk is full, where that is behind an error.
+
+    Args:
+        error: whatever ended; errors behind it count, and so does the text of one that Nipype hands on.
+        folders: what may have been written to, by a name for people and what to do there.
+
+    Returns:
+        The disk of the file that the error names, else of the folder with least room; None where no disk was full.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        for number, words in NO_SPACE.items():
+            if getattr(cause, "errno", None) == number or f"[Errno {number}]" in str(cause):
+                name, place = _fullest(getattr(cause, "filename", None), folders)
+                left = f", mounted at {_mount_of(place)}, has {shutil.disk_usage(_there(place)).free / 1e6:.0f} MB left"
+                return IOFailure(f"{words}: the disk of {name}{left}; make room there and run the same command again")
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _fullest(named: object, folders: Mapping[str, Path]) -> tuple[str, Path]:
+    """The folder that a file lies in, else the one with least room on its disk."""
+    if isinstance(named, str | bytes):
+        path = Path(os.fsdecode(named)).absolute()
+        inside = [(name, folder) for name, folder in folders.items() if folder.absolute() in path.parents]
+        return inside[0] if inside else (str(path), path)
+    return min(folders.items(), key=lambda item: shutil.disk_usage(_there(item[1])).free)
+
+
+def _there(path: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _mount_of(path: Path) -> Path:
+    return next(folder for folder in (_there(path), *_there(path).parents) if os.path.ismount(folder))
+
+
 def system_error(error: OSError) -> TandemError | None:
     """The project's error for one of the operating system, met anywhere; None where it names no file."""
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None

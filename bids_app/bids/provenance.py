@@ -41,6 +41,7 @@ def provenance(
         "container": container(),
         "random_seed": settings.random_seed,
         "reproducible": settings.reproducible,
+        **({"fast": True} if settings.fast else {}),
         "threads": threads,
         "device": device,
         "device_name": _device_name(device),

@@ -312,6 +312,7 @@ class RecipePart(Part):
 class StageTime(Part):
     name: str
     seconds: float | None = None
+    cpu_seconds: float | None = None
     peak_rss_mb: float | None = None
 
 

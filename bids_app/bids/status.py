@@ -62,6 +62,9 @@ class Status:
         return self
 
 
+_FIELDS = {item.name for item in fields(Status)}
+
+
 def start_status(participant: str, session: str | None = None, **known: Any) -> Status:
     """A ``running`` status of this very process, not yet written."""
     from bids_app import __version__
@@ -115,7 +118,8 @@ def read_status(output_dir: Path, key: str) -> Status | None:
 def read_all(output_dir: Path) -> list[Status]:
     """Every session's status below an output folder, by key."""
     try:
-        keys = sorted(path.parent.name for path in (Path(output_dir) / "logs").glob("sub-*/status.json"))
+        with os.scandir(Path(output_dir) / "logs") as found:  # `read_status` sees for itself whether there is one
+            keys = sorted(entry.name for entry in found if entry.name.startswith("sub-"))
     except OSError:
         keys = []
     return [status for key in keys if (status := read_status(output_dir, key)) is not None]
@@ -220,8 +224,7 @@ def split_key(key: str) -> tuple[str, str | None]:
 
 def _from_plain(plain: dict[str, Any], key: str) -> Status:
     participant, session = split_key(key)
-    known = {item.name for item in fields(Status)}
-    values = {k: v for k, v in plain.items() if k in known} | {"participant": participant, "session": session}
+    values = {k: v for k, v in plain.items() if k in _FIELDS} | {"participant": participant, "session": session}
     status = Status(**values)
     right = status.state in STATES and isinstance(status.reason, str) and isinstance(status.warnings, list)
     if not right or not all(isinstance(d, dict) for d in (status.stages, status.inputs, status.outputs)):

@@ -142,6 +142,14 @@ OPTIONS: tuple[Option, ...] = (
         metavar="MM",
     ),
     make_option("tta", ("--tta",), "predict on mirror images too and average; slower, steadier", WORK, kind=None),
+    make_option(
+        "fast",
+        ("--fast",),
+        "no registration to the template: the head is placed by its structures, or as it is most alike; for large "
+        "cohorts and in a hurry (its differences: docs/speed.md)",
+        WORK,
+        kind=None,
+    ),
     make_option("sloppy", ("--sloppy",), "poor quality, fast: for trying things out", WORK, kind=None),
     make_option(
         "folds",

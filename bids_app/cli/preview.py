@@ -94,6 +94,7 @@ def steps(settings: Settings, recipes: list, others: list[str], computed: list[s
         f"{name} in one unit, in its place" if name == pair else f"{name} rigid to the reference" for name in others
     ]
     template = "affine to the template" + (" and SyN" if nonlinear else "")
+    template = "placed in the template, not registered" if settings.fast else template
     template += ", grey matter carried there" if maps_grey_matter(settings, recipes) else ""
     found = dict.fromkeys(f"find the places by {r.locate.by}" for r in recipes if r.grid and r.grid.kind == "sides")
     return [*before, *registered, template, *found, *predicted, "write"]

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from bids_app.bids.status import Status, read_status
-from bids_app.cli.console import make_console, one_line, plain, status_table
+from bids_app.cli.console import make_console, one_line, plain, print_statuses
 from bids_app.cli.expected import LAST, Durations, in_words
 from bids_app.settings import Settings
 
@@ -96,7 +96,7 @@ class Progress:
 
     def table(self, statuses: dict) -> None:
         """The final table; sessions that failed say why."""
-        self.console.print(status_table({unit.key: status for unit, status in statuses.items()}))
+        print_statuses({unit.key: status for unit, status in statuses.items()}, self.console)
         failed = sum(1 for s in statuses.values() if not s or s.state != "done")
         where = one_line(str(self.settings.output_dir))
         self.console.print(plain(f"{len(statuses) - failed} done, {failed} failed; reports: {where}"))

@@ -127,9 +127,9 @@ def status(argv: list[str]) -> int:
 
         print(json.dumps({key: asdict(s) for key, s in statuses.items()}, indent=2, default=str))
         return 0
-    from bids_app.cli.console import make_console, status_table
+    from bids_app.cli.console import make_console, print_statuses
 
-    make_console().print(status_table(statuses))
+    print_statuses(statuses, make_console())
     return 0
 
 

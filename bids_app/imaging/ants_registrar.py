@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.ants_parts import load_ants
 from bids_app.imaging.registrar import Working
 from bids_app.imaging.stacking import Grid
 from bids_app.imaging.transforms import read_matrix, to_ants, write_matrix
@@ -68,7 +69,7 @@ class AntsRegistrar:
         Raises:
             ImageError: a linear transform cannot be read.
         """
-        import ants
+        ants = load_ants()
 
         parts = []
         for path in transforms:
@@ -96,7 +97,7 @@ def moved_mask(mask: np.ndarray, grid: Grid, transform: Path, onto: Grid) -> np.
     Raises:
         ImageError: the transform cannot be read, or axes are not at right angles.
     """
-    import ants
+    ants = load_ants()
 
     reference = to_ants(np.zeros(onto.shape, np.float32), onto)
     try:
@@ -108,7 +109,7 @@ def moved_mask(mask: np.ndarray, grid: Grid, transform: Path, onto: Grid) -> np.
 
 
 def _registration(fixed: Working, moving: Working, start: Path, stages: list[str], seed: int, out: str) -> None:
-    import ants
+    ants = load_ants()
     from ants.internal import get_pointer_string
 
     images = {"fixed": to_ants(fixed.array, fixed.grid), "moving": to_ants(moving.array, moving.grid)}

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.ants_parts import load_ants
 from bids_app.imaging.background import BLANK_WITHIN, background_of
+from bids_app.imaging.n4 import log_bias_field
 from bids_app.imaging.stacking import Grid, sample
 from bids_app.imaging.transforms import set_threads, to_ants
 
 #: The field bends over centimetres; it is seen at 5 mm as well as at 1 mm, at a fraction of the time.
 WORKING_MM = 5.0
+#: A field beyond this (20 times, a twentieth) is no coil's.
+LARGEST_LOG = float(np.log(20))
 #: N4's iterations per level (antspyx's defaults), and those of a run that only has to be quick.
 ITERATIONS, SLOPPY_ITERATIONS = (50, 50, 50, 50), (10, 10, 5, 5)
 
@@ -27,7 +31,7 @@ def correct_bias(
     working_mm: float = WORKING_MM,
     sloppy: bool = False,
 ) -> dict[str, Any]:
-    """N4, by ANTs, on a small copy, its field applied to every voxel of the original.
+    """N4 on a small copy, its field applied to every voxel of the original.
 
     Tustison et al., IEEE Transactions on Medical Imaging 29 (2010) 1310-1320.
 
@@ -85,38 +89,33 @@ def estimate_log_field(
     Returns:
         The field and its grid, and its 5th and 95th centile over the tissue.
     """
+    small, tissue, grid, box = coarse_image(path, native, mask, working_mm)
+    log_field = log_bias_field(small, tissue, SLOPPY_ITERATIONS if sloppy else ITERATIONS)
+    log_field = np.clip(log_field, -LARGEST_LOG, LARGEST_LOG).astype(np.float32)
+    log_field -= log_field[tissue].mean()
+    low, high = np.percentile(log_field[tissue], [5, 95])
+    outside = [(b.start, max(n - b.stop, 0)) for b, n in zip(box, grid.shape, strict=True)]
+    return (np.pad(log_field, outside, mode="edge"), grid), float(low), float(high)
+
+
+def coarse_image(
+    path: Path | str, native: Grid, mask: Path | str | None, working_mm: float
+) -> tuple[np.ndarray, np.ndarray, Grid, tuple[slice, ...]]:
+    """What a field is estimated from: the box with the tissue of an image that was made coarse.
+
+    Returns:
+        Values and tissue in the box, ``(x, y, z)``; the whole coarse grid; where the box lies in it.
+
+    Raises:
+        ImageError: no tissue to look at.
+    """
     grid = coarse_grid(native, working_mm)
     small = np.maximum(sample(path, np.eye(4), grid), 0)
     tissue = _tissue(small) if mask is None else (sample(mask, np.eye(4), grid) > 0.5) & (small > 0)
     if tissue.sum() < 100:
         raise ImageError(f"{path} has no tissue to estimate its shading from; is the brain mask empty?")
     box = tuple(slice(max(int(w.min()) - 2, 0), int(w.max()) + 3) for w in np.nonzero(tissue))
-    log_field = _n4(small[box], tissue[box], grid.spacing, SLOPPY_ITERATIONS if sloppy else ITERATIONS, path)
-    low, high = np.percentile(log_field[tissue[box]], [5, 95])
-    outside = [(b.start, max(n - b.stop, 0)) for b, n in zip(box, grid.shape, strict=True)]
-    return (np.pad(log_field, outside, mode="edge"), grid), float(low), float(high)
-
-
-def _n4(
-    small: np.ndarray, tissue: np.ndarray, spacing: np.ndarray, iterations: tuple[int, ...], path: Any
-) -> np.ndarray:
-    """Logarithm of the field that N4 finds on a small image, zero on average over the tissue."""
-    set_threads(1)  # ITK's thread count changes the field in its last digits
-    import ants
-
-    plain = Grid(small.shape, np.diag([*spacing, 1.0]))  # N4 works along the axes, wherever they point
-    try:
-        field = ants.n4_bias_field_correction(
-            to_ants(small, plain),
-            mask=to_ants(tissue, plain),
-            shrink_factor=1,
-            convergence={"iters": list(iterations), "tol": 1e-6},
-            return_bias_field=True,
-        ).numpy()
-    except RuntimeError as error:
-        raise ImageError(f"N4 failed on {path}: {error}; is the image whole?") from error
-    log_field = np.log(np.clip(field, 0.05, 20)).astype(np.float32)
-    return log_field - log_field[tissue].mean()
+    return small[box], tissue[box], grid, box
 
 
 def coarse_grid(native: Grid, spacing: float) -> Grid:
@@ -159,11 +158,11 @@ def denoise(path: Path | str, out: Path | str, *, threads: int = 1) -> dict[str,
     Returns:
         ``method``, ``noise`` (standard deviation of what was taken out), ``seconds``.
     """
-    import ants
     import nibabel as nib
 
     start = time.perf_counter()
     set_threads(threads)
+    ants = load_ants()
     image = nib.load(path)
     array = np.asarray(image.dataobj, dtype=np.float32)
     plain = Grid(image.shape, np.diag([*Grid(image.shape, image.affine).spacing, 1.0]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
-from bids_app.imaging.background import BLANK_SHARE, BLANK_WITHIN, background_of, lifted
+from bids_app.imaging.background import BLANK_SHARE, BLANK_WITHIN, background_of, faces_of, lifted
 from bids_app.imaging.stacking import Grid, box_of
 from bids_app.imaging.templates import Template
 from bids_app.measure.volumes import largest_piece
@@ -52,7 +52,7 @@ def detect_stripped(array: np.ndarray, affine: np.ndarray) -> tuple[bool, str]:
     depth = ndimage.distance_transform_edt(np.pad(solid, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     shell = (depth > 3) & (depth <= 9)
     dark = float((~bright)[shell].mean()) if shell.any() else 1.0
-    cut = max(float(np.take(solid, end, axis).mean()) for axis in range(3) for end in (0, -1))
+    cut = max(float(face.mean()) for face in faces_of(solid))
     reasons = []
     if blank < BLANK_AT_LEAST:
         reasons.append(f"only {100 * blank:.0f} % of the box is blank")
@@ -183,7 +183,7 @@ def _beyond_blank(array: np.ndarray) -> np.ndarray:
         exact = (array == np.float32(ground.value)).mean() >= BLANK_SHARE
         away = np.abs(array - np.float32(ground.value)) > (BLANK_WITHIN if exact else RIPPLES) * ground.scale
         return ndimage.binary_closing(np.pad(away, 2))[2:-2, 2:-2, 2:-2]
-    corner = np.concatenate([np.take(array, end, axis).ravel()[::7] for axis in range(3) for end in (0, -1)])
+    corner = np.concatenate([face.ravel()[::7] for face in faces_of(array)])
     value = float(np.median(corner))
     level = value + 0.02 * (np.percentile(array[array > value], 95) - value) if (array > value).any() else value
     return array > level

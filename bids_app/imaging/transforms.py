@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.ants_parts import load_ants
 from bids_app.imaging.stacking import Grid
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -35,7 +36,7 @@ def set_threads(threads: int) -> int:
 
 def to_ants(array: np.ndarray, grid: Grid) -> Any:
     """An ANTs image from an array and its grid, whose axes must be orthogonal."""
-    import ants
+    ants = load_ants()
 
     linear = LPS[:3, :3] @ grid.affine[:3, :3]
     direction = linear / grid.spacing
@@ -97,7 +98,7 @@ def read_matrix(path: Path | str) -> np.ndarray:
             parameters = np.array(lines["Parameters"].split(), dtype=float)
             centre = np.array(lines["FixedParameters"].split(), dtype=float)
         else:
-            import ants
+            ants = load_ants()
 
             transform = ants.read_transform(str(path))
             parameters, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)

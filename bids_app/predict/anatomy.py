@@ -16,6 +16,7 @@ import numpy as np
 
 from bids_app.bundle.bundle import Bundle, load_bundle, shipped
 from bids_app.errors import ImageError
+from bids_app.imaging.background import faces_of
 from bids_app.imaging.brain import BRAIN_ML, CUT_AT_MOST
 from bids_app.imaging.head import template_brain
 from bids_app.imaging.landmarks import FEWEST, MIDDLES, affine_to_template, agreement, middles_of
@@ -262,7 +263,7 @@ def doubt(brain: np.ndarray, grid: Grid, astray: float, agrees: float | None) ->
         agrees: Dice with the template's brain, 0 where the structures lie otherwise than in a head; None: not known.
     """
     ml = float(brain.sum() * grid.voxel_volume / 1000)
-    cut = max(float(np.take(brain, end, axis).mean()) for axis in range(3) for end in (0, -1))
+    cut = max(float(face.mean()) for face in faces_of(brain))
     found = []
     if not BRAIN_ML[0] <= ml <= BRAIN_ML[1]:
         found.append(f"it measures {ml:.0f} ml")

@@ -16,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from bids_app.bids.status import start_status, status_path
 from tests.benchmarks.group_scale import make as make_output
 
 
@@ -41,6 +43,18 @@ def make_dataset(root: Path, people: int) -> Path:
         lines.append(f"{name}\t{20 + number % 60}")
     (root / "participants.tsv").write_text("\n".join(lines) + "\n")
     return root
+
+
+def write_statuses(out: Path, sessions: int) -> None:
+    """Statuses of finished sessions, as large as those of a whole head with two recipes (3 KB)."""
+    stages = {f"reference stage {i}": {"seconds": 1.5, "cpu_seconds": 1.4, "peak_rss_mb": 512.5} for i in range(12)}
+    for number in range(sessions):
+        name = f"sub-{number:05d}"
+        image = f"/data/{name}/anat/{name}_T1w.nii.gz"
+        outputs = {f"{name}/anat/{name}_desc-{i}_mask.nii.gz": f"{i:064x}" for i in range(14)}
+        known = {"stages": stages, "inputs": {image: {"size": 1, "mtime_ns": 1}}, "outputs": outputs, "pid": 1}
+        status = start_status(f"{number:05d}", started=1.0, **known).finish("done", peak_rss_mb=900.5)
+        status_path(out, name).write_text(json.dumps({"key": name, **asdict(status)}, indent=1))
 
 
 def timed(*words: str | Path) -> tuple[float, float, int]:
@@ -69,6 +83,7 @@ def main() -> None:
             bids = make_dataset(Path(folder) / "bids", sessions)
             out = Path(folder) / "out"
             make_output(out, sessions)
+            write_statuses(out, sessions)
             for title, words in (
                 ("dry run", (bids, Path(folder) / "new", "participant", "--dry-run")),
                 ("status", ("status", out)),

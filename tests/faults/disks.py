@@ -29,7 +29,7 @@ def work_disk_full(bench: Bench) -> Outcome:
         run = bench.run()
         until(lambda: list(disk.glob("sub-*/made_by.txt")), run)
         fill(disk)
-        said = sentence(finish(run, 74), "pace left")
+        said = sentence(finish(run, 74), "FAILED", "disk of the work folder", "make room there")
         (disk / "filler").unlink()
         bench.go_on()
     return Outcome(f"74: {said}")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gzip
 import json
+import re
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from bids_app.bids import preflight
 from bids_app.bids.filters import read_filters
 from bids_app.bundle.bundle import load_bundle
 from bids_app.cli.parser import parse
 from bids_app.cli.units import choose_units
-from bids_app.errors import BundleError, TandemError
+from bids_app.errors import BundleError, ImageError, TandemError
 from bids_app.recipes.recipe import load_recipe, parse_recipe
 from tests.learned.small_bundle import small_recipe, write_small
 from tests.phantoms import checksums, tiny_dataset
@@ -112,3 +117,49 @@ def test_a_bundle_with_a_link_to_a_file_outside_is_refused(tmp_path):
     card.symlink_to(tmp_path / "secret.md")
     with pytest.raises(BundleError):
         load_bundle(folder)
+
+
+#: What would reach for the network.
+CLIENTS = {"requests", "urllib.request", "urllib3", "http.client", "ftplib", "smtplib", "httpx", "aiohttp", "pooch"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_imports_a_client_of_the_network(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    assert not imported & CLIENTS
+
+
+def test_an_image_that_unpacks_to_more_than_its_header_says_is_not_unpacked(tmp_path, monkeypatch):
+    """128 MB in a file of 130 KB, of which the header names 2 KB."""
+    small = nib.Nifti1Image(np.random.default_rng(0).normal(100, 20, (8, 8, 8)).astype(np.float32), np.eye(4))
+    whole = tmp_path / "bomb.nii.gz"
+    with gzip.open(whole, "wb") as stream:
+        stream.write(small.to_bytes())
+        for _ in range(128):
+            stream.write(bytes(1 << 20))
+    taken = []
+
+    class Counted(gzip.GzipFile):
+        def read(self, size=-1):
+            block = super().read(size)
+            taken.append(len(block))
+            return block
+
+    monkeypatch.setattr(preflight, "_open", lambda path: Counted(path, "rb"))
+    with pytest.raises(ImageError, match="goes on behind its voxels"):
+        preflight.check_image(whole, head=False)
+    assert whole.stat().st_size < 1 << 18
+    assert sum(taken) < 4 << 20
+
+
+def test_every_check_that_the_policy_names_is_there():
+    policy = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tests/[^`]+\.py)`", policy))
+    assert len(named) >= 8
+    assert [name for name in sorted(named) if "def test_" not in (ROOT / name).read_text(encoding="utf-8")] == []
+    assert (ROOT / "docs" / "licences.md").is_file()

@@ -17,7 +17,7 @@ import pytest
 
 from bids_app.bids.record_file import read_session
 from bids_app.bids.status import read_status
-from bids_app.cli.console import make_console, status_table
+from bids_app.cli.console import make_console, print_statuses
 from bids_app.cli.run import check_before_work
 from bids_app.errors import UsageError
 from bids_app.imaging import brain
@@ -130,7 +130,7 @@ def test_what_is_odd_about_the_brain_stands_in_the_status_too(run, record):
     assert images.warnings  # a ball is no brain
     assert set(images.warnings) <= set(told)
     said = io.StringIO()
-    make_console(file=said).print(status_table({"sub-01": read_status(run[0], "sub-01")}))
+    print_statuses({"sub-01": read_status(run[0], "sub-01")}, make_console(file=said))
     assert re.search(rf"done .* {len(told)}  ", said.getvalue())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 
 import pytest
 
@@ -71,7 +72,8 @@ def test_no_space_left_is_said_as_such(tmp_path, monkeypatch):
     bids = tiny_dataset(tmp_path / "bids", [IMAGE])
     settings = settings_for(bids, tmp_path)
     assert run_session(settings, "01", None, threads=1) == 74
-    assert "space" in read_status(settings.output_dir, "sub-01").reason
+    reason = read_status(settings.output_dir, "sub-01").reason
+    assert re.search(r"no space is left.*disk of the .*mounted at /.* MB left; make room there and run", reason)
 
 
 def test_little_free_space_is_noticed_before_any_work(tmp_path, monkeypatch):

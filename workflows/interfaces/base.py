@@ -17,7 +17,7 @@ class StageOutput(TraitedSpec):
     """Outputs that all stages have."""
 
     facts = traits.Dict(desc="what was found, for the session's record")
-    stage = traits.Dict(desc="seconds, and peak resident memory in MB")
+    stage = traits.Dict(desc="seconds, CPU seconds, and peak resident memory in MB")
 
 
 class Stage(SimpleInterface):
@@ -31,7 +31,7 @@ class Stage(SimpleInterface):
 
     def _run_interface(self, runtime):
         folder = Path(runtime.cwd)
-        started = time.time()
+        started, used = time.time(), time.process_time()
         _reset_peak()
         try:
             outputs = self._work(folder)
@@ -39,7 +39,11 @@ class Stage(SimpleInterface):
             note_failure(folder, error)
             raise
         outputs.setdefault("facts", {})
-        outputs["stage"] = {"seconds": round(time.time() - started, 2), "peak_rss_mb": round(peak_rss_mb(), 1)}
+        outputs["stage"] = {
+            "seconds": round(time.time() - started, 2),
+            "cpu_seconds": round(time.process_time() - used, 2),
+            "peak_rss_mb": round(peak_rss_mb(), 1),
+        }
         self._results = outputs
         return runtime
 

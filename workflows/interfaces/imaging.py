@@ -201,6 +201,7 @@ class _TemplateInput(_ImageInput):
     initial = traits.List(traits.List(traits.Float), desc="image world to template world, to begin with")
     template = traits.Str(mandatory=True)
     nonlinear = traits.Bool(False, usedefault=True)
+    fast = traits.Bool(False, usedefault=True, desc="placed, and not registered")
     reference_name = traits.Str("T1w", usedefault=True)
     seed = traits.Int(mandatory=True)
     sloppy = traits.Bool(False, usedefault=True)
@@ -217,6 +218,7 @@ class RegisterTemplate(Stage):
     input_spec, output_spec = _TemplateInput, _TemplateOutput
 
     def _work(self, folder: Path) -> dict[str, Any]:
+        from bids_app.imaging.quick_registrar import QuickRegistrar
         from bids_app.imaging.registration import Fit, Image, register
         from bids_app.imaging.templates import find_template
         from bids_app.imaging.transforms import decompose
@@ -234,11 +236,12 @@ class RegisterTemplate(Stage):
                 brains=True,
             ),
             folder / "template",
+            program=QuickRegistrar() if self.inputs.fast else None,
         )
         row = {
             "moving": self.inputs.reference_name,
             "fixed": template.name,
-            "kind": found.kind,
+            "kind": self._kind(found.kind),
             "similarity": found.similarity,
             "dice": found.dice,
             **decompose(found.matrix),
@@ -249,7 +252,7 @@ class RegisterTemplate(Stage):
             "registrations": [row],
             "warnings": list(found.warnings),
             "cost_function_masked": lesion is not None,
-            "methods": said_of_template(row, template, found.kind, masked=lesion is not None),
+            "methods": said_of_template(row, template, row["kind"], masked=lesion is not None),
         }
         return {
             "matrix": found.matrix.tolist(),
@@ -257,6 +260,14 @@ class RegisterTemplate(Stage):
             "inverse": [str(p) for p in found.inverse],
             "facts": facts,
         }
+
+    def _kind(self, kind: str) -> str:
+        """What was done, for the record: one of `BY_PLACE` where nothing was registered."""
+        return BY_PLACE[bool(self.inputs.initial)] if self.inputs.fast else kind
+
+
+#: Kinds of registration that ``--fast`` leaves: without structures to begin with, and with them.
+BY_PLACE = {False: "most alike", True: "by structures"}
 
 
 def sentence(step: str, text: str) -> dict[str, str]:
@@ -286,6 +297,11 @@ def said_of_brain(stripped: bool, method: str | None) -> str:
 def said_of_template(row: dict[str, Any], template: Any, kind: str, *, masked: bool) -> list[dict[str, str]]:
     """How the reference was registered to the template, and where that came from."""
     told = f"{row['moving']} was registered to the template {template.name} [@icbm-2009; @icbm-2011], "
+    if kind in BY_PLACE.values():
+        how = {True: "where its labelled structures, or the search for its brain, had put it"}
+        how[False] = "at the most similar of many positions (normalised mutual information; shift, turn, growth)"
+        placed = told.replace("was registered to", "was laid on", 1)
+        return [sentence("template", f"{placed}{template.credit}, {how[kind == BY_PLACE[True]]} (option --fast).")]
     told += f"{template.credit}, by an affine transform with ANTs [@ants; @itk]"
     if kind.lower() == "syn":
         told += ", followed by symmetric diffeomorphic registration, SyN [@syn]"

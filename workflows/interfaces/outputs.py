@@ -111,20 +111,22 @@ class WriteReference(Write):
             )
             files["brain_mask"] = relative_name(sink, written)
         if self.inputs.transforms:
-            files["to_template"] = self._transform(sink, selection, folder)
+            files["to_template"] = self._transform(sink, selection, folder, fast=settings.fast)
             if spaces := template_spaces(settings):
                 files["template_space"] = self._in_template(sink, selection, images, files, spaces[0])
         return self.ended(sink, files)
 
-    def _transform(self, sink: Any, selection: Any, folder: Path) -> str:
-        """Reference to template, as one composite transform."""
+    def _transform(self, sink: Any, selection: Any, folder: Path, *, fast: bool) -> str:
+        """Reference to template, as one composite transform; ``fast``: as text, for which ANTs need not be loaded."""
         from bids_app.imaging.ants_registrar import AntsRegistrar
+        from bids_app.imaging.quick_registrar import QuickRegistrar
 
-        composite = AntsRegistrar().composite([Path(p) for p in self.inputs.transforms], folder / "to_template.h5")
+        program, kind = (QuickRegistrar(), ".txt") if fast else (AntsRegistrar(), ".h5")
+        composite = program.composite([Path(p) for p in self.inputs.transforms], folder / f"to_template{kind}")
         path = sink.file(
             composite,
             "xfm",
-            ".h5",
+            kind,
             from_=selection.reference,
             to=self.inputs.template,
             mode="image",

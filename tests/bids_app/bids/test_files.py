@@ -1,8 +1,10 @@
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from bids_app.bids.files import (
     check_private,
+    full_disk,
     remove_abandoned,
     remove_unfinished,
     system_error,
@@ -257,3 +260,21 @@ def test_an_error_of_the_system_is_told_where_a_person_can_mend_it(tmp_path, mon
     assert isinstance(system_error(PermissionError(errno.EACCES, "no", str(tmp_path / "new"))), CannotWrite)
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert isinstance(system_error(PermissionError(errno.EACCES, "no", os.fsencode(path))), InputMissing)
+
+
+def test_a_full_disk_is_named_by_the_file_or_by_what_has_least_room(tmp_path, monkeypatch):
+    room = {tmp_path / "out": 5e6, tmp_path / "work": 1e6}
+    for folder in room:
+        folder.mkdir()
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(room.get(folder, 9e9)))
+    folders = {"the output folder": tmp_path / "out", "the work folder": tmp_path / "work"}
+    named = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out" / "a.nii"))
+    assert "the disk of the output folder, mounted at /" in str(full_disk(named, folders))
+    behind = RuntimeError("Traceback: OSError: [Errno 28] No space left on device")
+    assert "the disk of the work folder" in str(full_disk(behind, folders))
+    assert "has 1 MB left; make room there and run the same command again" in str(full_disk(behind, folders))
+    elsewhere = OSError(errno.EDQUOT, "Disk quota exceeded", "/nowhere/b")
+    assert "quota is used up: the disk of /nowhere/b" in str(full_disk(elsewhere, folders))
+    assert full_disk(OSError(errno.EIO, "Input/output error"), folders) is None
+    assert full_disk(ValueError("a defect"), folders) is None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_app.imaging.background import background_of, lifted
+from bids_app.imaging.background import background_of, faces_of, lifted
 from bids_app.imaging.bias import correct_bias
 from bids_app.imaging.brain import content_mask, detect_stripped
 from bids_app.imaging.diffusion import check_pair
@@ -156,3 +156,13 @@ def test_two_whole_heads_that_are_no_pair_are_still_refused():
     shift[0, 3] = 16
     with pytest.raises(ImageError):
         check_pair(trace, np.eye(4), adc, shift)
+
+
+def test_faces_are_those_of_the_box_in_any_order_of_axes():
+    array = np.arange(24).reshape(2, 3, 4)
+    for one in (array, np.asfortranarray(array)):
+        faces = faces_of(one)
+        assert [face.shape for face in faces] == [(3, 4), (3, 4), (2, 4), (2, 4), (2, 3), (2, 3)]
+        assert (faces[1] == array[-1]).all()
+        assert (faces[2] == array[:, 0]).all()
+        assert all(np.shares_memory(face, one) for face in faces)
