@@ -70,7 +70,7 @@ def calibrate_drawn(trial: Bundle, scans: Iterable[Truth]) -> dict[str, Any]:
     best = best_temperature(answered())
     calibration: dict[str, Any] = {"temperature": best, "threshold": 0.5}
     if not lesions:  # a temperature is a power of what regions are likelier by
-        weights = {name: round(weight ** (1 / best), 2) for name, weight in scarce.weights().items()}
+        weights = {name: round(min(weight ** (1 / best), 100.0), 2) for name, weight in scarce.weights().items()}
         return calibration | ({"weights": weights} if weights else {})
     if best != trial.calibration.get("temperature", 1.0):
         answers = [scaled_by_temperature(answer, best) for answer in answers]

@@ -15,6 +15,8 @@ from bids_app.recipes.recipe import Recipe
 WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 #: A region of which less than this part of its true volume is marked is scarce.
 SCARCE = 0.5
+#: Larger parts of all that is labelled are not overlooked by a network that has learned anything.
+SMALL = 0.002
 #: It weighs more only where its Dice rises by so much.
 GAIN = 0.05
 
@@ -30,7 +32,7 @@ class ScarceRegions:
         self.recipe = recipe
         shape = (len(recipe.regions), len(WEIGHTS))
         self.hits, self.marked = np.zeros(shape), np.zeros(shape)
-        self.true = np.zeros(shape[0])
+        self.true, self.labelled = np.zeros(shape[0]), 0
 
     def count(self, probability: np.ndarray, classes: np.ndarray) -> None:
         """Take a scan into account.
@@ -42,6 +44,7 @@ class ScarceRegions:
         rest = 1 - probability.sum(0)
         first = np.maximum(rest, probability.max(0))
         place = probability.argmax(0)
+        self.labelled += int((classes > 0).sum())
         for n, values in enumerate(probability):
             own = place == n
             others = np.where(own, rest, first)
@@ -64,6 +67,7 @@ class ScarceRegions:
             hits, marked, true = (x[both].sum(0) for x in (self.hits, self.marked, self.true))
             scores = 2 * hits / np.maximum(marked + true, 1)
             best = int(scores.argmax())
-            if true > 0 and marked[0] < SCARCE * true and scores[best] >= scores[0] + GAIN:
+            small = 0 < true < SMALL * len(both) * self.labelled
+            if small and marked[0] < SCARCE * true and scores[best] >= scores[0] + GAIN:
                 found[region.name] = WEIGHTS[best]
         return found

@@ -17,10 +17,10 @@ from tests.learned.small_head import head_recipe
 def scan(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A ball that is sure, and a sliver in it of which a third of the probability is known."""
     rng = np.random.default_rng(seed)
-    classes = np.zeros((16, 16, 16), np.int64)
-    classes[3:13, 3:13, 3:13] = 1
+    classes = np.zeros((32, 32, 32), np.int64)
+    classes[3:29, 3:29, 3:29] = 1
     classes[4:12, 8, 7:10] = 2
-    probability = np.zeros((len(head_recipe().regions), 16, 16, 16), np.float32)
+    probability = np.zeros((len(head_recipe().regions), 32, 32, 32), np.float32)
     probability[0][classes > 0] = 0.95
     near = classes == 2
     probability[0][near], probability[1][near] = 0.65, 0.25
@@ -41,6 +41,13 @@ def test_a_sliver_weighs_more_and_a_ball_does_not():
     assert recipe.regions[0].name not in found
 
 
+def test_a_large_structure_that_is_not_found_does_not_weigh_more():
+    counts = ScarceRegions(head_recipe())
+    probability, classes = scan(0)
+    counts.count(probability, np.where(classes == 1, 2, classes))
+    assert counts.weights() == {}
+
+
 def test_what_is_found_already_or_never_there_weighs_as_before():
     counts = ScarceRegions(head_recipe())
     probability, classes = scan(0)
@@ -55,7 +62,7 @@ def test_what_is_found_already_or_never_there_weighs_as_before():
 
 def test_a_bundle_of_structures_is_calibrated_and_judged_with_weights(tmp_path, monkeypatch):
     bundle = write_small(tmp_path / "bundle", recipe=head_recipe())
-    scans = [Truth(np.zeros((1, 16, 16, 16), np.float32), np.ones(1), scan(n)[1]) for n in range(2)]
+    scans = [Truth(np.zeros((1, 32, 32, 32), np.float32), np.ones(1), scan(n)[1]) for n in range(2)]
     monkeypatch.setattr(judge, "predict", lambda *_: scan(0)[0].copy())
     fitted = calibrate_drawn(bundle, scans)
     name = head_recipe().regions[1].name
