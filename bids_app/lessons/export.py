@@ -64,8 +64,7 @@ def export_drawn(
         patch: that was trained with, voxels.
         normalisation: per sequence, where one is not normalised by itself.
         subsets: further scans to judge by, by name: with some sequences missing.
-        note: what a reader should know of this very run.
-        more: what else the licence should name.
+        note, more: what a reader should know of this very run, and what else the licence should name.
         real: files of every real participant who trained.
         real_licence: what the licence says of them.
         counts: of scans that calibrate, and that judge.
@@ -75,18 +74,11 @@ def export_drawn(
     """
     recipe, answers = lesson.recipe, answers or {}
     plan: dict[str, Any] = {"patch": list(patch), **answers.get("plan", {})}
-    if normalisation is not None:
-        plan["normalisation"] = dict(normalisation)
+    plan |= {"normalisation": dict(normalisation)} if normalisation is not None else {}
     members = voters(state, beside)
     trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
     calibration = _calibrated(trial, calibrate_on or truth, counts[0])
     metrics = {**_measured(trial, truth, subsets or {}, counts[1]), **answers.get("metrics", {})}
-    trained = {
-        "labels": "drawn: the truth of a scan is the label map that it was made from",
-        "real_images": sorted(real or ()),
-        **hashed_images(path for paths in (real or {}).values() for path in paths),
-        "held_out": sorted(held_out),
-    }
     return write_lesson(
         out_dir,
         state,
@@ -94,13 +86,23 @@ def export_drawn(
         members,
         seed=seed,
         note=note,
-        trained=trained,
+        trained=_trained(real or {}, held_out),
         plan=plan,
         calibration={**calibration, **answers.get("calibration", {})},
         metrics=metrics,
         card=CARD,
         licence=LICENSE.format(more=more) + (real_licence or NOBODY),
     )
+
+
+def _trained(real: Mapping[str, Sequence[Path]], held_out: Sequence[str]) -> dict[str, Any]:
+    """What the manifest says of who trained and who judged."""
+    return {
+        "labels": "drawn: the truth of a scan is the label map that it was made from",
+        "real_images": sorted(real),
+        **hashed_images(path for paths in real.values() for path in paths),
+        "held_out": sorted(held_out),
+    }
 
 
 def _calibrated(trial: Bundle, source: Source, count: int) -> dict[str, Any]:
