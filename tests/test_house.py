@@ -120,6 +120,15 @@ def test_no_circle_of_files_or_of_rooms():
         TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+def test_no_room_holds_more_than_a_fifth_of_the_code():
+    lines: dict[str, int] = {}
+    for path in [*(ROOT / "bids_app").rglob("*.py"), *(ROOT / "workflows").rglob("*.py")]:
+        parts = path.relative_to(ROOT).parts
+        room = parts[1] if parts[0] == "bids_app" else parts[0]
+        lines[room] = lines.get(room, 0) + len(path.read_text(encoding="utf-8").splitlines())
+    assert max(lines.values()) < sum(lines.values()) / 5, lines
+
+
 def test_every_module_is_imported_by_a_test_or_stands_on_the_list():
     tests = [path for path in (ROOT / "tests").rglob("*.py") if "benchmarks" not in path.parts]
     named = set().union(*(imported(path) for path in tests))

@@ -62,11 +62,7 @@ def init_outputs_wf(
     others = others_of(selection)
     ways = sorted({way_of(recipe) for recipe in recipes})
     images = ["image" if way == CORRECTED else "plain" for way in ways]
-    predicted = {recipe.name: list(predicted_fields(recipe)) for recipe in recipes if recipe.predicts}
-    fields = ["image", "plain", *OF_REFERENCE, *OF_GREY_MATTER, "to_template", *(f"series_{f}" for f in OF_SERIES)]
-    fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "plain", "matrix")]
-    fields += [f"{field}_{slug(n)}" for n, found in predicted.items() for field in found]
-    inputnode = Node(IdentityInterface(fields), name="inputnode")
+    inputnode = Node(IdentityInterface(_fields(others, recipes)), name="inputnode")
     shared = {"settings": to_plain(settings), "selection": selection.to_plain(), "threads": threads}
     in_template = {"template": template.name, "template_image": str(template.image)} if template else {}
     reference = Node(WriteReference(**shared, **in_template), name="reference")
@@ -85,22 +81,26 @@ def init_outputs_wf(
     for recipe in (one for one in recipes if one.predicts):
         used = {selection.name_of(one.name) for one in recipe.sequences}
         read = [sequence for sequence in others if sequence in used]
-        node = Node(
-            WriteRecipe(
-                others=read,
-                recipe=recipe.name,
-                way=way_of(recipe),
-                sides=recipe.needed_grid.kind == "sides",
-                **shared,
-                **(in_template if template_spaces(settings) else {}),
-            ),
-            name=f"recipe_{slug(recipe.name)}",
-        )
-        workflow.connect([(inputnode, node, [(f"{f}_{slug(recipe.name)}", f) for f in predicted[recipe.name]])])
+        node = _recipe_node(recipe, read, {**shared, **(in_template if template_spaces(settings) else {})})
+        workflow.connect([(inputnode, node, [(f"{f}_{slug(recipe.name)}", f) for f in predicted_fields(recipe)])])
         workflow.connect([(inputnode, node, [("transforms", "transforms")]), (reference, node, [("files", "files")])])
         for sequence in read:
             workflow.connect(sequences[sequence], "files", node, f"files_{slug(sequence)}")
     return workflow
+
+
+def _fields(others: list[str], recipes: list[Recipe]) -> list[str]:
+    """Inputs of `init_outputs_wf`."""
+    fields = ["image", "plain", *OF_REFERENCE, *OF_GREY_MATTER, "to_template", *(f"series_{f}" for f in OF_SERIES)]
+    fields += [f"{field}_{slug(n)}" for n in others for field in ("image", "plain", "matrix")]
+    return fields + [f"{field}_{slug(r.name)}" for r in recipes if r.predicts for field in predicted_fields(r)]
+
+
+def _recipe_node(recipe: Recipe, read: list[str], shared: dict[str, Any]) -> Node:
+    """The node that writes the files of a recipe, which reads some sequences beside the reference."""
+    sides = recipe.needed_grid.kind == "sides"
+    write = WriteRecipe(others=read, recipe=recipe.name, way=way_of(recipe), sides=sides, **shared)
+    return Node(write, name=f"recipe_{slug(recipe.name)}")
 
 
 def _write_series(workflow: Workflow, inputnode: Node, shared: dict[str, Any], template: Template | None) -> None:

@@ -74,13 +74,12 @@ def init_group_wf(
     reference is conformed, corrected and masked; every other sequence is corrected and registered to it; the reference
     is registered to the template; each recipe with a bundle predicts; all is written, the files of each recipe by a
     node of their own. What recipes share is made once: a recipe that wants no bias correction reads the images before
-    it, and all are registered by the corrected ones.
-    What the recipe ``anatomy`` says comes with the reference: its network has run for the brain mask, and for the
-    places of recipes that are located by it; where it has run, it says in which structure a lesion lies.
-    Where it is asked for, the grey matter that it found is carried to the template.
+    it, and all are registered by the corrected ones. What the recipe ``anatomy`` says comes with the reference: its
+    network has run for the brain mask, and for the places of recipes that are located by it; where it has run, it says
+    in which structure a lesion lies, and the grey matter that it found is carried to the template where that is asked.
     Where all recipes take images as they are, there is no mask, no registration and no ``template``.
     """
-    workflow = Workflow(name=name)
+    workflow, key = Workflow(name=name), (selection.participant, selection.session)
     reference, prepared = selection.reference, is_prepared(recipes)
     anatomy = anatomy_of(settings, recipes)
     labelled = [r.name for r in recipes if r.predicts and anatomy and r.name == anatomy.recipe.name]
@@ -102,25 +101,16 @@ def init_group_wf(
     outputs_wf = init_outputs_wf(
         settings=settings, selection=selection, recipes=recipes, template=template, threads=threads
     )
-    images = [_same(IMAGE[way == CORRECTED]) for way in sorted({way_of(recipe) for recipe in recipes})]
-    workflow.connect([(reference_wf, outputs_wf, images)])
+    workflow.connect([(reference_wf, outputs_wf, [_same(image) for image in _images_of(recipes)])])
     template_wf = None
     if not prepared:
-        template_wf = init_template_wf(settings=settings, reference=reference, lesion_mask=selection.lesion_mask)
-        workflow.connect(
-            [
-                (reference_wf, template_wf, [_same("image"), _same("mask"), _same("to_template")]),
-                (reference_wf, outputs_wf, [_same("mask"), *(_same(name) for name in OF_MASK)]),
-                (template_wf, outputs_wf, [_same("transforms"), ("outputnode.matrix", "inputnode.to_template")]),
-            ]
-        )
+        template_wf = _to_template(workflow, settings, selection, reference_wf, outputs_wf)
         if mapped:
             _map_grey_matter(workflow, settings, selection, template, (reference_wf, template_wf, outputs_wf))
     others = _add_sequences(workflow, settings, selection, recipes, reference_wf, outputs_wf)
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     series = connect_functional(workflow, selection, settings, reference_wf, others, outputs_wf, template_wf)
     places = anatomy.path if anatomy and not prepared else None
-    key = (selection.participant, selection.session)
     predicted: dict[str, Workflow] = {}
     for recipe in (one for one in recipes if one.predicts):
         predicted_wf = reference_wf  # its network has run for the brain mask
@@ -129,19 +119,37 @@ def init_group_wf(
                 recipe=recipe, settings=settings, threads=threads, key=key, reference=reference, anatomy=places
             )
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
-            if places:
-                _tell_structures(workflow, recipe, predicted_wf, reference_wf)
+            _tell_structures(workflow, recipe, predicted_wf, reference_wf if places else None)
         predicted[recipe.name] = predicted_wf
         _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
+    labels = _labels_of_seeds(workflow, settings, selection, recipes, predicted, (reference_wf, template_wf), threads)
+    connect_connections(workflow, recipes, selection, series, others, template_wf, labels)
+    return workflow
+
+
+def _labels_of_seeds(
+    workflow: Workflow,
+    settings: Settings,
+    selection: Selection,
+    recipes: list[Recipe],
+    predicted: dict[str, Workflow],
+    parts: tuple[Workflow, Workflow | None],
+    threads: int,
+) -> dict[str, tuple[Workflow, Recipe]]:
+    """Where the labels of the recipes that seeds name come from: from this run, from the brain mask, or run for them.
+
+    Args:
+        predicted: the recipes of this run, by name.
+        parts: workflows of the reference and of the template.
+    """
     labels = {}
     for name in seed_recipes(recipes):
         bundle = bundle_of_seed(settings, name)
-        found = predicted.get(name) or (reference_wf if name == ANATOMY else None)
+        found = predicted.get(name) or (parts[0] if name == ANATOMY else None)
         if found is None:
-            found = _predict_for_a_seed(workflow, settings, bundle, selection, (reference_wf, template_wf), threads)
+            found = _predict_for_a_seed(workflow, settings, bundle, selection, parts, threads)
         labels[name] = (found, bundle.recipe)
-    connect_connections(workflow, recipes, selection, series, others, template_wf, labels)
-    return workflow
+    return labels
 
 
 def _predict_for_a_seed(
@@ -164,9 +172,30 @@ def _predict_for_a_seed(
     return found
 
 
-def _tell_structures(workflow: Workflow, recipe: Recipe, predicted_wf: Workflow, reference_wf: Workflow) -> None:
-    """In which structure a lesion lies, or where a whole head's structures are: for recipes that ask."""
-    if has_lesions(recipe) or recipe.needed_grid.kind == "head":
+def _images_of(recipes: list[Recipe]) -> tuple[str, ...]:
+    """The images of a sequence that some recipe reads: bias corrected, not corrected, or both."""
+    return tuple(IMAGE[way == CORRECTED] for way in sorted({way_of(recipe) for recipe in recipes}))
+
+
+def _to_template(
+    workflow: Workflow, settings: Settings, selection: Selection, reference_wf: Workflow, outputs_wf: Workflow
+) -> Workflow:
+    """Mask the reference and register it to the template."""
+    template_wf = init_template_wf(settings=settings, reference=selection.reference, lesion_mask=selection.lesion_mask)
+    workflow.connect(
+        [
+            (reference_wf, template_wf, [_same("image"), _same("mask"), _same("to_template")]),
+            (reference_wf, outputs_wf, [_same("mask"), *(_same(name) for name in OF_MASK)]),
+            (template_wf, outputs_wf, [_same("transforms"), ("outputnode.matrix", "inputnode.to_template")]),
+        ]
+    )
+    return template_wf
+
+
+def _tell_structures(workflow: Workflow, recipe: Recipe, predicted_wf: Workflow, reference_wf: Workflow | None) -> None:
+    """In which structure a lesion lies, or where a whole head's structures are: for recipes that ask, where the
+    structures are known of the reference."""
+    if reference_wf is not None and (has_lesions(recipe) or recipe.needed_grid.kind == "head"):
         found = [("outputnode.dseg", "inputnode.structures"), _same("doubt")]
         workflow.connect([(reference_wf, predicted_wf, found)])
 
@@ -237,7 +266,7 @@ def _add_sequences(
     """Correct and register every sequence but the reference; by name."""
     others: dict[str, Workflow] = {}
     prepared = is_prepared(recipes)
-    images = tuple(IMAGE[way == CORRECTED] for way in sorted({way_of(recipe) for recipe in recipes}))
+    images = _images_of(recipes)
     for name, choice in selection.choices.items():
         if name == selection.reference or choice.path is None:
             continue

@@ -41,11 +41,14 @@ def measured_volumes(
     Give the answers of an arm that learned no target: a network that learned both has seen, in its other folds, the
     targets of those it is tested on here, and its masks could tell.
     """
-    found = {}
-    for scan, decided in decided_masks(scans, answers, recipe, threshold=threshold):
-        counts = np.bincount(decided.ravel(), minlength=len(recipe.regions) + 1)[1:]
-        found[scan.key] = counts * float(scan.spacing) ** 3
-    return found
+    masks = decided_masks(scans, answers, recipe, threshold=threshold)
+    return {scan.key: volumes_of(mask, len(recipe.regions), scan.spacing) for scan, mask in masks}
+
+
+def volumes_of(mask: np.ndarray, regions: int, spacing: float) -> np.ndarray:
+    """Volume of every region, mm³, ``(regions,)``, of a mask ``(x, y, z)`` that holds positions of regions from 1."""
+    volumes: np.ndarray = np.bincount(mask.ravel(), minlength=regions + 1)[1:] * float(spacing) ** 3
+    return volumes
 
 
 def decided_masks(

@@ -14,7 +14,7 @@ from bids_app.errors import DataError
 from bids_app.judge.answers import Evaluation, evaluate_answers, summarise
 from bids_app.judge.baselines import answer_baseline, baselines_of, measured_volumes
 from bids_app.judge.connectivity import answer_functional, evidence_of, functional_baselines
-from bids_app.judge.places import LESION_PLACES, answer_places, measured_places
+from bids_app.judge.places import LESION_PLACES, answer_places, measured_lesions
 from bids_app.judge.suspicion import CONFOUNDS, answer_confounds, suspicions
 from bids_app.scans.scan import Scan, load_scan
 from bids_app.train.arms import SEGMENTATION_ONLY
@@ -77,9 +77,10 @@ def baseline_evaluations(course: Course, recipe: Any, name: str, scans: Sequence
     if recipe.regions and segmenting:
         arm = SEGMENTATION_ONLY if SEGMENTATION_ONLY in segmenting else segmenting[0]
         answers = [Path(task.out) / FULL for task in first_repeat(done(course.tasks_of(name, arm)), split)]
-        volumes = measured_volumes(scans, answers, recipe)
-        if recipe.lesions_only and recipe.targets:
-            places = measured_places(scans, answers, recipe)
+        if not (recipe.lesions_only and recipe.targets):
+            volumes = measured_volumes(scans, answers, recipe)
+        else:
+            volumes, places = measured_lesions(scans, answers, recipe)
             answer = partial(answer_places, scans, folds, recipe, places=places, volumes=volumes)
             found[LESION_PLACES] = answered(course, recipe, name, LESION_PLACES, scans, answer)
     for baseline in baselines_of(recipe):

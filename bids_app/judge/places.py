@@ -13,7 +13,7 @@ import numpy as np
 
 from bids_app.cohort.split import Split
 from bids_app.errors import DataError
-from bids_app.judge.baselines import answer_with, decided_masks
+from bids_app.judge.baselines import answer_with, decided_masks, volumes_of
 from bids_app.networks.reading import CELLS_PER_AXIS, in_cells
 from bids_app.recipes.recipe import Recipe, Target
 from bids_app.scans.scan import Scan
@@ -22,21 +22,25 @@ from bids_app.targets.closed_form import fit_ridge
 LESION_PLACES = "lesion-places"
 
 
-def measured_places(
+def measured_lesions(
     scans: Sequence[Scan],
     answers: Path | Sequence[Path],
     recipe: Recipe,
     *,
     threshold: float | Mapping[str, float] = 0.5,
-) -> dict[str, np.ndarray]:
-    """How much of every lesion lies in each cell of the field of view, by a scan's key, from out-of-fold masks.
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Volumes, as `bids_app.judge.baselines.measured_volumes` gives them, and how much of every lesion lies in each
+    cell of the field of view, both by a scan's key, from out-of-fold masks that are read once.
 
     Shape ``(regions * cells,)``, as `bids_app.networks.reading.in_cells` gives it. Cells are parts of the brain where
     the grid is placed by the template (kinds ``whole`` and ``region``, and images that lie in it). Give the answers of
     an arm that learned no target; see `bids_app.judge.baselines.measured_volumes`.
     """
-    masks = decided_masks(scans, answers, recipe, threshold=threshold)
-    return {scan.key: cells_of(mask, len(recipe.regions)) for scan, mask in masks}
+    volumes, places, regions = {}, {}, len(recipe.regions)
+    for scan, mask in decided_masks(scans, answers, recipe, threshold=threshold):
+        volumes[scan.key] = volumes_of(mask, regions, scan.spacing)
+        places[scan.key] = cells_of(mask, regions)
+    return volumes, places
 
 
 def cells_of(mask: np.ndarray, regions: int) -> np.ndarray:
@@ -62,8 +66,7 @@ def answer_places(
 
     Args:
         scans, split, recipe, folder: as for `bids_app.judge.baselines.answer_baseline`.
-        places: see `measured_places`.
-        volumes: mm³, see `bids_app.judge.baselines.measured_volumes`.
+        places, volumes: see `measured_lesions`; mm³.
 
     Raises:
         DataError: a scan has neither: named.

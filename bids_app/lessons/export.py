@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_app.bundle.bundle import Bundle
 from bids_app.bundle.manifest import hashed_images
 from bids_app.bundle.trial import trial_bundle
+from bids_app.lessons.drawn_targets import calibrate_targets, judge_targets
 from bids_app.lessons.judge import CALIBRATE, JUDGE, Source, calibrate_drawn, judge_lesions, judge_structures
 from bids_app.lessons.keep import voters, write_lesson
 from bids_app.lessons.lesson import Lesson
@@ -62,8 +64,7 @@ def export_drawn(
         patch: that was trained with, voxels.
         normalisation: per sequence, where one is not normalised by itself.
         subsets: further scans to judge by, by name: with some sequences missing.
-        note: what a reader should know of this very run.
-        more: what else the licence should name.
+        note, more: what a reader should know of this very run, and what else the licence should name.
         real: files of every real participant who trained.
         real_licence: what the licence says of them.
         counts: of scans that calibrate, and that judge.
@@ -72,24 +73,12 @@ def export_drawn(
         answers: what a lesson with targets adds to ``plan``, ``calibration`` and ``metrics``.
     """
     recipe, answers = lesson.recipe, answers or {}
-    plan: dict[str, Any] = {"patch": list(patch)}
-    if normalisation is not None:
-        plan["normalisation"] = dict(normalisation)
-    plan |= answers.get("plan", {})
+    plan: dict[str, Any] = {"patch": list(patch), **answers.get("plan", {})}
+    plan |= {"normalisation": dict(normalisation)} if normalisation is not None else {}
     members = voters(state, beside)
     trial = trial_bundle(recipe, members, {"threshold": 0.5, "temperature": 1.0}, plan)
-    known = calibrate_on or truth
-    calibration = calibrate_drawn(trial, (known(CALIBRATE + n) for n in range(counts[0])))
-    trial.calibration.update(calibration)
-    metrics = {"simulator_held_out": _judged(trial, truth, counts[1]), **answers.get("metrics", {})}
-    for name, source in (subsets or {}).items():
-        metrics.setdefault("simulator_subsets", {})[name] = _judged(trial, source, counts[1])
-    trained = {
-        "labels": "drawn: the truth of a scan is the label map that it was made from",
-        "real_images": sorted(real or ()),
-        **hashed_images(path for paths in (real or {}).values() for path in paths),
-        "held_out": sorted(held_out),
-    }
+    calibration = _calibrated(trial, calibrate_on or truth, counts[0])
+    metrics = {**_measured(trial, truth, subsets or {}, counts[1]), **answers.get("metrics", {})}
     return write_lesson(
         out_dir,
         state,
@@ -97,7 +86,7 @@ def export_drawn(
         members,
         seed=seed,
         note=note,
-        trained=trained,
+        trained=_trained(real or {}, held_out),
         plan=plan,
         calibration={**calibration, **answers.get("calibration", {})},
         metrics=metrics,
@@ -106,7 +95,36 @@ def export_drawn(
     )
 
 
-def _judged(trial: Any, source: Source, count: int) -> dict[str, Any]:
+def _trained(real: Mapping[str, Sequence[Path]], held_out: Sequence[str]) -> dict[str, Any]:
+    """What the manifest says of who trained and who judged."""
+    return {
+        "labels": "drawn: the truth of a scan is the label map that it was made from",
+        "real_images": sorted(real),
+        **hashed_images(path for paths in real.values() for path in paths),
+        "held_out": sorted(held_out),
+    }
+
+
+def _calibrated(trial: Bundle, source: Source, count: int) -> dict[str, Any]:
+    """What is fitted on ``count`` scans, which the bundle then uses; also of targets that were drawn."""
+    calibration = calibrate_drawn(trial, (source(CALIBRATE + n) for n in range(count)))
+    if trial.recipe.lesson and trial.recipe.lesson.targets:
+        calibration["targets"] = calibrate_targets(trial, source, count)
+    trial.calibration.update(calibration)
+    return calibration
+
+
+def _measured(trial: Bundle, truth: Source, subsets: Mapping[str, Source], count: int) -> dict[str, Any]:
+    """Figures of ``count`` scans, with all sequences and with some missing; also of targets that were drawn."""
+    metrics: dict[str, Any] = {"simulator_held_out": _judged(trial, truth, count)}
+    if trial.recipe.lesson and trial.recipe.lesson.targets:
+        metrics["simulator_targets"] = judge_targets(trial, truth, count)
+    if subsets:
+        metrics["simulator_subsets"] = {name: _judged(trial, source, count) for name, source in subsets.items()}
+    return metrics
+
+
+def _judged(trial: Bundle, source: Source, count: int) -> dict[str, Any]:
     scans = (source(JUDGE + n) for n in range(count))
     if any(region.kind == "lesion" for region in trial.recipe.regions):
         return judge_lesions(trial, list(scans))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bids_app.errors import UsageError
+from bids_app.lessons.drawn_targets import solve_drawn, spread_of, target_loss
 from bids_app.lessons.judge import Truth
 from bids_app.lessons.lesson import SCHEDULE, DrawPlan, Lesson, label_map_names, number_seed, taught_by
 from bids_app.lessons.real import RealPatches, images_of, licence_of, load_real
+from bids_app.lessons.slab import as_seen, map_at_level, seen_slices, slab_sides, whole_sides
 from bids_app.networks.losses import sparse_dice_ce
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.lesson import LessonSpec
 from bids_app.recipes.recipe import Recipe
-from bids_app.synthesis.heads.labelmaps import load_label_maps
+from bids_app.synthesis.heads.labelmaps import LabelMap, load_label_maps
 from bids_app.synthesis.heads.placed import PlacedMap, around, from_mni, place_map
 from bids_app.synthesis.pathology.compartments import Pathology
 from bids_app.synthesis.pathology.painting import PathologyPainter, left_out, region_classes
@@ -56,11 +59,14 @@ class LesionLesson(Lesson):
     """Scans with lesions from label maps.
 
     Attributes:
-        recipe: its sequences are named as `physics.pulse_sequence` names them.
+        recipe: its sequences are named as `physics.pulse_sequence` names them; kept with the targets that its table
+            ``[lesson]`` names, for nobody knows another outcome of a scan that was drawn, nor a covariate.
         placed: label maps that train.
         shapes: masks of real strokes, for ``stroke``.
         real: real scans that are mixed among the drawn ones; None for none.
         data_root: where the label maps came from; None where nothing is exported.
+        patch: what is drawn, voxels; of a flat recipe a slab that holds the slices.
+        range_mm: of a flat recipe, how far from its level slices are drawn.
         dropout: how often an optional sequence is missing.
         painted: all that the last scan that was drawn had, mimics too.
     """
@@ -74,16 +80,24 @@ class LesionLesson(Lesson):
     patch: tuple[int, int, int] = PATCH
     data_root: Path | None = None
     real: RealPatches | None = None
+    range_mm: float = field(init=False)
     dropout: float = field(init=False)
     painted: Pathology | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.recipe = self.recipe.with_targets(())  # nobody's outcome is known of a scan that was drawn
+        recipe = self.recipe.with_targets(self.recipe.lesson.targets if self.recipe.lesson else ())
+        self.recipe = recipe.model_copy(update={"learning": recipe.learning.model_copy(update={"covariates": ()})})
         self.dropout = self.recipe.learning.sequence_dropout
         grid = self.recipe.needed_grid
+        self.range_mm = grid.range_mm
         if grid.kind == "region":
             self.patch = (round(grid.region_size_mm / grid.spacing_mm),) * 3
             self.how = replace(self.how, stripped=1 - WITH_SKULL)
+        elif self.recipe.targets:
+            self.patch = whole_sides(self.recipe)  # a target's head reads all that is looked at
+        if grid.flat:
+            self.patch = slab_sides(self.recipe)
+            self.how = replace(self.how, near_brain=1.0, shift_mm=0.0)
 
     @classmethod
     def load(
@@ -109,7 +123,7 @@ class LesionLesson(Lesson):
             shapes = every[::5] if held_out else [shape for n, shape in enumerate(every) if n % 5]
         lesson = cls(recipe, placed, seed, shapes, data_root=data_root)
         if not held_out and (scans := load_real(recipe, data_root, leave_out)):
-            lesson.real = RealPatches(scans, recipe, lesson.patch, lesson.normalisation, seed)
+            lesson.real = RealPatches(scans, recipe, lesson.seen, lesson.normalisation, seed)
         return lesson
 
     @property
@@ -118,12 +132,20 @@ class LesionLesson(Lesson):
         return taught_by(self.recipe)
 
     @property
+    def seen(self) -> tuple[int, int, int]:
+        """Sides of what a step sees of a scan, voxels."""
+        return (*self.patch[:2], 1) if self.recipe.flat else self.patch
+
+    @property
     def normalisation(self) -> list[dict[str, Any]]:
         """As `networks.standardise.normalise` wants it, per sequence."""
         return [dict(ADC_NORMAL) if sequence.quantitative else {"kind": "scan"} for sequence in self.recipe.sequences]
 
     def draw(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The ``number``-th scan: images ``(sequences, x, y, z)`` as a scanner gives them, which are there, classes."""
+        """The ``number``-th scan: images ``(sequences, x, y, z)`` as a scanner gives them, which are there, classes.
+
+        Of a flat recipe ``z`` are the slices that the network sees; the classes are those of the middle one.
+        """
         import torch
 
         seed = number_seed(self.seed, number)
@@ -134,22 +156,30 @@ class LesionLesson(Lesson):
         paint = PathologyPainter(
             placed, self.spec.pathology, names, grid.spacing_mm, self.shapes, mimics=self.spec.mimics
         )
-        label_map = around(placed, from_mni(grid.region_centre_mm)) if grid.kind == "region" else placed.label_map
-        units = [sequence.quantitative for sequence in self.recipe.sequences]
         drawn = draw_scans(
-            [label_map],
+            [self._where(placed, generator)],
             [seed],
             shape=self.patch,
             spacing=grid.spacing_mm,
             sequences=len(names),
             how=self.how,
             paint=paint,
-            units=units,
+            units=[sequence.quantitative for sequence in self.recipe.sequences],
         )
         assert paint.drawn is not None  # it was asked to paint
         self.painted = paint.drawn
         there = left_out(len(names), [s.required for s in self.recipe.sequences], generator, self.dropout)
-        return drawn.images[0], there, region_classes(paint.drawn, len(self.recipe.regions))
+        images, classes = drawn.images[0], region_classes(paint.drawn, len(self.recipe.regions))
+        if self.recipe.flat:
+            images, classes = seen_slices(images, self.recipe.network.slices), seen_slices(classes, 1)
+        return images, there, classes
+
+    def _where(self, placed: PlacedMap, generator: torch.Generator) -> LabelMap:
+        """The map, with the place where patches are drawn."""
+        grid = self.recipe.needed_grid
+        if grid.flat:
+            return map_at_level(self.recipe, placed, self.range_mm, generator)
+        return around(placed, from_mni(grid.region_centre_mm)) if grid.kind == "region" else placed.label_map
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
@@ -161,7 +191,8 @@ class LesionLesson(Lesson):
         generator = torch.Generator().manual_seed(number_seed(self.seed, number) ^ 2)
         moved = jittered(images, self.how, generator)
         fixed = torch.tensor([sequence.quantitative for sequence in self.recipe.sequences])
-        return torch.where(fixed[:, None, None, None], images, moved) * there[:, None, None, None], classes
+        images = torch.where(fixed[:, None, None, None], images, moved) * there[:, None, None, None]
+        return (as_seen(images), classes[..., 0]) if self.recipe.flat else (images, classes)
 
     def truth(self, number: int, without: Sequence[str] = ()) -> Truth:
         """A scan as those who judge want it, with all sequences but those named."""
@@ -180,8 +211,13 @@ class LesionLesson(Lesson):
             raise UsageError("where the label maps lie is not known: load the lesson from its folder")
         judge = LesionLesson.load(self.recipe, self.data_root, self.seed, held_out=True)
         judge.how = replace(judge.how, **EVALUATION)
-        if self.recipe.needed_grid.kind == "whole":
+        judge.range_mm = 0.0
+        if self.recipe.needed_grid.kind == "whole" and not (self.recipe.flat or self.recipe.targets):
             judge.patch = JUDGED
+        answers: dict[str, dict[str, Any]] = {}
+        if self.recipe.targets:
+            told = solve_drawn(state.mean, self, self.scalings)
+            answers = {"plan": {"targets": self.scalings}, "metrics": {"heads": told}}
         names = [sequence.name for sequence in self.recipe.sequences]
         optional = [sequence.name for sequence in self.recipe.sequences if not sequence.required]
         subsets = {f"without {name}": partial(judge.truth, without=(name,)) for name in optional} | (
@@ -193,7 +229,7 @@ class LesionLesson(Lesson):
             judge.truth,
             out_dir,
             seed=seed,
-            patch=self.patch,
+            patch=self.seen,
             held_out=[one.label_map.name for one in judge.placed],
             subsets=subsets,
             normalisation=dict(zip(names, self.normalisation, strict=True)),
@@ -204,6 +240,7 @@ class LesionLesson(Lesson):
             else "",
             real=self._real_images(),
             real_licence=licence_of(self.recipe, self.data_root, self.real.participants) if self.real else "",
+            answers=answers,
         )
 
     def _real_images(self) -> dict[str, list[Path]]:
@@ -222,9 +259,23 @@ class LesionLesson(Lesson):
     def judge(
         self, network: MultiTaskNet, images: torch.Tensor, targets: torch.Tensor, progress: float, step: int
     ) -> tuple[torch.Tensor, float]:
-        """Every voxel counts: with one of each folded block a step, answers kept a pattern of the block's size."""
-        logits = network.decode(network.encode(images))[0]
-        return sparse_dice_ce(logits, targets.long(), absent=True)
+        """Every voxel counts: with one of each folded block a step, answers kept a pattern of the block's size.
+
+        Targets count where the recipe lets them teach the network; else their heads are solved at the end alone.
+        """
+        levels = network.ascend(network.encode(images))
+        logits = network.logits_of(levels)[0]
+        loss, dice = sparse_dice_ce(logits, targets.long(), absent=True)
+        if self.recipe.targets and self.recipe.learning.target_gradient != "none":
+            loss = loss + target_loss(self.recipe, network, images, levels, logits, targets, self.scalings)
+        return loss, dice
+
+    @cached_property
+    def scalings(self) -> dict[str, dict[str, Any]]:
+        """What each target's kind fits on drawn scans, the same for all trainings of a recipe."""
+        plain = copy.copy(self)
+        plain.seed = 0
+        return spread_of(self.recipe, lambda number: plain.draw(number)[2])
 
 
 def check_pathology(recipe: Recipe, spec: LessonSpec) -> None:

@@ -58,7 +58,8 @@ class Lesson(Protocol):
     plan: DrawPlan
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images ``(sequences, x, y, z)``, standardised, and what is to be answered."""
+        """Images ``(sequences, x, y, z)``, standardised, and what is to be answered; of a flat recipe ``(channels, x,
+        y)``, as its network sees them."""
         ...
 
     def mirrored(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,8 +14,9 @@ from bids_app.errors import UsageError
 from bids_app.lessons.lesson import taught_by
 from bids_app.networks.standardise import normalise
 from bids_app.recipes.recipe import Recipe
-from bids_app.scans.lay import lay, lay_labels
+from bids_app.scans.lay import lay, lay_labels, place_level
 from bids_app.scans.scan import Scan
+from bids_app.synthesis.heads.placed import MIDDLE_MNI
 from bids_app.train.augment import apply, augmentation_of, draw
 from bids_app.train.batches import Patches
 
@@ -79,7 +80,7 @@ def load_real(recipe: Recipe, data_root: Path, leave_out: Sequence[str] = ()) ->
     """Participants with manual masks below ``data_root`` that may train, on the recipe's grid; none where none are.
 
     Args:
-        recipe: of kind ``whole``.
+        recipe: of kind ``whole``, or flat.
         data_root: holds the datasets that the recipe's lesson names.
         leave_out: participants that must not train.
 
@@ -89,14 +90,18 @@ def load_real(recipe: Recipe, data_root: Path, leave_out: Sequence[str] = ()) ->
     known = sorted(folders_of(recipe, Path(data_root)))
     if gone := sorted(set(leave_out) - set(known)):
         raise UsageError(f"{', '.join(gone)} cannot be left out: real scans of {recipe.name} are {known or 'none'}")
-    return [_scan(recipe, data_root, name) for name in known if name not in leave_out]
+    return [scan for name in known if name not in leave_out for scan in _scans(recipe, data_root, name)]
 
 
-def _scan(recipe: Recipe, data_root: Path, participant: str) -> Scan:
+def _scans(recipe: Recipe, data_root: Path, participant: str) -> list[Scan]:
+    """One scan of a participant; of a flat recipe one of every slice near its level.
+
+    A height in the template is found by the middle of the brain alone: there is no registration here.
+    """
     import nibabel as nib
 
     from bids_app.imaging.brain import content_mask
-    from bids_app.imaging.stacking import Grid
+    from bids_app.imaging.stacking import Grid, transform_points
 
     images, labels = images_of(recipe, data_root, participant)
     reference = nib.load(images[recipe.reference])
@@ -104,18 +109,34 @@ def _scan(recipe: Recipe, data_root: Path, participant: str) -> Scan:
     with tempfile.TemporaryDirectory() as place:
         mask = Path(place) / "mask.nii.gz"
         nib.save(nib.Nifti1Image(inside.astype(np.uint8), reference.affine), mask)
-        stack, present, grid = lay(recipe, images, {}, np.eye(4), mask)
-    nothing = np.zeros(0)
-    return Scan(
-        participant,
-        participant.removeprefix("sub-"),
-        stack,
-        present,
-        lay_labels(labels, recipe, grid),
-        recipe.needed_grid.spacing_mm,
-        nothing,
-        nothing,
-    )
+        places: dict[int, Grid | None] = {0: None}
+        to_template = np.eye(4)
+        if recipe.flat:
+            to_template[:3, 3] = MIDDLE_MNI - transform_points(reference.affine, _middle(inside))
+            level = place_level(recipe, images[recipe.reference], to_template, mask)
+            places = {one.offset: one.grid for one in level}
+        laid = {at: lay(recipe, images, {}, to_template, mask, grid=grid) for at, grid in places.items()}
+    return [
+        Scan(
+            participant,
+            participant.removeprefix("sub-"),
+            stack,
+            present,
+            lay_labels(labels, recipe, grid),
+            recipe.needed_grid.spacing_mm,
+            np.zeros(0),
+            np.zeros(0),
+            offset=offset,
+        )
+        for offset, (stack, present, grid) in laid.items()
+    ]
+
+
+def _middle(mask: np.ndarray) -> np.ndarray:
+    """Middle of the box around a mask, voxels, ``(3,)``."""
+    where = np.argwhere(mask)
+    middle: np.ndarray = (where.min(0) + where.max(0)) / 2
+    return middle
 
 
 class RealPatches:
@@ -139,13 +160,20 @@ class RealPatches:
     ) -> None:
         always = tuple(n for n, sequence in enumerate(recipe.sequences) if sequence.required)
         self.seed, self.how = seed, replace(augmentation_of(recipe).at(CHANGED), always=always)
-        self.participants = [scan.key for scan in scans]
+        self.participants = list(dict.fromkeys(scan.key for scan in scans))
         self.patches = Patches(
-            scans, patch, 1, seed, regions=len(recipe.regions), normalise=lambda stack: normalise(stack, normalisation)
+            scans,
+            patch,
+            1,
+            seed,
+            regions=len(recipe.regions),
+            normalise=lambda stack: normalise(stack, normalisation),
+            flat=recipe.flat,
         )
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images ``(sequences, x, y, z)``, normalised, and classes ``(x, y, z)``, uint8."""
+        """Images ``(sequences, x, y, z)``, normalised, and classes ``(x, y, z)``, uint8; of a flat recipe without
+        ``z``, and with a channel per slice."""
         import torch
 
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)

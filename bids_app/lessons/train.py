@@ -29,6 +29,7 @@ def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
     import torch
 
     from bids_app.networks.multitask import HeadShape, MultiTaskNet, NetworkShape
+    from bids_app.networks.reading import CELLS_PER_AXIS
 
     torch.manual_seed(seed)
     spec = recipe.network
@@ -41,14 +42,18 @@ def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
             spec.blocks,
             spec.deep_supervision,
             spec.fold,
+            spec.dimensions,
             heads=heads,
             sided=spec.sided,
             partners=recipe.partners() if spec.sided else (),
             reads_features=bool(heads),
             gradient=recipe.learning.target_gradient if heads else NetworkShape.gradient,
+            slices=spec.slices,
+            cells=CELLS_PER_AXIS if heads and recipe.lesions_only else 0,
         )
     )
-    network = network.to(memory_format=torch.channels_last_3d)
+    if spec.dimensions == 3:
+        network = network.to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.schedule.rate, weight_decay=plan.schedule.decay)
     return State(network, copy.deepcopy(network).requires_grad_(False), optimiser)
 

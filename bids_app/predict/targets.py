@@ -46,11 +46,7 @@ def predict_targets(
         BundleError: a member gave no finite answer; none is left out.
     """
     flags = np.ones(len(bundle.recipe.sequences), bool) if present is None else np.asarray(present, bool)
-    given = dict(covariates or {})
-    outputs = [
-        _ask(bundle, network, plan, stacked, flags, given, device)
-        for network, plan in zip(bundle.networks, bundle.plans, strict=True)
-    ]
+    outputs = outputs_of(bundle, stacked, flags, covariates, device=device)
     strangeness, strange = how_strange(bundle, stacked, flags)
     answers = {}
     for target in bundle.recipe.targets:
@@ -61,6 +57,21 @@ def predict_targets(
         answer |= {"abstained": strange, "reason": UNFAMILIAR if strange else None, "strangeness": strangeness}
         answers[target.name] = {"column": target.column or target.name, **answer}
     return answers
+
+
+def outputs_of(
+    bundle: Bundle,
+    stacked: np.ndarray,
+    present: np.ndarray,
+    covariates: Mapping[str, float] | None = None,
+    *,
+    device: str = "cpu",
+) -> list[dict[str, np.ndarray]]:
+    """Per member its outputs by target, as `TargetKind.in_unit` gives them; see `predict_targets`."""
+    return [
+        _ask(bundle, network, plan, stacked, present, dict(covariates or {}), device)
+        for network, plan in zip(bundle.networks, bundle.plans, strict=True)
+    ]
 
 
 def known_covariates(bundle: Bundle, bids_dir: Path, key: tuple[str, str | None]) -> tuple[dict[str, float], list[str]]:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from pydantic import Field, model_validator
 
 from bids_app.recipes.grid import GridSpec, Part
+from bids_app.targets.kind import TargetKind
 
 #: A folder below the data folder, never outside it.
 FOLDER = r"^[0-9A-Za-z][0-9A-Za-z_.-]*$"
@@ -21,6 +22,19 @@ class Found(Protocol):
 
     @property
     def side(self) -> str: ...
+
+
+class Asked(Protocol):
+    """What is asked of a target here."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def levels(self) -> tuple[str, ...]: ...
+
+    @property
+    def behaviour(self) -> TargetKind: ...
 
 
 class RealData(Part):
@@ -41,7 +55,10 @@ class LessonSpec(Part):
     what is drawn; its labels are the recipe's regions in their order. ``mimics``: how much is drawn of what is mistaken
     for lesions (bright rims of ventricles, wide perivascular spaces, flow), 1 being as much as is usual.
     ``real_share``: of the training scans, how many show real participants; ``painted_share``: of structures, how many
-    are real heads painted in another contrast. ``real``: datasets of those participants.
+    are real heads painted in another contrast. ``real``: datasets of those participants. ``targets``: of lesions, the
+    recipe's targets whose truth follows from what was drawn, by name: the ``volume`` of all regions together in what is
+    looked at, ml, or their ``presence``. Of the other targets nobody knows the truth of a drawn scan: they are not
+    learned.
     """
 
     kind: Literal["lesions", "structures", "people", "habenula"]
@@ -52,6 +69,7 @@ class LessonSpec(Part):
     real_share: float = Field(default=0.0, ge=0, le=1)
     painted_share: float = Field(default=0.0, ge=0, le=1)
     real: tuple[RealData, ...] = ()
+    targets: dict[str, Literal["volume", "presence"]] = {}  # noqa: RUF012 (pydantic copies it)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> LessonSpec:
@@ -60,6 +78,8 @@ class LessonSpec(Part):
             raise ValueError("lesson: a lesson of lesions names its pathology, and no other does")
         if not lesions and self.mimics != 1.0:
             raise ValueError("lesson: mimics are drawn in a lesson of lesions only")
+        if not lesions and self.targets:
+            raise ValueError("lesson: only a lesson of lesions knows targets from what was drawn")
         if self.painted_share and self.kind not in ("structures", "people"):
             raise ValueError("lesson: painted_share is for structures and people only")
         if self.real_share + self.painted_share > 1:
@@ -81,23 +101,34 @@ class LessonSpec(Part):
         """Whether real participants can be left out of the training by name."""
         return self.kind in ("lesions", "people")
 
-    def trouble(
-        self, grid: GridSpec | None, sequences: int, regions: Sequence[Found], targets: Sequence[object]
-    ) -> str:
+    def trouble(self, grid: GridSpec | None, sequences: int, regions: Sequence[Found], targets: Sequence[Asked]) -> str:
         """Why a recipe of these parts cannot be taught so; empty where it can.
 
         Asked where it is taught, not where it is read: who changes the grid of a recipe that ships, to train it on a
         cohort, need not take its lesson out.
         """
-        kind = grid.kind if grid else ""
+        kind, flat = (grid.kind, grid.flat) if grid else ("", False)
         if self.kind == "lesions":
-            wanted = "regions that are all lesions, and a grid of kind 'whole' or 'region' that is not flat"
-            fits = bool(regions) and all(region.kind == "lesion" for region in regions)
-            fits = fits and kind in ("whole", "region") and not (grid and grid.flat)
+            wanted = "regions that are all lesions, and a grid of kind 'whole' or 'region'"
+            fits = bool(regions) and all(region.kind == "lesion" for region in regions) and kind in ("whole", "region")
         elif self.kind == "habenula":
-            wanted = "one sequence, a grid of kind 'region', and two regions, left and right"
-            fits = sequences == 1 and kind == "region" and [region.side for region in regions] == ["left", "right"]
+            wanted = "one sequence, a grid of kind 'region' that is not flat, and two regions, left and right"
+            fits = sequences == 1 and kind == "region" and not flat
+            fits = fits and [region.side for region in regions] == ["left", "right"]
         else:
-            wanted = "a grid of kind 'head'" + (" and targets" if self.kind == "people" else "")
-            fits = kind == "head" and (self.kind != "people" or bool(targets))
-        return "" if fits else f"the kind {self.kind!r} wants {wanted}"
+            wanted = "a grid of kind 'head' that is not flat" + (" and targets" if self.kind == "people" else "")
+            fits = kind == "head" and not flat and (self.kind != "people" or bool(targets))
+        return self._targets_trouble(targets) if fits else f"the kind {self.kind!r} wants {wanted}"
+
+    def _targets_trouble(self, targets: Sequence[Asked]) -> str:
+        """Why a target cannot be answered from what was drawn; empty where all can."""
+        asked = {target.name: target for target in targets}
+        for name, truth in self.targets.items():
+            if name not in asked:
+                return f"targets names {name!r}, which is none of the recipe's targets: {', '.join(asked) or 'none'}"
+            valued = not asked[name].behaviour.has_levels
+            if truth == "volume" and not valued:
+                return f"the target {name} has levels, and a volume is a value in ml"
+            if truth == "presence" and (valued or len(asked[name].levels) != 2):
+                return f"the target {name} needs two levels, of which the second says that a lesion is there"
+        return ""

@@ -74,12 +74,14 @@ def picture_of(recipe: Recipe, stack: np.ndarray) -> np.ndarray:
     return np.concatenate([stack[:still], stack[still:].std(0, keepdims=True)])
 
 
-def series_channels(sequences: Sequence[int], count: int, channels: int) -> list[int]:
-    """Channels that belong to some sequences, where the last of all has every channel that the others leave.
+def channels_of(sequences: Sequence[int], count: int, channels: int, slices: int = 1) -> list[int]:
+    """Channels that belong to some sequences: one each, or as many as it has slices; of a series all that are left.
 
     Args:
         sequences: positions.
         count: of sequences in all.
-        channels: in all.
+        channels: in all; where they are more than sequences and slices make, the last sequence is a series.
+        slices: neighbouring slices that are channels; see `bids_app.scans.slices.as_channels`.
     """
-    return [k for i in sequences for k in ([i] if i < count - 1 else range(count - 1, channels))]
+    ends = [*(slices * i for i in range(count)), channels]
+    return [k for i in sequences for k in range(ends[i], ends[i + 1])]

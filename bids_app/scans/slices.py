@@ -131,11 +131,6 @@ def as_channels(stack: Array) -> Array:
     return channels
 
 
-def channels_of(sequences: list[int], slices: int) -> list[int]:
-    """Channels of `as_channels` that belong to some sequences."""
-    return [i * slices + k for i in sequences for k in range(slices)]
-
-
 def slice_facts(recipe: Recipe, placed: Placed, grid: Grid) -> dict[str, Any]:
     """How the slice was chosen, for the record: its rule, level, thickness, and how far from the level it lies.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_app.errors import TrainingError
-from bids_app.scans.frames import series_channels, taken, voting
+from bids_app.scans.frames import channels_of, taken, voting
 from bids_app.scans.scan import Batch, Scan, pad_to
 from bids_app.scans.slices import as_channels
 
@@ -63,7 +63,7 @@ class Patches:
         self.patch, self.batch_size, self.seed, self.regions, self.flat = tuple(patch), batch, seed, regions, flat
         rows = list(channels) if channels is not None else list(range(len(scans[0].present)))
         stacks = [
-            normalise(torch.from_numpy(scan.stack[series_channels(rows, len(scan.present), len(scan.stack))]))
+            normalise(torch.from_numpy(scan.stack[channels_of(rows, len(scan.present), len(scan.stack))]))
             for scan in scans
         ]
         self.stacks = [as_channels(stack) for stack in stacks] if flat else stacks

@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe, Target
-from bids_app.scans.frames import series_channels
+from bids_app.scans.frames import channels_of
 
 if TYPE_CHECKING:
     from bids_app.scans.scan import Scan
@@ -25,7 +25,7 @@ def fit_normalisation(recipe: Recipe, scans: Sequence[Scan]) -> dict[str, dict[s
         if not sequence.quantitative:
             continue
         there = [scan for scan in scans if scan.present[channel]]
-        images = [scan.stack[series_channels([channel], len(scan.present), len(scan.stack))] for scan in there]
+        images = [scan.stack[channels_of([channel], len(scan.present), len(scan.stack))] for scan in there]
         inside = [image[image != 0] for image in images]
         inside = [values.astype(float) for values in inside if len(values)]
         if not inside:

@@ -16,9 +16,8 @@ from bids_app.bids.files import write_arrays, write_text
 from bids_app.cohort.split import Fold
 from bids_app.errors import TrainingError
 from bids_app.recipes.recipe import Recipe, Target
-from bids_app.scans.frames import series_channels
+from bids_app.scans.frames import channels_of
 from bids_app.scans.scan import Scan, load_scans
-from bids_app.scans.slices import channels_of
 from bids_app.text import read_json
 from bids_app.train.arms import Arm
 from bids_app.train.batches import Patches, permute
@@ -331,11 +330,9 @@ def write_answers(
         return
     patches = trial.patches(scans, training=False)
     gone = [i for i, name in enumerate(trial.sequences) if keep is not None and name not in keep]
-    channels = channels_of(gone, trial.recipe.network.slices)
     for index, scan in enumerate(scans):
         batch = patches.collate([index])
-        if trial.frames > 1:
-            channels = series_channels(gone, len(trial.sequences), batch.images.shape[1])
+        channels = channels_of(gone, len(trial.sequences), batch.images.shape[1], trial.recipe.network.slices)
         batch.images[:, channels], batch.present[:, gone] = 0, 0
         if not batch.present.any():
             continue  # nothing of what is left was measured in this session

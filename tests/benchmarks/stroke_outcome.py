@@ -21,9 +21,9 @@ import torch
 
 from bids_app.cohort.split import Fold, Split
 from bids_app.judge.answers import Evaluation, evaluate_answers
-from bids_app.judge.baselines import BOTH, COVARIATES, VOLUMES, answer_baseline, measured_volumes
+from bids_app.judge.baselines import BOTH, COVARIATES, VOLUMES, answer_baseline
 from bids_app.judge.compare import compare_arms
-from bids_app.judge.places import LESION_PLACES, answer_places, cells_of, measured_places
+from bids_app.judge.places import LESION_PLACES, answer_places, cells_of, measured_lesions
 from bids_app.judge.statistics import bootstrap, plain
 from bids_app.judge.target_answers import answers_of
 from bids_app.recipes.recipe import Recipe
@@ -86,8 +86,8 @@ def from_masks(
     volumes = {name: 1000 * people.volume[n : n + 1] for n, name in enumerate(people.names)}
     if answers is not None:
         volumes = {scan.key: np.array([scan.labels.sum() * SPACING_MM**3]) for scan in scans}
-        places |= measured_places(scans, answers, recipe)
-        volumes |= measured_volumes(scans, answers, recipe)
+        own_volumes, own_places = measured_lesions(scans, answers, recipe)
+        places, volumes = places | own_places, volumes | own_volumes
     logs = {key: np.log1p(one) for key, one in volumes.items()}
     found = {
         title + name: answer_baseline(name, scans, split, recipe, out / title[:4] / name, volumes=logs)

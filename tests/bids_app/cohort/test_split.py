@@ -220,3 +220,12 @@ def test_the_digest_tells_who_is_where_and_not_in_which_order():
         Fold("f", ("00", "01"), (), ("02", "03")),
     ):
         assert split_of(other).digest != one.digest
+
+
+@pytest.mark.parametrize(("validation", "share"), [(0.5, 1 / 2), (0.25, 1 / 4), (0.15, 1 / 7)])
+def test_as_much_of_the_rest_validates_as_was_asked_for(validation, share):
+    members = [Member(f"{n:03d}") for n in range(84)]
+    for fold in draw_folds(members, 6, validation=validation).folds:
+        rest = len(fold.train) + len(fold.validation)
+        assert rest == 70
+        assert len(fold.validation) == pytest.approx(share * rest, abs=1)

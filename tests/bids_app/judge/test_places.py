@@ -7,7 +7,7 @@ from bids_app.cohort.split import Member, draw_folds
 from bids_app.errors import DataError, TrainingError
 from bids_app.judge.answers import evaluate_answers
 from bids_app.judge.baselines import VOLUMES, answer_baseline, measured_volumes
-from bids_app.judge.places import LESION_PLACES, alike, answer_places, cells_of, measured_places, ridge_answer
+from bids_app.judge.places import LESION_PLACES, alike, answer_places, cells_of, measured_lesions, ridge_answer
 from bids_app.judge.target_answers import answers_of
 from bids_app.judge.wording import called
 from tests.learned.answered import labels, recipe, scan, write_answer
@@ -30,8 +30,9 @@ def cohort(tmp_path):
 
 def told(cohort, **change):
     scans, split, folder = cohort
-    places = measured_places(scans, folder / "answers", RECIPE)
-    volumes = measured_volumes(scans, folder / "answers", RECIPE)
+    volumes, places = measured_lesions(scans, folder / "answers", RECIPE)
+    again = measured_volumes(scans, folder / "answers", RECIPE)
+    assert {key: v.tolist() for key, v in volumes.items()} == {key: v.tolist() for key, v in again.items()}
     how = {"places": places, "volumes": volumes, **change}
     return answer_places(scans, split, RECIPE, folder / LESION_PLACES, **how)
 
@@ -55,7 +56,7 @@ def test_what_scales_is_of_the_training_side_alone(cohort):
     scans, split, folder = cohort
     odd = f"sub-{split.folds[0].test[0]}"
     before = [dict(np.load(path)) for path in sorted(told(cohort)[0].glob("*.npz")) if path.stem != odd]
-    places = measured_places(scans, folder / "answers", RECIPE)
+    _, places = measured_lesions(scans, folder / "answers", RECIPE)
     changed = told(cohort, places={**places, odd: places[odd] + 1e6})[0]
     after = [dict(np.load(path)) for path in sorted(changed.glob("*.npz")) if path.stem != odd]
     assert all(np.array_equal(a[name], b[name]) for a, b in zip(before, after, strict=True) for name in a)
@@ -63,7 +64,7 @@ def test_what_scales_is_of_the_training_side_alone(cohort):
 
 def test_a_scan_without_a_mask_is_named(cohort):
     scans, _, folder = cohort
-    places = measured_places(scans, folder / "answers", RECIPE)
+    _, places = measured_lesions(scans, folder / "answers", RECIPE)
     del places[scans[7].key]
     with pytest.raises(DataError, match="no mask for sub-007"):
         told(cohort, places=places)
@@ -73,7 +74,7 @@ def test_answers_without_regions_are_refused(tmp_path):
     one = scan(1, labels(2), [0, 1])
     write_answer(tmp_path / "answers", one.key, None, outcome=[0, 1])
     with pytest.raises(TrainingError, match="no regions"):
-        measured_places([one], tmp_path / "answers", RECIPE)
+        measured_lesions([one], tmp_path / "answers", RECIPE)
 
 
 def test_a_slice_has_cells_of_two_axes():

@@ -119,7 +119,9 @@ def test_the_bundle_finds_structures_and_answers_for_the_person(root, lesson, tm
         said.append(answer["age"]["value"])
         assert sum(answer["sex"]["levels"].values()) == pytest.approx(1, abs=1e-3)
     assert np.corrcoef(said, AGES)[0, 1] > 0.9
-    monkeypatch.setattr("bids_app.predict.anatomy.likeliest", lambda recipe, p, weights=None: np.full(p.shape[1:], 2, np.uint8))
+    monkeypatch.setattr(
+        "bids_app.predict.anatomy.likeliest", lambda recipe, p, weights=None: np.full(p.shape[1:], 2, np.uint8)
+    )
     found = find_anatomy(bundle, files_of(root, NAMES[0])[0])
     assert found.view is not None
     assert found.view.shape == (1, *SIDES)

@@ -13,7 +13,7 @@ from bids_app.imaging.series import evenly_timed, in_one_spread, placed_frames, 
 from bids_app.imaging.stacking import Grid
 from bids_app.recipes.recipe import load_recipe, parse_recipe
 from bids_app.recipes.series import STEP_S, series_trouble
-from bids_app.scans.frames import WINDOWS, check_length, picture_of, series_channels, spread_starts, taken, voting
+from bids_app.scans.frames import WINDOWS, channels_of, check_length, picture_of, spread_starts, taken, voting
 from bids_app.scans.lay import lay
 from bids_app.train.augment import Augmentation, apply, draw
 from bids_app.train.batches import Patches
@@ -45,9 +45,11 @@ def test_a_series_shorter_than_a_window_is_refused():
 
 
 def test_the_last_sequence_has_the_channels_that_are_left():
-    assert series_channels([0], 2, 21) == [0]
-    assert series_channels([1], 2, 5) == [1, 2, 3, 4]
-    assert series_channels([0, 2], 3, 3) == [0, 2]
+    assert channels_of([0], 2, 21) == [0]
+    assert channels_of([1], 2, 5) == [1, 2, 3, 4]
+    assert channels_of([0, 2], 3, 3) == [0, 2]
+    assert channels_of([1], 2, 6, 3) == [3, 4, 5]
+    assert channels_of([0], 2, 6, 3) == [0, 1, 2]
     assert picture_of(RECIPE, numbered(4)).shape == (2, 2, 2, 2)
     assert picture_of(RECIPE, numbered(4))[1, 0, 0, 0] == pytest.approx(np.std([0, 1, 2, 3]))
 

@@ -9,8 +9,9 @@ import torch
 from bids_app.errors import ImageError
 from bids_app.recipes.grid import GridSpec
 from bids_app.recipes.recipe import Recipe
+from bids_app.scans.frames import channels_of
 from bids_app.scans.lay import lay, lay_labels, place_level
-from bids_app.scans.slices import as_channels, channels_of, level_of, slice_facts, slice_words
+from bids_app.scans.slices import as_channels, level_of, slice_facts, slice_words
 from tests.phantoms import save
 
 FINE = np.diag([2.0, 2.0, 1.0, 1.0])
@@ -141,7 +142,7 @@ def test_slices_become_channels_of_their_sequence():
     assert found.shape == (6, 4, 5, 1)
     np.testing.assert_array_equal(found[4, ..., 0], stack[1, ..., 1])
     np.testing.assert_array_equal(as_channels(torch.from_numpy(stack)).numpy(), found)
-    assert channels_of([1], 3) == [3, 4, 5]
+    assert channels_of([1], 2, 6, 3) == [3, 4, 5]
 
 
 def test_a_recipe_for_one_slice_needs_no_whole_head():
