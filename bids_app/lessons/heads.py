@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 #: One head a step: it is as good as two, for half the time. Real heads are cheap to change, so few uses of each.
-HEADS_PLAN = DrawPlan(batch=1, pool=24, schedule=replace(SCHEDULE, rate=1e-3, warm_up=40, average=0.998))
+HEADS_PLAN = DrawPlan(batch=1, pool=24, schedule=replace(SCHEDULE, rate=4e-4, warm_up=40, average=0.998))
 #: Every fifth of them comes stripped, slices are thick less often than in drawn scans, and three in ten show more neck
 #: and face than brain: a network that never saw these called up to 160 ml of them cortex.
 REAL_RANGES = replace(RANGES, stripped=0.2, near_brain=0.7, scale=0.12, bend_mm=2.0, noise=0.05, bias=0.3)
-CHANGES = Changes()
+#: Six of ten T1w heads keep their voxels, and so exact labels: in 1700 steps from the bundle before it, at less than half
+#: the rate, the ten structures of eight people who trained nothing went from 0.840 to 0.846, all else rising too.
+CHANGES = Changes(as_it_lies=0.6)
 HEADS_LICENSE = """
 Real heads trained beside them: {heads}.
 No image and no map of them is in this bundle.

@@ -19,6 +19,7 @@ from bids_app.networks.standardise import standardise
 from bids_app.predict.anatomy import view_around
 from bids_app.recipes.recipe import Recipe
 from bids_app.scans.scan import Scan
+from bids_app.synthesis.scanner.real_changes import Changes
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,7 @@ class PeopleLesson(HeadsLesson):
     """
 
     plan: DrawPlan = PLAN
+    changes: Changes = Changes()  # noqa: RUF009 (frozen)
     people: People | None = None
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -34,6 +34,8 @@ class Changes:
         around: spread of the logarithm of the brightness of what lies outside the skull.
         spots: share with spots in the white matter, as older people have.
         noise: largest noise, as a share of the image's range.
+        as_it_lies: share of T1w heads that keep their shape and their voxels, but for whole voxels and a mirror: their
+            labels are those of the map and not a half voxel beside them.
     """
 
     wider_ventricles: tuple[float, float] = (-2.5, 5.5)
@@ -44,6 +46,7 @@ class Changes:
     around: float = 0.35
     spots: float = 0.25
     noise: float = 0.06
+    as_it_lies: float = 0.0
 
 
 def draw_real(
@@ -60,9 +63,13 @@ def draw_real(
         painted: another contrast than T1w.
     """
     generator = torch.Generator().manual_seed(seed)
-    at = draw_places(label_map, shape, spacing, how, generator)
-    amounts = [float(uniform(generator, *ends)) for ends in (changes.wider_ventricles, changes.wider_outside)]
-    at = at + widening(at, label_map, fields, amounts)
+    kept_whole = not painted and changes.as_it_lies > 0 and chance(generator, changes.as_it_lies)
+    if kept_whole and label_map.spacing == spacing:
+        at = whole_voxels(label_map, shape, how.shift_mm / spacing, generator)
+    else:
+        at = draw_places(label_map, shape, spacing, how, generator)
+        amounts = [float(uniform(generator, *ends)) for ends in (changes.wider_ventricles, changes.wider_outside)]
+        at = at + widening(at, label_map, fields, amounts)
     labels = look_up(label_map.labels, at)
     values = _read(image, at)
     if chance(generator, how.mirror):
@@ -82,6 +89,15 @@ def draw_real(
         noise = draw_noise(generator, values.shape, float(uniform(generator, 0, changes.noise)), folded=True)
         values = acquire(values, [noise, *draw_finish(how, generator, keep)])
     return _cut(values, labels, spacing, changes, generator)
+
+
+def whole_voxels(label_map: LabelMap, shape: Sequence[int], shift: float, generator: torch.Generator) -> torch.Tensor:
+    """Places of a patch that lies on the map's own voxels around the middle of its brain, moved by up to ``shift``
+    whole voxels along each axis, ``(3, x, y, z)``."""
+    middle = label_map.brain.cpu().float().mean(0) + uniform(generator, -shift, shift, (3,))
+    starts = [round(float(place) - side / 2) for place, side in zip(middle, shape, strict=True)]
+    axes = [torch.arange(start, start + side).float() for start, side in zip(starts, shape, strict=True)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
 def widening(at: torch.Tensor, label_map: LabelMap, fields: torch.Tensor, amounts: Sequence[float]) -> torch.Tensor:

@@ -47,6 +47,26 @@ def test_without_changes_a_head_is_as_it_was(head):
     assert white > fluid
 
 
+def test_a_head_as_it_lies_keeps_its_voxels_but_for_whole_steps_and_a_mirror(head):
+    lies, moving = replace(NO_CHANGES, as_it_lies=1.0), replace(STILL, turn=0.3, scale=0.2, bend_mm=3, shift_mm=8)
+    own = torch.bincount(head.label_map.labels[head.label_map.labels > 0].long())
+    places = set()
+    for seed in range(4):
+        _, labels = drawn(head, lies, moving, seed=seed)
+        assert torch.equal(torch.bincount(labels[labels > 0].long()), own)
+        places.add(tuple(torch.nonzero(labels)[0].tolist()))
+        assert not torch.equal(
+            torch.bincount(drawn(head, NO_CHANGES, moving, seed=seed)[1].flatten().long())[1:], own[1:]
+        )
+    assert len(places) > 1
+    _, mirrored = drawn(head, lies, replace(moving, mirror=1.0))
+    paired = torch.bincount(mirrored.flatten().long(), minlength=len(own))
+    left, right = POSITION[2], POSITION[41]
+    assert (paired[left], paired[right]) == (own[right], own[left])
+    painted = drawn(head, lies, moving, painted=True)[1]
+    assert torch.equal(painted, drawn(head, NO_CHANGES, moving, painted=True)[1])
+
+
 def test_ventricles_become_wider_and_the_skull_stays(head):
     _, before = drawn(head)
     _, after = drawn(head, replace(NO_CHANGES, wider_ventricles=(4, 4)))
