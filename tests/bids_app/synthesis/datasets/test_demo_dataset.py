@@ -269,7 +269,7 @@ def test_the_command_writes_the_cohort_and_says_what_to_run_next(tmp_path, capsy
     command = ["demo", "--cohort", "healthy", "-n", "1", "--spacing", "6", "--generator", "test", str(tmp_path / "d")]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "participant --recipe anatomical" in said
+    assert "participant --recipe healthy" in said
     assert "train --recipe" not in said
     assert COHORTS["restingstate"].next == "functional"
     assert "anatomy procedural" in (tmp_path / "d" / "README").read_text()
