@@ -8,10 +8,10 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids.digest import sha256_of
 from bids_app.bids.selection import Selection
-from bids_app.recipes.recipe import Recipe, SequenceSpec
+from bids_app.recipes.recipe import ANATOMY, Recipe, SequenceSpec
 from bids_app.recipes.seeds import Seed
 from workflows.interfaces.connections import NetworkMap, SeedMap
-from workflows.seeds import ANATOMY, connection_maps
+from workflows.seeds import connection_maps
 
 #: Begins the name of the graph of a bundle that runs for a seed alone.
 FOR_A_SEED = "seed_in_"

@@ -9,12 +9,9 @@ import nibabel as nib
 from bids_app.bids.digest import sha256_of
 from bids_app.bundle.bundle import Bundle, load_bundle, shipped
 from bids_app.errors import ImageError, InputMissing, UsageError
-from bids_app.recipes.recipe import Recipe, SequenceSpec, list_recipes, load_recipe
+from bids_app.recipes.recipe import ANATOMY, Recipe, SequenceSpec, list_recipes, load_recipe
 from bids_app.recipes.seeds import CONNECTION_MAPS, Seed
 from bids_app.settings import Settings
-
-#: The recipe whose regions come with every whole head.
-ANATOMY = "anatomy"
 
 
 def connection_maps(recipes: list[Recipe]) -> dict[str, SequenceSpec]:

@@ -7,7 +7,7 @@ from nipype.pipeline.engine import Workflow
 from bids_app.bids.selection import Selection
 from bids_app.bundle.bundle import Bundle
 from bids_app.imaging.templates import Template
-from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.recipe import ANATOMY, Recipe
 from bids_app.recipes.series import SERIES
 from bids_app.settings import Settings
 from workflows.anatomical import init_reference_wf, init_sequence_wf, init_template_wf
@@ -19,7 +19,7 @@ from workflows.grey_matter import init_grey_matter_wf
 from workflows.naming import slug
 from workflows.outputs import OF_GREY_MATTER, init_outputs_wf
 from workflows.prediction import has_lesions, init_prediction_wf, predicted_fields
-from workflows.seeds import ANATOMY, bundle_of_seed, seed_recipes
+from workflows.seeds import bundle_of_seed, seed_recipes
 from workflows.wanted import CORRECTED, anatomy_of, is_prepared, maps_grey_matter, wants_bias_correction, way_of
 
 NAME = "session_wf"
@@ -92,9 +92,7 @@ def init_group_wf(
         prepared=prepared,
         anatomy=anatomy,
         labelled=bool(labelled),
-        located=mapped
-        or ANATOMY in seed_recipes(recipes)
-        or any(r.name not in labelled and _needs_structures(r) for r in recipes if r.predicts),
+        located=mapped or _needs_places(recipes, labelled),
         threads=threads,
         computed=bool(selection.choices[reference].computed),
     )
@@ -111,20 +109,25 @@ def init_group_wf(
     connect_computed(workflow, selection, settings, {reference: reference_wf, **others})
     series = connect_functional(workflow, selection, settings, reference_wf, others, outputs_wf, template_wf)
     places = anatomy.path if anatomy and not prepared else None
-    predicted: dict[str, Workflow] = {}
+    predicted = dict.fromkeys(labelled, reference_wf)  # whose network has run for the brain mask
     for recipe in (one for one in recipes if one.predicts):
-        predicted_wf = reference_wf  # its network has run for the brain mask
-        if recipe.name not in labelled:
+        if recipe.name not in predicted:
             predicted_wf = init_prediction_wf(
                 recipe=recipe, settings=settings, threads=threads, key=key, reference=reference, anatomy=places
             )
             _feed(workflow, recipe, predicted_wf, reference_wf, template_wf, selection, others)
             _tell_structures(workflow, recipe, predicted_wf, reference_wf if places else None)
-        predicted[recipe.name] = predicted_wf
-        _hand_on(workflow, predicted_wf, outputs_wf, predicted_fields(recipe), recipe.name)
+            predicted[recipe.name] = predicted_wf
+        _hand_on(workflow, predicted[recipe.name], outputs_wf, predicted_fields(recipe), recipe.name)
     labels = _labels_of_seeds(workflow, settings, selection, recipes, predicted, (reference_wf, template_wf), threads)
     connect_connections(workflow, recipes, selection, series, others, template_wf, labels)
     return workflow
+
+
+def _needs_places(recipes: list[Recipe], labelled: list[str]) -> bool:
+    """Whether a seed, or a recipe other than those whose network runs for the brain mask, asks where structures are."""
+    others = [recipe for recipe in recipes if recipe.predicts and recipe.name not in labelled]
+    return ANATOMY in seed_recipes(recipes) or any(_needs_structures(recipe) for recipe in others)
 
 
 def _labels_of_seeds(

@@ -15,7 +15,7 @@ from bids_app.bids.record_file import read_record
 from bids_app.bids.status import Status, is_current, outputs_there, read_status
 from bids_app.bundle.bundle import SHIPPED, Bundle, bundle_for, load_bundle, shipped
 from bids_app.errors import DataError, UsageError
-from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.recipes.recipe import ANATOMY, Recipe, load_recipe
 from bids_app.settings import Settings
 from workflows.seeds import digests, seed_recipes
 
@@ -130,7 +130,7 @@ def anatomy_of(settings: Settings, recipes: list[Recipe]) -> Bundle | None:
     Raises:
         UsageError: the network is asked for, and its bundle is not there.
     """
-    from bids_app.predict.anatomy import ANATOMY, anatomy_bundle
+    from bids_app.predict.anatomy import anatomy_bundle
 
     wanted = any(recipe.name == ANATOMY and recipe.predicts for recipe in recipes)
     mapped, seeded = maps_grey_matter(settings, recipes), ANATOMY in seed_recipes(recipes)

@@ -11,17 +11,14 @@ from bids_app.bids.naming import parse_name
 from bids_app.bids.selection import Candidate
 from bids_app.errors import ImageError, InputMissing, TandemError
 from bids_app.imaging.diffusion import read_scheme
+from bids_app.recipes.seeds import CONNECTION_MAPS
+from bids_app.recipes.series import SERIES, SERIES_MAPS
 from bids_app.text import read_text
 
 #: Images that are computed from a raw series where the dataset has none: suffix -> suffix of the series.
-COMPUTED = {
-    **{"trace": "dwi", "ADC": "dwi"},
-    **dict.fromkeys(("alff", "falff", "reho", "seedmap", "networkmap", "bold"), "bold"),
-}
-
-
+COMPUTED = {"trace": "dwi", "ADC": "dwi", **dict.fromkeys((*SERIES_MAPS, *CONNECTION_MAPS, SERIES), SERIES)}
 #: Suffixes of what is always computed: a series without the regression, or a map of some other seed, would pass for it.
-NEVER_TAKEN = ("bold", "seedmap", "networkmap")
+NEVER_TAKEN = (SERIES, *CONNECTION_MAPS)
 
 
 def find_gradients(image: Path, root: Path, extension: str = ".bval") -> Path | None:

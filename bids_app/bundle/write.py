@@ -12,6 +12,7 @@ from bids_app.bids.files import whole_folder, write_bytes, write_text
 from bids_app.bundle.bundle import NETWORKS, PLAN, WEIGHTS, hash_weights, join_members, load_bundle
 from bids_app.errors import BundleError
 from bids_app.recipes.recipe import Recipe, load_recipe
+from bids_app.recipes.seeds import with_files
 from bids_app.recipes.write import recipe_to_toml
 
 if TYPE_CHECKING:
@@ -90,20 +91,19 @@ def with_files_in(recipe: Recipe, folder: Path) -> Recipe:
         BundleError: such an image is no longer there.
     """
     kept: dict[str, str] = {}
-    sequences = []
-    for sequence in recipe.sequences:
-        if (part := sequence.dual_regression) is not None:
-            if part.file not in kept:
-                number = f"-{len(kept) + 1}" if kept else ""
-                kept[part.file] = f"{NETWORKS}{number}{''.join(Path(part.file).suffixes[-2:])}"
-                try:
-                    write_bytes(folder / kept[part.file], Path(part.file).read_bytes())
-                except FileNotFoundError:
-                    raise BundleError(f"{part.file}, the networks of {sequence.name}, is no longer there") from None
-            found = part.model_copy(update={"file": kept[part.file]})
-            sequence = sequence.model_copy(update={"dual_regression": found})
-        sequences.append(sequence)
-    return recipe.model_copy(update={"sequences": tuple(sequences)})
+
+    def copied(sequence: str, file: str) -> str:
+        if file not in kept:
+            number = f"-{len(kept) + 1}" if kept else ""
+            kept[file] = f"{NETWORKS}{number}{''.join(Path(file).suffixes[-2:])}"
+            try:
+                write_bytes(folder / kept[file], Path(file).read_bytes())
+            except FileNotFoundError:
+                raise BundleError(f"{file}, the networks of {sequence}, is no longer there") from None
+        return kept[file]
+
+    found: Recipe = with_files(recipe, copied)
+    return found
 
 
 def _half(states: Sequence[Mapping[str, torch.Tensor]]) -> bytes:

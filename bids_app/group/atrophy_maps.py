@@ -12,9 +12,8 @@ import numpy as np
 from bids_app.bids.record import SessionRecord
 from bids_app.errors import DataError
 from bids_app.imaging.grey_matter import SHAPE, map_grid
+from bids_app.recipes.recipe import ANATOMY
 
-#: The recipe whose labels the maps are made from: a session of which these were rated bad is left out.
-ANATOMY = "anatomy"
 AGAIN = "run its session again with --grey-matter-map"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bids_app.errors import ImageError
+from bids_app.imaging.stacking import transform_points
 
 #: Fewest voxels of the series, inside the brain, for a seed whose mean is more than noise.
 FEWEST_VOXELS = 4
@@ -22,8 +23,7 @@ def seed_map(series: np.ndarray, seed: np.ndarray) -> np.ndarray:
 
 def grid_places(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     """World coordinates of every voxel, mm, ``(voxels, 3)``, in the order of ``mask.ravel()``."""
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).reshape(-1, 3)
-    return index @ affine[:3, :3].T + affine[:3, 3]
+    return transform_points(affine, np.indices(shape).reshape(3, -1).T)
 
 
 def seed_at_points(
@@ -78,13 +78,12 @@ def seed_in_labels(
     if not labelled.any():
         raise ImageError(f"{what}: nothing of it was found in this session")
     places = grid_places(mask.shape, to_labels)
-    back = np.linalg.inv(affine)
-    index = np.rint(places @ back[:3, :3].T + back[:3, 3]).astype(int)
+    index = np.rint(transform_points(np.linalg.inv(affine), places)).astype(int)
     there = ((index >= 0) & (index < labelled.shape)).all(1)
     near = np.zeros(len(places), bool)
     near[there] = labelled[tuple(index[there].T)]
     if radius:
-        own = np.argwhere(labelled) @ affine[:3, :3].T + affine[:3, 3]
+        own = transform_points(affine, np.argwhere(labelled))
         near |= np.isfinite(cKDTree(own).query(places, distance_upper_bound=radius + 1e-6)[0])
     inside = mask.ravel()
     return _mean_course(courses, near, inside, what), int((near & inside).sum())
@@ -114,8 +113,7 @@ def maps_at(values: np.ndarray, affine: np.ndarray, places: np.ndarray) -> np.nd
     """
     from scipy.ndimage import map_coordinates
 
-    back = np.linalg.inv(affine)
-    index = (places @ back[:3, :3].T + back[:3, 3]).T
+    index = transform_points(np.linalg.inv(affine), places).T
     options = {"order": 1, "mode": "constant", "cval": 0.0}
     return np.stack([map_coordinates(values[..., k], index, **options) for k in range(values.shape[-1])], axis=1)
 

@@ -6,13 +6,13 @@ draws for this alone, calibrated and judged on the scans of label maps that were
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from bids_app.errors import UsageError
-from bids_app.lessons.judge import CALIBRATE, JUDGE, Source
+from bids_app.lessons.judge import CALIBRATE, JUDGE, Source, Truth
 from bids_app.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -132,15 +132,11 @@ def calibrate_targets(trial: Bundle, source: Source, count: int) -> dict[str, di
     """What `TargetKind.calibrate` fits for every target, on ``count`` scans that calibrate."""
     from bids_app.predict.targets import outputs_of
 
-    recipe, said, rows = trial.recipe, [], []
-    for number in range(count):
-        scan = source(CALIBRATE + number)
-        said.append(outputs_of(trial, scan.stack, scan.present))
-        rows.append(truths(recipe, scan.classes))
+    said, columns = _asked(trial, (source(CALIBRATE + number) for number in range(count)), outputs_of)
     found = {}
-    for column, target in enumerate(recipe.targets):
+    for target, truth in zip(trial.recipe.targets, columns, strict=True):
         outputs = np.array([np.mean([member[target.name] for member in one], 0) for one in said])
-        found[target.name] = target.behaviour.calibrate(outputs, np.array(rows)[:, column], count)
+        found[target.name] = target.behaviour.calibrate(outputs, truth, count)
     return found
 
 
@@ -148,18 +144,25 @@ def judge_targets(trial: Bundle, source: Source, count: int) -> dict[str, dict[s
     """Every measure of every target on ``count`` scans that judge; None where a measure is not defined."""
     from bids_app.predict.targets import predict_targets
 
-    recipe, said, rows = trial.recipe, [], []
-    for number in range(count):
-        scan = source(JUDGE + number)
-        said.append(predict_targets(trial, scan.stack, scan.present))
-        rows.append(truths(recipe, scan.classes))
+    said, columns = _asked(trial, (source(JUDGE + number) for number in range(count)), predict_targets)
     found = {}
-    for column, target in enumerate(recipe.targets):
-        answers, truth = [one[target.name] for one in said], np.array(rows)[:, column]
+    for target, truth in zip(trial.recipe.targets, columns, strict=True):
+        answers = [one[target.name] for one in said]
         scores = target.behaviour.scores(truth, *_answered(target.behaviour, answers), target.levels)
         values = {name: round(float(v), 4) if np.isfinite(v) else None for name, v in scores.values.items()}
         found[target.name] = {"scans": count, **values}
     return found
+
+
+def _asked(
+    trial: Bundle, scans: Iterable[Truth], ask: Callable[[Bundle, np.ndarray, np.ndarray], Any]
+) -> tuple[list[Any], np.ndarray]:
+    """What a bundle says of each scan, and the truths, ``(targets, scans)``."""
+    said, rows = [], []
+    for scan in scans:
+        said.append(ask(trial, scan.stack, scan.present))
+        rows.append(truths(trial.recipe, scan.classes))
+    return said, np.array(rows).T
 
 
 def _answered(behaviour: Any, answers: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray | None]:

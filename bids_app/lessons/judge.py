@@ -17,6 +17,7 @@ from bids_app.lessons.temperature import best_temperature
 from bids_app.measure.calibration import scaled_by_temperature
 from bids_app.measure.lesions import Counts, detect
 from bids_app.measure.overlap import dice
+from bids_app.predict.anatomy import likeliest
 from bids_app.predict.predict import predict
 from bids_app.predict.regions import label_map, weights_of, without_specks
 
@@ -111,10 +112,13 @@ def judge_structures(
     names = [region.name for region in bundle.recipe.regions]
     rows: dict[str, list[float]] = {name: [] for name in names}
     brains = []
-    count, weights = 0, np.array(weights_of(bundle), np.float32).reshape(-1, 1, 1, 1)
+    count, weights = 0, weights_of(bundle)
+    indices = [region.index for region in bundle.recipe.regions]
+    place_of = np.zeros(max(indices) + 1, int)
+    place_of[indices] = np.arange(1, len(indices) + 1)
     for scan in scans:
         answer = predict(bundle, scan.stack, scan.present)
-        every = np.concatenate([1 - answer.sum(0, keepdims=True), weights * answer]).argmax(0)
+        every = place_of[likeliest(bundle.recipe, answer, weights)]
         for place, name in enumerate(names):
             truth = scan.classes == place + 1
             if truth.sum() >= 20:  # fewer voxels are a cut edge of the structure

@@ -41,16 +41,12 @@ class ScarceRegions:
             probability: shape ``(regions, x, y, z)``.
             classes: 0 for none, else a region's place in the recipe, from 1; ``(x, y, z)``.
         """
-        rest = 1 - probability.sum(0)
-        first = np.maximum(rest, probability.max(0))
-        place = probability.argmax(0)
+        every = np.concatenate([1 - probability.sum(0, keepdims=True), probability])
+        place = every.argmax(0)
+        second, first = np.partition(every, -2, axis=0)[-2:]
         self.labelled += int((classes > 0).sum())
         for n, values in enumerate(probability):
-            own = place == n
-            others = np.where(own, rest, first)
-            if own.any():  # where it is the likeliest region, the next one counts
-                rivals = np.delete(probability[:, own], n, 0)
-                others[own] = np.maximum(others[own], rivals.max(0) if len(rivals) else 0)
+            others = np.where(place == n + 1, second, first)
             truth = classes == n + 1
             self.true[n] += truth.sum()
             for k, weight in enumerate(WEIGHTS):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,9 @@ from bids_app.imaging.templates import find_template
 from bids_app.measure.volumes import largest_piece
 from bids_app.predict.predict import predict
 from bids_app.predict.regions import measure_regions, weights_of
-from bids_app.recipes.recipe import Recipe
+from bids_app.recipes.recipe import ANATOMY, Recipe
 from bids_app.scans.lay import lay
 
-#: Name of the bundle and the recipe that find the brain.
-ANATOMY = "anatomy"
 #: Index of the fluid around the brain (FreeSurfer's CSF): inside the skull, not of the brain.
 FLUID = 24
 #: Brighter than this part of the 98th percentile is head and not air.
@@ -207,7 +204,7 @@ def likeliest(recipe: Recipe, probability: np.ndarray, weights: Sequence[float] 
     """
     most = 1 - probability.sum(0)
     labels = np.zeros(most.shape, _kind(recipe))
-    for region, values, weight in zip(recipe.regions, probability, weights or repeat(1.0), strict=False):
+    for region, values, weight in zip(recipe.regions, probability, weights or [1.0] * len(probability), strict=True):
         weighed = values if weight == 1 else weight * values
         np.copyto(labels, region.index, where=weighed > most)
         np.maximum(most, weighed, out=most)
@@ -233,7 +230,7 @@ def labels_on(
         return result
     result = np.zeros(native.shape, labels.dtype)
     most = 1 - to_grid(probability.sum(0), seen, native)
-    for region, values, weight in zip(recipe.regions, probability, weights or repeat(1.0), strict=False):
+    for region, values, weight in zip(recipe.regions, probability, weights or [1.0] * len(probability), strict=True):
         inside = labels == region.index  # it is the likeliest between voxels only near one where it is the likeliest
         if not inside.any():
             continue

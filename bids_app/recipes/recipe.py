@@ -13,13 +13,15 @@ from bids_app.errors import RecipeError
 from bids_app.recipes.grid import GridSpec, Locate, Part
 from bids_app.recipes.learning import Learning, NetworkSpec, Preprocessing
 from bids_app.recipes.lesson import LessonSpec
-from bids_app.recipes.seeds import DualRegression, Seed, connection_trouble, with_files_from
+from bids_app.recipes.seeds import DualRegression, Seed, connection_trouble, with_files
 from bids_app.recipes.series import series_trouble
 from bids_app.targets.kind import TargetKind
 from bids_app.targets.kinds import kind_names, kind_of
 from bids_app.text import TextError, read_toml
 
 HERE = Path(__file__).parent
+#: The recipe that finds the brain of a head and every structure in it.
+ANATOMY = "anatomy"
 BIDS_WORD = r"^[0-9a-zA-Z]+$"
 
 
@@ -335,7 +337,8 @@ def load_recipe(name: str | Path) -> Recipe:
         raise RecipeError(f"the recipe {path} cannot be read: {error.strerror}") from error
     except TextError as error:
         raise RecipeError(str(error)) from error
-    return with_files_from(parse_recipe(content, source=str(path)), path.parent)
+    # images of networks are found wherever the program runs
+    return with_files(parse_recipe(content, source=str(path)), lambda _, file: str((path.parent / file).absolute()))
 
 
 def parse_recipe(content: dict[str, Any], *, source: str) -> Recipe:

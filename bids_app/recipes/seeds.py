@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,14 @@ def made_of(sequence: Any) -> str:
     return part.words() if part else ""
 
 
-def with_files_from(recipe: Any, folder: Path) -> Any:
-    """A recipe whose images of networks are found wherever the program runs: their names made absolute."""
+def with_files(recipe: Any, named: Callable[[str, str], str]) -> Any:
+    """A recipe whose images of networks have other names, asked for by sequence and old name; itself without any."""
     if not any(sequence.dual_regression for sequence in recipe.sequences):
         return recipe
     sequences = []
     for sequence in recipe.sequences:
         if (part := sequence.dual_regression) is not None:
-            found = part.model_copy(update={"file": str((Path(folder) / part.file).absolute())})
+            found = part.model_copy(update={"file": named(sequence.name, part.file)})
             sequence = sequence.model_copy(update={"dual_regression": found})
         sequences.append(sequence)
     return recipe.model_copy(update={"sequences": tuple(sequences)})

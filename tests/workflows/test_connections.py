@@ -11,20 +11,17 @@ import numpy as np
 import pytest
 
 from bids_app.bids.record import Images, RecipePart, empty_record
-from bids_app.bids.record_file import read_session
 from bids_app.bids.selection import Selection
 from bids_app.errors import ImageError, InputMissing, UsageError
 from bids_app.imaging.templates import Template
 from bids_app.recipes.recipe import Recipe, load_recipe, parse_recipe
 from bids_app.settings import Settings
 from tests.bids_app.bids.samples import make_image
-from tests.data import real
+from tests.workflows.real_restingstate import run_real
 from workflows.choosing import Ready, check_fits, choose, put_together, selection_record
 from workflows.connections import FOR_A_SEED
-from workflows.dataset import prepare_dataset
 from workflows.interfaces.connections import NetworkMap, SeedMap
 from workflows.interfaces.outputs import made_how, own_entities
-from workflows.run_session import run_session
 from workflows.seeds import check_connections, digests, seed_recipes
 from workflows.session import init_group_wf
 from workflows.wanted import expected_hash, load_recipes
@@ -253,13 +250,7 @@ def test_a_real_session_has_a_map_for_every_seed_and_network(tmp_path):
         'seed = { recipe = "habenula", regions = ["left habenula", "right habenula"], radius_mm = 6 }\n'
         '[[sequences]]\nname = "visual"\nsuffix = "networkmap"\ndual_regression = { file = "n.nii.gz", volume = 2 }\n'
     )
-    settings = Settings(
-        real("restingstate"), tmp_path / "out", recipe=(str(tmp_path / "mine.toml"),), work_dir=tmp_path / "work",
-        sloppy=True, device="cpu",
-    )  # fmt: skip
-    prepare_dataset(settings)
-    assert run_session(settings, "001", None, threads=1) == 0
-    record = read_session(tmp_path / "out", "sub-001")
+    record = run_real(tmp_path, str(tmp_path / "mine.toml"))
     images = record.images["T1w"]
     files = images.files.sequences["preproc"]
     assert files["cingulate"] == "sub-001/func/sub-001_task-rest_space-T1w_label-cingulate_desc-preproc_seedmap.nii.gz"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from bids_app.bids.fmriprep import MOTION, mask_beside
-from bids_app.bids.record_file import read_session
 from bids_app.bids.selection import Choice, Selection
 from bids_app.bids.tables import read_numbers
 from bids_app.errors import ImageError
@@ -23,11 +22,10 @@ from bids_app.synthesis.datasets.demo_images import EXTENT_MM
 from bids_app.synthesis.fields import stream
 from bids_app.synthesis.heads.brains import draw_brain
 from tests.data import real
+from tests.workflows.real_restingstate import run_real
 from workflows.choosing import preflight
-from workflows.dataset import prepare_dataset
 from workflows.functional import MAPS
 from workflows.interfaces.functional import ComputeFunctional, brain_of, doubts
-from workflows.run_session import run_session
 
 SPACING = 6.0
 
@@ -121,13 +119,8 @@ def write_fmriprep(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path):
     """The derivative is made of the raw series itself."""
-    settings = Settings(
-        real("restingstate"), tmp_path / "out", recipe=("functional",), work_dir=tmp_path / "work",
-        sloppy=True, device="cpu", derivatives={"fmriprep": write_fmriprep(tmp_path)},
-    )  # fmt: skip
-    prepare_dataset(settings)
-    assert run_session(settings, "001", None, threads=1) == 0
-    images = read_session(tmp_path / "out", "sub-001").images["T1w"]
+    record = run_real(tmp_path, "functional", derivatives={"fmriprep": write_fmriprep(tmp_path)})
+    images = record.images["T1w"]
     files = images.files.sequences["preproc"]
     assert files["alff"] == "sub-001/func/sub-001_task-rest_space-T1w_desc-preproc_alff.nii.gz"
     assert images.files.courses == "sub-001/func/sub-001_task-rest_desc-cubes_timeseries.tsv"
@@ -139,13 +132,7 @@ def test_a_session_from_fmriprep_has_the_files_that_a_raw_series_gives(tmp_path)
 
 @pytest.mark.slow
 def test_real_series_from_raw_to_page_and_group(tmp_path):
-    settings = Settings(
-        real("restingstate"), tmp_path / "out", recipe=("functional",), work_dir=tmp_path / "work",
-        sloppy=True, device="cpu",
-    )  # fmt: skip
-    prepare_dataset(settings)
-    assert run_session(settings, "001", None, threads=1) == 0
-    record = read_session(tmp_path / "out", "sub-001")
+    record = run_real(tmp_path, "functional")
     images = record.images["T1w"]
     assert set(images.files.sequences["preproc"]) == set(MAPS)
     assert images.preprocessing.functional["volumes"] == 20
