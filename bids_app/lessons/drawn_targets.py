@@ -148,7 +148,7 @@ def judge_targets(trial: Bundle, source: Source, count: int) -> dict[str, dict[s
     found = {}
     for target, truth in zip(trial.recipe.targets, columns, strict=True):
         answers = [one[target.name] for one in said]
-        scores = target.behaviour.scores(truth, *_answered(target.behaviour, answers), target.levels)
+        scores = target.behaviour.scores(truth, *answered(target.behaviour, answers), target.levels)
         values = {name: round(float(v), 4) if np.isfinite(v) else None for name, v in scores.values.items()}
         found[target.name] = {"scans": count, **values}
     return found
@@ -165,7 +165,7 @@ def _asked(
     return said, np.array(rows).T
 
 
-def _answered(behaviour: Any, answers: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray | None]:
+def answered(behaviour: Any, answers: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, or positions of levels and their probabilities."""
     if not behaviour.has_levels:
         return np.array([answer["value"] for answer in answers]), None

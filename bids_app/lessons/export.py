@@ -52,6 +52,7 @@ def export_drawn(
     calibrate_on: Source | None = None,
     beside: Sequence[MultiTaskNet] = (),
     answers: Mapping[str, Mapping[str, Any]] | None = None,
+    people: int | None = None,
 ) -> Path:
     """Calibrate the averaged weights, measure them, and write the bundle.
 
@@ -71,6 +72,7 @@ def export_drawn(
         calibrate_on: scans that calibrate, where those that judge are of another kind than what will be asked.
         beside: networks of the same shape that vote with the one of this training.
         answers: what a lesson with targets adds to ``plan``, ``calibration`` and ``metrics``.
+        people: how many people's lesions trained it, where masks are theirs and images are not.
     """
     recipe, answers = lesson.recipe, answers or {}
     plan: dict[str, Any] = {"patch": list(patch), **answers.get("plan", {})}
@@ -86,7 +88,7 @@ def export_drawn(
         members,
         seed=seed,
         note=note,
-        trained=_trained(real or {}, held_out),
+        trained=_trained(real or {}, held_out) | ({"people": people} if people else {}),
         plan=plan,
         calibration={**calibration, **answers.get("calibration", {})},
         metrics=metrics,

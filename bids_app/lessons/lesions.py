@@ -85,7 +85,7 @@ class LesionLesson(Lesson):
     painted: Pathology | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        recipe = self.recipe.with_targets(self.recipe.lesson.targets if self.recipe.lesson else ())
+        recipe = self.recipe.with_targets(self.known_targets())
         self.recipe = recipe.model_copy(update={"learning": recipe.learning.model_copy(update={"covariates": ()})})
         self.dropout = self.recipe.learning.sequence_dropout
         grid = self.recipe.needed_grid
@@ -98,6 +98,10 @@ class LesionLesson(Lesson):
         if grid.flat:
             self.patch = slab_sides(self.recipe)
             self.how = replace(self.how, near_brain=1.0, shift_mm=0.0)
+
+    def known_targets(self) -> Sequence[str]:
+        """Names of the targets whose truth is known of a drawn scan."""
+        return tuple(self.recipe.lesson.targets) if self.recipe.lesson else ()
 
     @classmethod
     def load(
@@ -153,9 +157,7 @@ class LesionLesson(Lesson):
         placed = self.placed[int(torch.randint(len(self.placed), (), generator=generator))]
         names = tuple(sequence.name for sequence in self.recipe.sequences)
         grid = self.recipe.needed_grid
-        paint = PathologyPainter(
-            placed, self.spec.pathology, names, grid.spacing_mm, self.shapes, mimics=self.spec.mimics
-        )
+        paint = self.painter(number, placed, names)
         drawn = draw_scans(
             [self._where(placed, generator)],
             [seed],
@@ -169,10 +171,20 @@ class LesionLesson(Lesson):
         assert paint.drawn is not None  # it was asked to paint
         self.painted = paint.drawn
         there = left_out(len(names), [s.required for s in self.recipe.sequences], generator, self.dropout)
-        images, classes = drawn.images[0], region_classes(paint.drawn, len(self.recipe.regions))
+        images, classes = drawn.images[0], self.classes_of(paint, drawn.at[0])
         if self.recipe.flat:
             images, classes = seen_slices(images, self.recipe.network.slices), seen_slices(classes, 1)
         return images, there, classes
+
+    def painter(self, number: int, placed: PlacedMap, names: tuple[str, ...]) -> PathologyPainter:
+        """What paints the ``number``-th scan."""
+        spacing = self.recipe.needed_grid.spacing_mm
+        return PathologyPainter(placed, self.spec.pathology, names, spacing, self.shapes, mimics=self.spec.mimics)
+
+    def classes_of(self, paint: PathologyPainter, at: torch.Tensor) -> torch.Tensor:
+        """Class of every voxel of a scan that was painted, ``(x, y, z)``; ``at``: its places in the map, voxels."""
+        assert paint.drawn is not None  # it was asked to paint
+        return region_classes(paint.drawn, len(self.recipe.regions))
 
     def _where(self, placed: PlacedMap, generator: torch.Generator) -> LabelMap:
         """The map, with the place where patches are drawn."""

@@ -141,8 +141,14 @@ def _people(recipe: Recipe, data_root: Path, seed: int, _: Path, leave_out: Sequ
     return PeopleLesson.load(recipe, data_root, seed, leave_out=leave_out)
 
 
+def _outcomes(recipe: Recipe, data_root: Path, seed: int, _: Path, leave_out: Sequence[str]) -> Lesson:
+    from bids_app.lessons.outcomes import OutcomeLesson
+
+    return OutcomeLesson.load(recipe, data_root, seed, leave_out=leave_out)
+
+
 #: By the ``kind`` of a recipe's table ``[lesson]``.
-LESSONS = {"habenula": _habenula, "structures": _anatomy, "people": _people, "lesions": _lesions}
+LESSONS = {"habenula": _habenula, "structures": _anatomy, "people": _people, "lesions": _lesions, "outcomes": _outcomes}
 
 
 def train_bundle(

@@ -49,19 +49,20 @@ class LessonSpec(Part):
 
     ``kind``: ``lesions``, a pathology drawn into label maps of whole heads, every sequence by its signal equation;
     ``structures``, one image of any contrast drawn from label maps, and real heads with maps of their regions;
-    ``people``, the same with targets of those real people; ``habenula``, drawn and real brains with the habenulae of an
-    atlas. ``label_maps``: their folder below the data folder. ``held_out``: names of label maps that calibrate and
-    judge; where there are none, those that judge the bundles that ship, or else every fifth. ``pathology``: of lesions,
-    what is drawn; its labels are the recipe's regions in their order. ``mimics``: how much is drawn of what is mistaken
-    for lesions (bright rims of ventricles, wide perivascular spaces, flow), 1 being as much as is usual.
-    ``real_share``: of the training scans, how many show real participants; ``painted_share``: of structures, how many
-    are real heads painted in another contrast. ``real``: datasets of those participants. ``targets``: of lesions, the
-    recipe's targets whose truth follows from what was drawn, by name: the ``volume`` of all regions together in what is
-    looked at, ml, or their ``presence``. Of the other targets nobody knows the truth of a drawn scan: they are not
-    learned.
+    ``people``, the same with targets of those real people; ``outcomes``, lesions as above, those of real people whose
+    masks in the template's space and whose targets are known, in heads of others; ``habenula``, drawn and real brains
+    with the habenulae of an atlas. ``label_maps``: their folder below the data folder. ``held_out``: names of label
+    maps that calibrate and judge; where there are none, those that judge the bundles that ship, or else every fifth.
+    ``pathology``: of lesions, what is drawn; its labels are the recipe's regions in their order. ``mimics``: how much
+    is drawn of what is mistaken for lesions (bright rims of ventricles, wide perivascular spaces, flow), 1 being as
+    much as is usual. ``real_share``: of the training scans, how many show real participants; ``painted_share``: of
+    structures, how many are real heads painted in another contrast. ``real``: datasets of those participants.
+    ``targets``: of lesions, the recipe's targets whose truth follows from what was drawn, by name: the ``volume`` of
+    all regions together in what is looked at, ml, or their ``presence``. Of the other targets nobody knows the truth of
+    a drawn scan: they are not learned.
     """
 
-    kind: Literal["lesions", "structures", "people", "habenula"]
+    kind: Literal["lesions", "structures", "people", "outcomes", "habenula"]
     label_maps: str = Field(default="labelmaps", pattern=FOLDER)
     held_out: tuple[str, ...] = ()
     pathology: str = ""
@@ -73,10 +74,12 @@ class LessonSpec(Part):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> LessonSpec:
-        lesions = self.kind == "lesions"
-        if lesions != bool(self.pathology):
-            raise ValueError("lesson: a lesson of lesions names its pathology, and no other does")
-        if not lesions and self.mimics != 1.0:
+        lesions, outcomes = self.kind == "lesions", self.kind == "outcomes"
+        if (lesions or outcomes) != bool(self.pathology):
+            raise ValueError("lesson: a lesson of lesions or outcomes names its pathology, and no other does")
+        if outcomes and (len(self.real) != 1 or self.real_share):
+            raise ValueError("lesson: outcomes come from one dataset in real, and real_share is not set")
+        if not (lesions or outcomes) and self.mimics != 1.0:
             raise ValueError("lesson: mimics are drawn in a lesson of lesions only")
         if not lesions and self.targets:
             raise ValueError("lesson: only a lesson of lesions knows targets from what was drawn")
@@ -88,7 +91,7 @@ class LessonSpec(Part):
             raise ValueError(
                 "lesson: the kind 'habenula' has sources of its own: held_out, label_maps, real are not set"
             )
-        if self.real and not self.real_share + self.painted_share:
+        if self.real and not (outcomes or self.real_share + self.painted_share):
             raise ValueError("lesson: real participants are named, but real_share is 0")
         if self.kind in ("structures", "people") and len(self.real) > 1:
             raise ValueError("lesson: real heads come from one dataset")
@@ -99,7 +102,7 @@ class LessonSpec(Part):
     @property
     def can_leave_out(self) -> bool:
         """Whether real participants can be left out of the training by name."""
-        return self.kind in ("lesions", "people")
+        return self.kind in ("lesions", "people", "outcomes")
 
     def trouble(self, grid: GridSpec | None, sequences: int, regions: Sequence[Found], targets: Sequence[Asked]) -> str:
         """Why a recipe of these parts cannot be taught so; empty where it can.
@@ -111,6 +114,9 @@ class LessonSpec(Part):
         if self.kind == "lesions":
             wanted = "regions that are all lesions, and a grid of kind 'whole' or 'region'"
             fits = bool(regions) and all(region.kind == "lesion" for region in regions) and kind in ("whole", "region")
+        elif self.kind == "outcomes":
+            wanted = "one region, a lesion, a grid of kind 'whole' that is not flat, and targets"
+            fits = [region.kind for region in regions] == ["lesion"] and kind == "whole" and not flat and bool(targets)
         elif self.kind == "habenula":
             wanted = "one sequence, a grid of kind 'region' that is not flat, and two regions, left and right"
             fits = sequences == 1 and kind == "region" and not flat

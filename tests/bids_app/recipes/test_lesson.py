@@ -8,7 +8,7 @@ from bids_app.recipes.lesson import LessonSpec
 from bids_app.recipes.recipe import list_recipes, load_recipe, parse_recipe
 from bids_app.recipes.write import recipe_to_toml
 
-TAUGHT = ("anatomy", "habenula", "healthy", "ms", "schwannoma", "stroke", "tbi", "tumour")
+TAUGHT = ("anatomy", "habenula", "healthy", "ms", "schwannoma", "stroke", "strokeseverity", "tbi", "tumour")
 
 
 def test_recipes_whose_bundles_learned_from_drawn_scans_have_one():

@@ -34,6 +34,7 @@ WITH_TARGETS = {
     "restingstate4d": ({"diagnosis": "binary"}, ("altered activity",), ("age", "sex")),
     "schizophrenia": ({"diagnosis": "binary"}, ("hippocampus", "insula", "ventricle"), ("age", "sex")),
     "stroke": ({"outcome": "binary", "nihss": "continuous"}, ("infarct core",), ("age", "nihss")),
+    "strokeseverity": ({"nihss": "continuous"}, ("infarct core",), ()),
     "tbi": ({"injured": "binary"}, ("lesion",), ()),
 }
 
