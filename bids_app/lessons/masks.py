@@ -125,7 +125,8 @@ def on_grid(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path} has {mask.ndim} axes; a mask has 3")
     affine = np.asarray(image.affine, float)
     eighths = np.stack(np.meshgrid(*[[-0.25, 0.25]] * 3, indexing="ij"), -1).reshape(-1, 1, 3)
-    at = (np.argwhere(mask) + eighths).reshape(-1, 3) @ affine[:3, :3].T + affine[:3, 3]
+    marked = np.unravel_index(np.flatnonzero(mask.ravel(order="F")), mask.shape, order="F")
+    at = (np.stack(marked, -1) + eighths).reshape(-1, 3) @ affine[:3, :3].T + affine[:3, 3]
     corner = np.array(MIDDLE) - SPACING_MM * np.array(SHAPE) / 2
     voxel = np.floor((at - corner) / SPACING_MM).astype(int)
     inside = ((voxel >= 0) & (voxel < SHAPE)).all(1)
