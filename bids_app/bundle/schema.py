@@ -115,6 +115,7 @@ class Network(_Strict):
     slices: Annotated[int, Field(ge=1, le=9)] = 1
     cells: Annotated[int, Field(ge=0, le=16)] = 0
     frames: Annotated[int, Field(ge=1, le=200)] = 1
+    finest: Annotated[int, Field(ge=1, le=8)] = 1
     members: Annotated[int, Field(ge=1, le=100)] = 1
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from bids_app.bundle.bundle import Bundle
+    from bids_app.networks.multitask import MultiTaskNet
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def new_state(recipe: Recipe, plan: DrawPlan, seed: int) -> State:
             gradient=recipe.learning.target_gradient if heads else NetworkShape.gradient,
             slices=spec.slices,
             cells=CELLS_PER_AXIS if heads and recipe.lesions_only else 0,
+            finest=spec.finest,
         )
     )
     if spec.dimensions == 3:
@@ -210,6 +212,17 @@ def train_bundle(
     return lesson.export(state, out_dir / "bundle", seed=seed, note=" ".join(told), beside=others)
 
 
+def _as_wide(state: State, other: MultiTaskNet) -> dict[str, torch.Tensor]:
+    """Weights of another network, its finest level as wide as that of this one where they differ in nothing else."""
+    from bids_app.networks.finest import widened
+
+    own, its = state.network.shape, other.shape
+    times, rest = divmod(own.finest, its.finest)
+    if rest or times == 1 or (own.filters, own.blocks) != (its.filters, its.blocks):
+        return other.state_dict()
+    return widened(other.state_dict(), len(own.blocks), times, own.groups)
+
+
 def _check_length(minutes: float | None, steps: int | None) -> None:
     given = [n for n in (minutes, steps) if n is not None]
     if not given:
@@ -226,7 +239,7 @@ def _begin(lesson: Lesson, seed: int, checkpoint: Path | None, given: Bundle | N
         log.info("going on from step %d", state.step)
     elif given is not None:
         names = [[region.name for region in recipe.regions] for recipe in (lesson.recipe, given.recipe)]
-        log.info("took over %d tensors of %s", start_from(state, given.network.state_dict(), names), given.path)
+        log.info("took over %d tensors of %s", start_from(state, _as_wide(state, given.network), names), given.path)
     return state
 
 

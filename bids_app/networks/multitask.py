@@ -13,6 +13,7 @@ from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
+from bids_app.networks.finest import widen
 from bids_app.networks.folding import fold, unfold
 from bids_app.networks.heads import Head, LinearHead
 from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
@@ -66,6 +67,7 @@ class NetworkShape:
             is for the middle one.
         frames: of a window of a series, which is the last sequence and has a channel per frame; 1 where there is none.
             See `bids_app.networks.temporal`.
+        finest: channels of the finest level, in times of ``filters``; the other levels stay as they are.
     """
 
     sequences: int
@@ -86,11 +88,23 @@ class NetworkShape:
     slices: int = 1
     cells: int = 0
     frames: int = 1
+    finest: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("blocks", "partners")}
         heads = [{**asdict(head), "hidden": list(head.hidden)} for head in self.heads]
         return {**asdict(self), **lists, "heads": heads}
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of every level, finest first."""
+        first, *deeper = (self.filters * 2**level for level in range(len(self.blocks)))
+        return [first * self.finest, *deeper]
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels that are normalised together."""
+        return math.gcd(8, self.filters)
 
     @property
     def still(self) -> int:
@@ -118,7 +132,7 @@ class NetworkShape:
         """With ``reads_features``: which columns of what a head reads of the image are of which kind."""
         columns = measured_columns(self.classes - 1, self.dimensions, self.sequences, self.cells)
         measured = max(block.stop for block in columns.values())
-        widths = [self.filters * 2**level for level in range(min(LEVELS, len(self.blocks) - 1))]
+        widths = self.widths[: min(LEVELS, len(self.blocks) - 1)]
         return {**columns, "features": slice(measured, measured + (self.classes - 1) * sum(widths))}
 
     @property
@@ -157,19 +171,22 @@ class MultiTaskNet(nn.Module):
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
+        norm = ("group", {"num_groups": shape.groups, "affine": True})
         self.unet = SegResNetDS(
             spatial_dims=shape.dimensions,
             init_filters=shape.filters,
             in_channels=shape.sequences * shape.slices * shape.fold**shape.dimensions + shape.sided,
             out_channels=shape.outputs * shape.fold**shape.dimensions,
-            norm=("GROUP", {"num_groups": math.gcd(8, shape.filters)}),
+            norm=norm,
             blocks_down=tuple(shape.blocks),
             dsdepth=shape.deep_supervision,
         )
         if not shape.classes:
             self.unet.up_layers = nn.ModuleList()
+        if shape.finest > 1:
+            widen(self.unet, shape.dimensions, shape.finest, norm)
         if shape.frames > 1:
-            self.temporal = nn.ModuleList(TemporalUnit(shape.filters * 2**k) for k in range(len(shape.blocks)))
+            self.temporal = nn.ModuleList(TemporalUnit(width) for width in shape.widths)
         late = shape.late + (shape.classes - 1 if shape.reads_regions else 0)
         self.heads = nn.ModuleDict({head.name: self._head(head, late) for head in shape.heads})
 
@@ -185,7 +202,7 @@ class MultiTaskNet(nn.Module):
 
     @property
     def bottleneck_channels(self) -> int:
-        return self.shape.filters * 2 ** (len(self.shape.blocks) - 1)
+        return self.shape.widths[-1]
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Features per level, finest first; the last is the bottleneck, ``(n, bottleneck_channels, ...)``.

@@ -43,7 +43,8 @@ class NetworkSpec(Part):
     network is told where left and right are, and learns both sides of a structure as one; for a grid that shows a
     whole head at once. ``slices``: how many slices of every sequence a network of two dimensions sees; it answers for
     the middle one, and the others lie above and below it at the grid's spacing. ``frames``: of the windows in which the
-    last sequence, a series, is seen; 1 where there is none.
+    last sequence, a series, is seen; 1 where there is none. ``finest``: channels of the finest level in times of
+    ``filters``, for many classes on a folded grid.
     """
 
     dimensions: Literal[2, 3] = 3
@@ -57,6 +58,7 @@ class NetworkSpec(Part):
     deep_supervision: int = Field(default=2, ge=1, le=4)
     fold: int = Field(default=1, ge=1, le=4)
     sided: bool = False
+    finest: int = Field(default=1, ge=1, le=4)
 
 
 class Preprocessing(Part):

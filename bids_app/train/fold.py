@@ -86,6 +86,7 @@ class Trial:
             channels=self.channels,
             flat=self.plan.dimensions == 2,
             frames=self.frames,
+            finest=self.recipe.network.finest,
             strata=classes,
             targets=targets,
             covariates=self.covariates(scans),

@@ -39,6 +39,7 @@ def step_gb(
     fold: int = 1,
     dimensions: int = 3,
     frames: int = 1,
+    finest: int = 1,
 ) -> float:
     """Memory of one forward and backward step, GiB, without what Python and torch take for themselves.
 
@@ -49,10 +50,10 @@ def step_gb(
     full = batch * prod(patch)
     first = full / fold**dimensions
     channels = sequences if frames == 1 else sequences * frames  # the still pictures stand beside every frame
-    numbers = PER_INPUT * (channels + max(classes, 1)) * full + ALIVE * filters * first * frames
+    numbers = PER_INPUT * (channels + max(classes, 1)) * full + ALIVE * finest * filters * first * frames
     weights = 0.0
     for level, count in enumerate(blocks):
-        width, voxels = filters * 2**level, first / 2 ** (dimensions * level)
+        width, voxels = filters * (2**level if level else finest), first / 2 ** (dimensions * level)
         numbers += width * voxels * frames * (1 + PER_BLOCK * count)
         if frames > 1:
             numbers += width * voxels * frames * PER_COURSE

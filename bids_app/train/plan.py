@@ -236,6 +236,7 @@ def _gb(plan: Plan, recipe: Recipe) -> float:
         deep_supervision=plan.deep_supervision,
         fold=plan.fold,
         dimensions=plan.dimensions,
+        finest=recipe.network.finest,
     )
 
 
