@@ -61,9 +61,10 @@ def _again(layer: Any, *, inputs: int | None = None, outputs: int | None = None)
 def widened(weights: Mapping[str, torch.Tensor], levels: int, times: int, groups: int) -> dict[str, torch.Tensor]:
     """Weights of a network as one with a wider finest level has them: it answers nearly as before.
 
-    Every channel of the finest level gets copies, which stand beside it in its group of the normalisation, so that means
-    and spreads of groups stay; what reads them reads each copy by its part. A little noise, opposite in the copies of a
-    channel, lets them learn apart. The method is Net2WiderNet (Chen, Goodfellow and Shlens, 2016), for normalised groups.
+    Every channel of the finest level gets copies, which stand beside it in its group of the normalisation, so that
+    the means and spreads of groups stay; what reads them reads each copy by its part. A little noise, opposite in the
+    copies of a channel, lets them learn apart. The method is Net2WiderNet (Chen, Goodfellow and Shlens, 2016), here
+    for groups that are normalised.
 
     Args:
         weights: of the narrow network.

@@ -86,7 +86,6 @@ class Trial:
             channels=self.channels,
             flat=self.plan.dimensions == 2,
             frames=self.frames,
-            finest=self.recipe.network.finest,
             strata=classes,
             targets=targets,
             covariates=self.covariates(scans),
@@ -144,6 +143,7 @@ class Trial:
             slices=self.recipe.network.slices,
             cells=CELLS_PER_AXIS if by_region and self.recipe.lesions_only else 0,
             frames=self.frames,
+            finest=self.recipe.network.finest,
         )
         torch.manual_seed(mixed_seed(self.task.seed, 7))
         network = MultiTaskNet(shape)
