@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,39 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+
+#: Files that take longest, longest first; one that began last would run alone while the other workers wait.
+LONGEST = (
+    "test_docs.py",
+    "workflows/test_training.py",
+    "workflows/test_end_to_end.py",
+    "workflows/test_several_recipes.py",
+    "bids_app/lessons/test_people.py",
+    "workflows/test_slices_whole.py",
+    "workflows/test_slices.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep xdist from starting the files of most tests first: those that run whole sessions have few."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then those that run whole sessions or lessons, then those of most tests."""
+    here = Path(__file__).parent
+    counts = Counter(item.path for item in items)
+    rank = {here / name: place for place, name in enumerate(LONGEST)}
+    whole = {here / "workflows", here / "bids_app/lessons"}
+    items.sort(
+        key=lambda item: (
+            rank.get(item.path, len(rank)),
+            item.path.parent not in whole,
+            -counts[item.path],
+            str(item.path),
+        )
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "cli": 7,
@@ -142,3 +144,7 @@ def test_the_style_check_is_clean():
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, str(ROOT)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+def test_the_longest_test_files_are_there():
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []

@@ -110,11 +110,12 @@ def portable(bundle: Bundle) -> Members:
 def network_source(bundle: Bundle) -> str:
     """One file with everything `Members` is made of, out of the modules that Tandem itself runs."""
     from bids_app.bundle import portable
-    from bids_app.networks import folding, heads, multitask, reading, standardise, temporal
+    from bids_app.networks import finest, folding, heads, multitask, reading, standardise, temporal
+    from bids_app.networks.monai_parts import plain_imports
 
     lines = [HEAD.format(name=bundle.name, version=__version__), *links_source(bundle.recipe)]
-    for module in (folding, reading, heads, temporal, multitask, standardise, portable):
-        source = inspect.getsource(module).splitlines()
+    for module in (folding, reading, heads, temporal, finest, multitask, standardise, portable):
+        source = plain_imports(inspect.getsource(module)).splitlines()
         lines += [line for line in source if not line.startswith(("from __future__", "from bids_app"))]
     return "\n".join(lines) + "\n"
 

@@ -325,7 +325,8 @@ def command_line() -> str:
 
 
 def versions() -> dict[str, str]:
-    import monai
+    from importlib.metadata import version
+
     import torch
 
-    return {"tandem": __version__, "torch": torch.__version__.split("+")[0], "monai": monai.__version__}
+    return {"tandem": __version__, "torch": torch.__version__.split("+")[0], "monai": version("monai")}

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from monai.networks.nets.segresnet_ds import SegResBlock
 from torch import nn
+
+from bids_app.networks.monai_parts import SegResBlock
 
 #: Spread of the noise that tells a copied channel from its model, in spreads of the weights that lead to it.
 APART = 0.1

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss
 from torch import nn
 
+from bids_app.networks.monai_parts import DiceCELoss
 from bids_app.networks.multitask import Answer
 from bids_app.targets.kind import TargetKind
 

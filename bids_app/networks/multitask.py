@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import SegResNetDS
 from torch import nn
 
 from bids_app.errors import BundleError
 from bids_app.networks.finest import widen
 from bids_app.networks.folding import fold, unfold
 from bids_app.networks.heads import Head, LinearHead
+from bids_app.networks.monai_parts import SegResNetDS
 from bids_app.networks.reading import LEVELS, amounts, measured_columns, read
 from bids_app.networks.temporal import TemporalUnit, as_frames, in_windows, picture, vote
 

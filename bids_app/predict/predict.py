@@ -19,7 +19,7 @@ from bids_app.predict.vote import Vote, check_finite, combine
 from bids_app.scans.frames import check_length, voting
 from bids_app.scans.lay import lay, place_grid
 from bids_app.scans.slices import as_channels
-from bids_app.scans.tiles import fitted_sides, pad_behind, tile_sides, tiled
+from bids_app.scans.tiles import pad_around, sides_for, tiled
 
 if TYPE_CHECKING:
     import torch
@@ -149,11 +149,8 @@ def _answers(
 
     def answer(network: Any, plan: Mapping[str, Any]) -> np.ndarray:
         image = normalised(bundle, plan, stacked).to(device)
-        padded, box = _padded(image, network.factor, plan.get("patch"), flat=bundle.recipe.needed_grid.flat)
-        sides = tile_sides(bundle.recipe, plan, network.factor, padded.shape[1:])
-        whole = bundle.recipe.needed_grid.kind == "region" or bundle.recipe.network.sided
-        if not (low_mem or bundle.recipe.needed_grid.flat or whole):
-            sides = fitted_sides(padded.shape[1:], sides, network.factor)
+        padded, box = pad_around(image, network.factor, plan.get("patch"), flat=bundle.recipe.needed_grid.flat)
+        sides = sides_for(bundle.recipe, plan, network.factor, padded.shape[1:], low_mem=low_mem)
         with torch.inference_mode():
             probability = _tiled(bundle, as_quick(network.to(device)), padded, sides, tta=tta, low_mem=low_mem)
         return probability[(slice(None), *box)].cpu().numpy()
@@ -256,24 +253,6 @@ def _check_stack(bundle: Bundle, stacked: np.ndarray, present: np.ndarray | None
         lacking = [s.name for s, there in zip(sequences, present, strict=True) if s.required and not there]
         if lacking:
             raise ImageError(f"the recipe {bundle.recipe.name} cannot be used without {', '.join(lacking)}")
-
-
-def _padded(
-    image: torch.Tensor, factor: int, patch: Sequence[int] | None, *, flat: bool
-) -> tuple[torch.Tensor, tuple[slice, ...]]:
-    """Zeros around an image up to the training's patch, as in training, and behind it up to what the network halves.
-
-    Returns:
-        The padded image, and where the image lies in it.
-    """
-    import torch.nn.functional as F
-
-    shape = image.shape[1:]
-    lacking = [max(side - n, 0) for side, n in zip(patch or shape, shape, strict=True)]
-    image = F.pad(image, [part for n in reversed(lacking) for part in (n // 2, n - n // 2)])
-    image = pad_behind(image, factor)
-    box = tuple(slice(extra // 2, extra // 2 + n) for extra, n in zip(lacking, shape, strict=True))
-    return image[..., :1] if flat else image, box
 
 
 def _tiled(

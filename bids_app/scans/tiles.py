@@ -114,6 +114,24 @@ def pad_behind(image: torch.Tensor, multiple: int, least: Sequence[int] = (0, 0,
     return F.pad(image, [side for n in reversed(lacking) for side in (0, n)])
 
 
+def pad_around(
+    image: torch.Tensor, factor: int, patch: Sequence[int] | None, *, flat: bool
+) -> tuple[torch.Tensor, tuple[slice, ...]]:
+    """Zeros around an image up to the training's patch, as in training, and behind it up to what the network halves.
+
+    Returns:
+        The padded image, and where the image lies in it.
+    """
+    import torch.nn.functional as F
+
+    shape = image.shape[1:]
+    lacking = [max(side - n, 0) for side, n in zip(patch or shape, shape, strict=True)]
+    image = F.pad(image, [part for n in reversed(lacking) for part in (n // 2, n - n // 2)])
+    image = pad_behind(image, factor)
+    box = tuple(slice(extra // 2, extra // 2 + n) for extra, n in zip(lacking, shape, strict=True))
+    return image[..., :1] if flat else image, box
+
+
 #: Side of a tile of a recipe for the whole brain, voxels.
 WHOLE_TILE = 96
 
@@ -129,3 +147,17 @@ def tile_sides(recipe: Recipe, plan: Mapping[str, Any], factor: int, shape: Sequ
     side = round(grid.region_size_mm / grid.spacing_mm) if grid.kind == "region" else WHOLE_TILE
     wanted = plan.get("patch") or [-(-side // factor) * factor] * 3
     return [min(side, n) for side, n in zip(wanted, shape, strict=True)]
+
+
+def sides_for(
+    recipe: Recipe, plan: Mapping[str, Any], factor: int, shape: Sequence[int], *, low_mem: bool = False
+) -> list[int]:
+    """Sides of the tiles that cover a scan: `tile_sides`, or near them `fitted_sides` where a tile may be another size.
+
+    It may not in a region that was learned as a whole, in a slice, and where the network was told left and right.
+    """
+    sides = tile_sides(recipe, plan, factor, shape)
+    grid = recipe.needed_grid
+    if low_mem or grid.flat or grid.kind == "region" or recipe.network.sided:
+        return sides
+    return fitted_sides(shape, sides, factor)

@@ -357,24 +357,23 @@ def whole_probability(
     """Probability of every region on the scan's own grid, ``(regions, x, y, z)``, by tiles where a patch is smaller."""
     import torch
 
-    from bids_app.scans.tiles import fitted_sides, pad_behind, tiled
+    from bids_app.scans.tiles import pad_around, sides_for, tiled
 
-    shape = patches.stacks[index].shape[1:]
+    shape, recipe, flat = patches.stacks[index].shape[1:], trial.recipe, patches.flat
     if all(n <= side for n, side in zip(shape, patches.patch, strict=True)):
         probability = answer.logits[0].softmax(1)[0, 1:].float().cpu().numpy()
-        probability = probability[..., None] if patches.flat else probability
+        probability = probability[..., None] if flat else probability
         start = [(side - n) // 2 for n, side in zip(shape, patches.patch, strict=True)]
         return probability[(slice(None), *(slice(a, a + n) for a, n in zip(start, shape, strict=True)))]
     stack = patches.seen(index).clone()
     stack[gone] = 0
-    image = pad_behind(stack.to(trial.task.device), network.factor, patches.patch)
-    sides = fitted_sides(image.shape[1:], patches.patch, network.factor)
+    image, box = pad_around(stack.to(trial.task.device), network.factor, patches.patch, flat=flat)
+    sides = sides_for(recipe, {"patch": patches.patch}, network.factor, image.shape[1:])
+
+    def look(tiles: torch.Tensor) -> torch.Tensor:
+        probability = network(tiles[..., 0] if flat else tiles).logits[0].softmax(1)[:, 1:]
+        return probability[..., None] if flat else probability
+
     with torch.inference_mode():
-        return (
-            tiled(lambda tiles: network(tiles).logits[0].softmax(1)[:, 1:], image, sides, len(trial.recipe.regions))[
-                (slice(None), *(slice(0, n) for n in shape))
-            ]
-            .float()
-            .cpu()
-            .numpy()
-        )
+        whole = tiled(look, image, sides, len(recipe.regions))
+    return whole[(slice(None), *box)].float().cpu().numpy()

@@ -96,8 +96,9 @@ def make_plan(
 ) -> Plan:
     """Decide how a recipe is trained.
 
-    Where the recipe has targets, a patch is the whole field of view: memory is met by a coarser grid, then a narrower
-    network, then a smaller batch. Otherwise by a smaller patch, then a narrower network, then a smaller batch.
+    Where the recipe has targets or its network is sided, a patch is the whole field of view: memory is met by a coarser
+    grid, then a narrower network, then a smaller batch. Otherwise by a smaller patch, then a narrower network, then a
+    smaller batch.
 
     Args:
         scans: of the training side of one fold, and of nobody else.
@@ -176,7 +177,7 @@ def _fit_memory(
 
 def _ways(plan: Plan, recipe: Recipe, shape: np.ndarray, wanted: int | None, count: int) -> list[Plan]:
     """Plans from the one that is wished for to the smallest, in the order in which things are given up."""
-    if recipe.targets:
+    if recipe.targets or recipe.network.sided:
         ways = []
         for ratio in COARSER:
             view = _rounded(np.ceil(shape / ratio), plan)
@@ -211,8 +212,9 @@ def _reasons(plan: Plan, wished: Plan, recipe: Recipe, wanted: int | None) -> li
     """Why the grid, the patch, the width and the batch are what they are."""
     view, patch = (" x ".join(str(n) for n in sides) for sides in (plan.field_of_view, plan.patch))
     why = [f"the field of view, {view} voxels, holds the largest of the training scans"]
-    if recipe.targets:
-        why.append("a patch is the whole field of view, because a target may depend on any part of it")
+    if recipe.targets or recipe.network.sided:
+        needs = "a target may depend on any part of it" if recipe.targets else "the network is told its left and right"
+        why.append(f"a patch is the whole field of view, because {needs}")
         if plan.spacing_mm != wished.spacing_mm:
             why.append(f"voxels of {plan.spacing_mm:g} mm in place of {wished.spacing_mm:g} mm, so that it fits")
     elif plan.patch != plan.field_of_view:

@@ -15,6 +15,7 @@ from bids_app.bids.files import (
     check_private,
     full_disk,
     remove_abandoned,
+    remove_own_unfinished,
     remove_unfinished,
     system_error,
     unfinished_name,
@@ -106,6 +107,16 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / "anat" / "whole.nii").write_text("")
     assert [p.name for p in remove_unfinished(tmp_path)] == [".tandem-12-ab"]
     assert [p.name for p in (tmp_path / "anat").iterdir()] == ["whole.nii"]
+
+
+def test_a_process_that_ends_removes_what_it_was_writing_itself(tmp_path):
+    (tmp_path / "anat").mkdir()
+    other = tmp_path / "anat" / ".tandem-12-ab"
+    other.write_text("somebody else's")
+    mine = tmp_path / "anat" / unfinished_name()
+    mine.write_text("half")
+    assert remove_own_unfinished(tmp_path) == [mine]
+    assert list((tmp_path / "anat").iterdir()) == [other]
 
 
 def test_a_folder_is_replaced_as_a_whole_or_kept(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from bids_app.errors import ImageError
 from bids_app.imaging.stacking import (
+    SIGMA_PER_FWHM,
     Grid,
     box_of,
     part_of,
@@ -70,6 +71,16 @@ def test_whole_grid_covers_the_image():
     index = transform_points(np.linalg.inv(grid.affine), native.corners())
     assert (index > -0.51).all()
     assert (index < np.array(grid.shape) - 0.49).all()
+
+
+def test_whole_grid_adds_nothing_around_an_image():
+    grid = whole_grid(np.eye(4), Grid((40, 50, 60), np.eye(4)), 1.0, margin_mm=9)
+    assert grid.shape == (40, 50, 60)
+    np.testing.assert_allclose(grid.affine, np.eye(4), atol=1e-12)
+
+
+def test_a_gaussian_is_half_as_high_half_its_full_width_away():
+    assert np.exp(-0.5 * (0.5 / SIGMA_PER_FWHM) ** 2) == pytest.approx(0.5)
 
 
 def test_whole_grid_covers_the_mask_only():

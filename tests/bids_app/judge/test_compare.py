@@ -104,6 +104,30 @@ def test_no_difference_in_dice_is_shown_where_there_is_none(compared):
     assert not row(compared, "segmentation-only", "front", "dice").shown
 
 
+def test_a_session_whose_dice_one_arm_does_not_define_does_not_count():
+    one, other = arm(1, targets=False), arm(2, targets=False)
+    one.regions[0]["dice"] = float("nan")
+    found = row(compare_arms({"one": one, "two": other}, "two", recipe(), **QUICK), "one", "front", "dice")
+    assert (found.participants, found.sessions) == (COUNT - 1, COUNT - 1)
+    both = [[r["dice"] for r in e.regions if r["region"] == "front"][1:] for e in (one, other)]
+    assert (found.value, found.reference_value) == pytest.approx(tuple(np.mean(both, 1)))
+    assert np.isfinite(found.p)
+
+
+def test_one_region_has_no_mean_over_regions():
+    single = recipe().model_copy(update={"regions": recipe().regions[:1]})
+    arms = {"one": arm(1, targets=False), "two": arm(2, targets=False)}
+    assert [r.what for r in compare_arms(arms, "two", single, **QUICK).rows] == [single.regions[0].name]
+
+
+def test_an_auc_of_one_against_one_of_zero_has_no_standard_error_and_so_no_p():
+    sure = {"one": 9.0 * (2 * TRUTH - 1), "two": -9.0 * (2 * TRUTH - 1)}
+    arms = {name: Evaluation([], outcome_rows(logit)) for name, logit in sure.items()}
+    found = row(compare_arms(arms, "two", recipe(), **QUICK), "one", "outcome", "auc")
+    assert found.difference == 1
+    assert np.isnan(found.p)
+
+
 def test_p_is_corrected_over_every_test_of_the_table(compared):
     smallest = min(compared.rows, key=lambda r: r.p)
     assert smallest.p_holm == pytest.approx(min(1, len(compared.rows) * smallest.p))

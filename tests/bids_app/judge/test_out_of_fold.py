@@ -9,7 +9,7 @@ import pytest
 
 from bids_app.bundle.schema import Calibration, check_part
 from bids_app.errors import TrainingError
-from bids_app.judge.out_of_fold import calibrate_out_of_fold
+from bids_app.judge.out_of_fold import ELSEWHERE, NEAR, THRESHOLDS, _logs, _Overlaps, _sample, calibrate_out_of_fold
 from bids_app.measure.calibration import fit_ordinal_temperature, fit_temperature
 from bids_app.scans.scan import Scan
 from tests.learned.small_bundle import small_recipe
@@ -125,6 +125,52 @@ def test_the_same_seed_gives_the_same_calibration(tmp_path):
 def test_folders_of_answers_do_as_well_as_a_list(tmp_path):
     recipe, paths, scans = cohort(tmp_path, people=6)
     assert calibrate_out_of_fold(recipe, [tmp_path], scans) == calibrate_out_of_fold(recipe, paths, scans)
+
+
+def test_who_nobody_labelled_counts_for_targets_alone(tmp_path):
+    recipe, paths, scans = cohort(tmp_path, people=6)
+    labelled = calibrate_out_of_fold(recipe, {key: paths[key] for key in list(paths)[:5]}, scans)
+    found = calibrate_out_of_fold(recipe, paths, [*scans[:5], replace(scans[5], labels=None)])
+    assert found["fitted_on"] == 6
+    for name in ("temperature", "threshold", "thresholds"):
+        assert found[name] == labelled[name]
+
+
+def test_chances_of_background_and_regions_are_logarithms_of_parts_of_one():
+    chances = np.exp(_logs(np.array([[0.2, 0.0], [0.3, 1.0]])))
+    np.testing.assert_allclose(chances, [[0.5, 1e-7], [0.2, 1e-7], [0.3, 1.0]], rtol=1e-6)
+
+
+def test_voxels_of_a_sample_are_distinct_and_stand_for_all_of_the_scan():
+    shape = (60, 60, 60)
+    labels = np.zeros(shape, np.uint8)
+    labels[20:45, 20:45, 20:45] = 1
+    names = np.linspace(0.001, 0.009, labels.size).reshape(1, *shape)  # every voxel has a probability of its own
+    logs, truth, weights = _sample(names, labels, np.random.default_rng(0))
+    assert len(truth) == NEAR + ELSEWHERE
+    assert len(np.unique(logs[:, 1])) == len(logs)
+    assert weights.sum() == pytest.approx(labels.size)
+    assert weights[:NEAR].sum() > (labels > 0).sum()
+
+
+def test_dice_at_every_threshold_is_counted():
+    overlaps = _Overlaps(small_recipe())
+    labels = np.array([1, 1, 0, 2]).reshape(4, 1, 1)
+    probability = np.array([[0.9, 0.4, 0.6, 0.1], [0.05, 0.1, 0.2, 0.15]]).reshape(2, 4, 1, 1)
+    overlaps.add(probability, labels)
+    left, right = overlaps.dice[0]
+    at = {level: int(np.argmin(np.abs(THRESHOLDS - level))) for level in (0.3, 0.5, 0.7)}
+    assert [left[at[level]] for level in (0.3, 0.5, 0.7)] == pytest.approx([4 / 5, 2 / 4, 2 / 3])
+    assert right[at[0.5]] == 0
+    overlaps.add(0 * probability, 0 * labels)
+    assert (overlaps.dice[1] == 1).all()
+
+
+def test_an_answer_that_holds_a_program_is_never_run(tmp_path):
+    recipe, paths, scans = cohort(tmp_path, people=2)
+    np.savez(paths["sub-01"], probability=np.array([{"any": "object"}], dtype=object))
+    with pytest.raises(TrainingError, match=r"sub-01\.npz is damaged"):
+        calibrate_out_of_fold(recipe, paths, scans)
 
 
 def test_no_answers_are_an_error(tmp_path):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bids_app.judge.statistics import (
+    Interval,
     bootstrap,
     by_participant,
     delong,
@@ -22,6 +23,11 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = [mean_interval(rng.normal(3, 1, 50), names(50), draws=400, seed=i).holds(3) for i in range(300)]
     assert 0.90 <= np.mean(hits) <= 0.98
+
+
+def test_an_interval_holds_its_ends():
+    interval = Interval(0.5, -1.0, 2.0, 9, 9)
+    assert [interval.holds(value) for value in (-1.001, -1.0, 0.0, 2.0, 2.001)] == [False, True, True, True, False]
 
 
 def test_sessions_of_one_participant_do_not_make_the_interval_narrower():

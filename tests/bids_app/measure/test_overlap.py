@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from bids_app.errors import ImageError
-from bids_app.measure.overlap import compare_masks, dice, hausdorff95, normalised_surface_distance
+from bids_app.measure.overlap import compare_masks, diagonal_mm, dice, hausdorff95, normalised_surface_distance
 
 
 def block(low, high, shape=(20, 20, 20)):
@@ -100,3 +100,22 @@ def test_a_flat_mask_is_measured_in_its_plane():
 def test_a_mask_that_fills_its_image_has_a_surface():
     full = np.ones((6, 6, 6), bool)
     assert compare_masks(full, full, (1, 1, 1)).nsd == 1
+
+
+def test_a_mask_two_voxels_thin_has_a_surface_on_both_sides():
+    mask = np.zeros((20, 20, 2), bool)
+    mask[5:15, 5:15] = True
+    assert normalised_surface_distance(mask, mask, (1, 1, 2), 0.5) == 1
+    assert hausdorff95(mask, np.roll(mask, 2, 0), (1, 1, 2)) == pytest.approx(2)
+
+
+def test_surfaces_one_millimetre_apart_count_as_equal_unless_said_otherwise(cube):
+    apart = np.roll(cube, 3, 0)
+    scores = [compare_masks(apart, cube, (0.5, 0.5, 0.5), tolerance_mm=mm).nsd for mm in (1.0, 2.0)]
+    assert scores[0] < scores[1]
+    assert compare_masks(apart, cube, (0.5, 0.5, 0.5)).nsd == scores[0]
+
+
+def test_a_spacing_of_two_numbers_is_refused_for_three_axes():
+    with pytest.raises(ValueError, match="zip"):
+        diagonal_mm((3, 4, 5), (1, 1))

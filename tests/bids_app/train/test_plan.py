@@ -87,6 +87,16 @@ def test_with_a_target_the_view_is_never_cut(memory_gb):
     assert plan.memory_gb <= memory_gb
 
 
+def test_a_network_that_is_told_its_left_and_right_sees_the_whole_view():
+    recipe = recipe_of(batch=2)
+    recipe = recipe.model_copy(update={"network": recipe.network.model_copy(update={"sided": True})})
+    plan = make_plan(recipe, scans_of(recipe, shape=(96, 112, 96)), memory_gb=1.0)
+    assert plan.patch == plan.field_of_view
+    assert plan.spacing_mm > 1
+    assert plan.memory_gb <= 1.0
+    assert any("told its left and right" in reason for reason in plan.why)
+
+
 def test_memory_is_met_by_the_grid_first_then_the_width_then_the_batch():
     recipe = recipe_of(DIAGNOSIS, batch=2)
     scans = scans_of(recipe, *TWO, shape=(96, 112, 96))
