@@ -46,7 +46,7 @@ def small_shape(recipe: Recipe) -> NetworkShape:
     classes = len(recipe.regions) + 1 if recipe.regions else 0
     covariates = len(recipe.learning.covariates)
     how = {"dimensions": recipe.network.dimensions, "heads": heads, "covariates": covariates}
-    how["slices"] = recipe.network.slices
+    how |= {"slices": recipe.network.slices, "finest": recipe.network.finest}
     return NetworkShape(len(recipe.sequences), classes, 4, (1, 1), 1, **how)
 
 

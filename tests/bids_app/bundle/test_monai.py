@@ -51,7 +51,7 @@ np.savez(out, whole=whole.numpy(), **{str(i): p[0].numpy() for i, p in enumerate
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    recipe = small_recipe(learning={"covariates": ["weight"]})
+    recipe = small_recipe(learning={"covariates": ["weight"]}, network={"finest": 2})
     calibration = {**CALIBRATION, "targets": {"group": {"temperature": 1.7}, "stage": {"temperature": 0.6}}}
     folder = tmp_path_factory.mktemp("b") / "b"
     return write_small(folder, recipe=recipe, members=2, plan=PLANS, calibration=calibration)
