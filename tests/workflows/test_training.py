@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -105,31 +107,38 @@ def test_a_bundle_is_not_evaluated_on_those_who_trained_it(trained, tmp_path, ca
     assert "trained on" in capfd.readouterr().err
 
 
-def test_a_bundle_is_evaluated_on_others(trained, tmp_path, capfd):
-    others = write_small_cohort(tmp_path, 6, seed=5)
-    assert main(evaluation(trained, others, tmp_path / "out")) == 0
-    assert "research use only" in capfd.readouterr().out
-    found = json.loads((tmp_path / "out" / "evaluation" / "bundle" / "results.json").read_text())
-    assert found["summary"]["participants"] == 6
+@pytest.fixture(scope="module")
+def others(trained, tmp_path_factory) -> tuple[Path, dict, str]:
+    """Four people who trained nothing, on whom the bundle was evaluated: their folder, the results, what was said."""
+    root = write_small_cohort(tmp_path_factory.mktemp("others"), 4, seed=7)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(evaluation(trained, root, root / "judged")) == 0
+    found = json.loads((root / "judged" / "evaluation" / "bundle" / "results.json").read_text())
+    return root, found, said.getvalue()
+
+
+def test_a_bundle_is_evaluated_on_others(others):
+    _, found, said = others
+    assert "research use only" in said
+    assert found["summary"]["participants"] == 4
     assert found["summary"]["targets"]["outcome"]["measures"]["brier"]["value"] is not None
     assert "sub-00" in " ".join(found["notes"]) or "00" in " ".join(found["notes"])
 
 
-def test_what_is_evaluated_is_the_mask_that_a_person_gets(trained, tmp_path):
-    others = write_small_cohort(tmp_path, 4, seed=7)
+def test_what_is_evaluated_is_the_mask_that_a_person_gets(trained, others, tmp_path):
+    root, found, _ = others
     folder = str(trained / "out" / "training" / "balls" / "bundle")
-    assert main(evaluation(trained, others, tmp_path / "judged")) == 0
     out = tmp_path / "applied"
-    arguments = [str(others / "bids"), str(out), "participant", "--bundle", folder, "-w", str(tmp_path / "w")]
+    arguments = [str(root / "bids"), str(out), "participant", "--bundle", folder, "-w", str(tmp_path / "w")]
     assert main(arguments) == 0
     dice_of = []
     for mask in sorted(out.rglob("*_dseg.nii.gz")):
-        (same,) = (tmp_path / "judged").rglob(mask.name)
+        (same,) = (root / "judged").rglob(mask.name)
         answered = nib.load(mask).get_fdata() == 1
         assert np.array_equal(answered, nib.load(same).get_fdata() == 1)
-        (truth,) = (others / "bids" / "derivatives").rglob(f"{mask.name.split('_')[0]}_*_mask.nii.gz")
+        (truth,) = (root / "bids" / "derivatives").rglob(f"{mask.name.split('_')[0]}_*_mask.nii.gz")
         dice_of.append(dice(answered, nib.load(truth).get_fdata() == 1))
-    found = json.loads((tmp_path / "judged" / "evaluation" / "bundle" / "results.json").read_text())
     assert len(dice_of) == 4
     assert found["summary"]["regions"]["ball"]["dice"]["value"] == pytest.approx(np.mean(dice_of))
 
