@@ -38,7 +38,7 @@ def predict_targets(
         Per target ``column`` of participants.tsv where its truth stands; ``kind``; ``levels`` (probability of each,
         which sum to one), with the ``set`` of those that may be true (it held the truth of ``coverage`` of
         participants out of fold; None where too few were there to say); or ``value`` with ``unit`` and the interval
-        that held ``coverage`` of participants out of fold; ``temperature``; ``members`` that voted and their
+        that held ``coverage`` of participants out of fold, no further than the values that trained; ``temperature``; ``members`` that voted and their
         ``mutual_information`` in nats (standard deviation, ``members_sd``, of a value); ``abstained`` and ``reason``.
         Where it abstained there is no probability, no set and no value.
 
@@ -51,7 +51,8 @@ def predict_targets(
     answers = {}
     for target in bundle.recipe.targets:
         fit = bundle.calibration.get("targets", {}).get(target.name, {})
-        answer = _vote(target, [output[target.name] for output in outputs], fit)
+        ranges = [plan.get("targets", {}).get(target.name, {}) for plan in bundle.plans]
+        answer = _vote(target, [output[target.name] for output in outputs], fit, ranges)
         if strange:
             answer |= {name: None for name in ("levels", "set", "value", "low", "high") if name in answer}
         answer |= {"abstained": strange, "reason": UNFAMILIAR if strange else None, "strangeness": strangeness}
@@ -176,19 +177,23 @@ def fitted(image: np.ndarray, patch: Sequence[int] | None, factor: int) -> np.nd
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def _vote(target: Target, outputs: Sequence[np.ndarray], fit: Mapping[str, Any]) -> dict[str, Any]:
-    """One target's answer from all members' outputs."""
+def _vote(
+    target: Target, outputs: Sequence[np.ndarray], fit: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """One target's answer from all members' outputs; ``ranges``: ``low`` and ``high`` of what trained each of them."""
     if not target.behaviour.has_levels:
         values = np.array([float(output[0]) for output in outputs])
         if not np.isfinite(values).all():
             raise BundleError(f"a member's value of {target.name} is not finite; no member is left out of a vote")
         half, value = fit.get("half_width"), float(values.mean())
+        lowest = min((one.get("low", -math.inf) for one in ranges), default=-math.inf)
+        highest = max((one.get("high", math.inf) for one in ranges), default=math.inf)
         return {
             "kind": target.kind,
             "value": round(value, 4),
             "unit": target.unit or None,
-            "low": round(value - half, 4) if half is not None else None,
-            "high": round(value + half, 4) if half is not None else None,
+            "low": round(max(value - half, lowest), 4) if half is not None else None,
+            "high": round(min(value + half, highest), 4) if half is not None else None,
             "coverage": fit.get("coverage") if half is not None else None,
             "members": len(values),
             "members_sd": round(float(values.std()), 4),

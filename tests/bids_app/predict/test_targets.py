@@ -86,6 +86,14 @@ def test_a_continuous_target_comes_back_in_its_own_unit_with_its_interval(tmp_pa
     assert raw["low"] is None
 
 
+def test_an_interval_ends_where_the_values_that_trained_end(tmp_path):
+    calibration = {**CALIBRATION, "targets": {"age": {"half_width": 40.0, "coverage": 0.95}}}
+    scaling = {"mean": 50.0, "sd": 1.0, "low": 30.0, "high": 80.0}
+    bundle = write_small(tmp_path / "b", members=2, plan={"targets": {"age": scaling}}, calibration=calibration)
+    found = predict_targets(bundle, STACK)["age"]
+    assert (found["low"], found["high"]) == (30.0, 80.0)
+
+
 def test_heat_brings_levels_together(tmp_path):
     hot = {**CALIBRATION, "targets": {"group": {"temperature": 5.0}}}
     plain, heated = write_small(tmp_path / "a"), write_small(tmp_path / "b", calibration=hot)
