@@ -36,10 +36,11 @@ def predict_targets(
 
     Returns:
         Per target ``column`` of participants.tsv where its truth stands; ``kind``; ``levels`` (probability of each,
-        which sum to one), with the ``set`` of those that may be true (it held the truth of ``coverage`` of
-        participants out of fold; None where too few were there to say); or ``value`` with ``unit`` and the interval
-        that held ``coverage`` of participants out of fold, no further than the values that trained; ``temperature``; ``members`` that voted and their
-        ``mutual_information`` in nats (standard deviation, ``members_sd``, of a value); ``abstained`` and ``reason``.
+        which sum to one), with the ``set`` of those that may be true (it held the truth of ``coverage`` of participants
+        out of fold; None where too few were there to say); or ``value`` with ``unit`` and the interval that held
+        ``coverage`` of participants out of fold, no further than the values that trained; ``temperature``; ``members``
+        that voted and their ``mutual_information`` in nats (standard deviation, ``members_sd``, of a value);
+        ``abstained`` and ``reason``.
         Where it abstained there is no probability, no set and no value.
 
     Raises:
