@@ -142,9 +142,6 @@ def _module(name: str) -> ModuleType:
             sys.modules[private].__dict__.update(_given(name))
             return sys.modules[private]
         path = str(_root().joinpath(*name.split(".")[1:])) + ".py"
-        code = SourceFileLoader(name, path).get_code(name)
-        if code is None:
-            raise ImportError(f"{path} has no code")
         module = ModuleType(private)
         module.__dict__.update(
             __file__=path,
@@ -154,7 +151,7 @@ def _module(name: str) -> ModuleType:
         )
         sys.modules[private] = module
         try:
-            exec(code, module.__dict__)
+            SourceFileLoader(private, path).exec_module(module)
         except BaseException:
             del sys.modules[private]
             raise
